@@ -75,7 +75,8 @@ fn main() -> Result<(), String> {
             header.name,
             header.revision,
             header.belongs_to,
-            file.canonicalize().map_err(|e| format!("{}: {e}", file.display()))?
+            file.canonicalize()
+                .map_err(|e| format!("{}: {e}", file.display()))?
         );
     }
     out.push_str("];\n");

@@ -319,7 +319,10 @@ struct HistorySection {
 
 impl Default for HistorySection {
     fn default() -> Self {
-        Self { commits: 200, periods: 900 }
+        Self {
+            commits: 200,
+            periods: 900,
+        }
     }
 }
 
@@ -339,7 +342,10 @@ impl Config {
 
     fn merge(options: &Options, file: File) -> Result<Self, ConfigError> {
         let tls = match (&options.tls_cert, &options.tls_key) {
-            (Some(cert), Some(key)) => Some(TlsFiles { cert: cert.clone(), key: key.clone() }),
+            (Some(cert), Some(key)) => Some(TlsFiles {
+                cert: cert.clone(),
+                key: key.clone(),
+            }),
             _ => file.tls,
         };
         let config = Self {
@@ -354,11 +360,17 @@ impl Config {
             http: file.http.check()?,
             nodes: file.nodes.check()?,
             history: file.history.check()?,
-            log: options.log.clone().or(file.log).unwrap_or_else(|| "info".to_owned()),
+            log: options
+                .log
+                .clone()
+                .or(file.log)
+                .unwrap_or_else(|| "info".to_owned()),
             log_format: options.log_format.or(file.log_format).unwrap_or_default(),
         };
         if config.tls.is_none() && !config.listen.ip().is_loopback() {
-            return Err(ConfigError::PlainText { listen: config.listen });
+            return Err(ConfigError::PlainText {
+                listen: config.listen,
+            });
         }
         Ok(config)
     }
@@ -367,11 +379,29 @@ impl Config {
 impl HttpSection {
     fn check(&self) -> Result<Http, ConfigError> {
         Ok(Http {
-            body_bytes: size("http.body-bytes", self.body_bytes, 1024, 1 << 30, "1024 to 1073741824")?,
-            connections: size("http.connections", self.connections, 1, 65_536, "1 to 65536")?,
+            body_bytes: size(
+                "http.body-bytes",
+                self.body_bytes,
+                1024,
+                1 << 30,
+                "1024 to 1073741824",
+            )?,
+            connections: size(
+                "http.connections",
+                self.connections,
+                1,
+                65_536,
+                "1 to 65536",
+            )?,
             header_timeout: millis("http.header-timeout-ms", self.header_timeout_ms)?,
             body_timeout: millis("http.body-timeout-ms", self.body_timeout_ms)?,
-            event_streams: size("http.event-streams", self.event_streams, 1, 65_536, "1 to 65536")?,
+            event_streams: size(
+                "http.event-streams",
+                self.event_streams,
+                1,
+                65_536,
+                "1 to 65536",
+            )?,
             failed_logins_per_minute: u32::try_from(range(
                 "http.failed-logins-per-minute",
                 self.failed_logins_per_minute,
@@ -406,10 +436,14 @@ impl HistorySection {
 }
 
 fn read(path: &Path) -> Result<File, ConfigError> {
-    let text = fs::read_to_string(path)
-        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    toml::from_str(&text)
-        .map_err(|e| ConfigError::Parse { path: path.to_owned(), message: e.to_string() })
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    toml::from_str(&text).map_err(|e| ConfigError::Parse {
+        path: path.to_owned(),
+        message: e.to_string(),
+    })
 }
 
 fn range(
@@ -469,7 +503,10 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused_with_its_line() {
         let error = merge(&[], "[http]\nconections = 7").unwrap_err();
-        assert!(error.contains("line 2") && error.contains("conections"), "{error}");
+        assert!(
+            error.contains("line 2") && error.contains("conections"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -481,16 +518,34 @@ mod tests {
     #[test]
     fn plain_text_stays_on_loopback() {
         let error = merge(&["--listen", "0.0.0.0:80"], "").unwrap_err();
-        assert!(error.starts_with("0.0.0.0:80 is not a loopback address"), "{error}");
-        let tls = ["--listen", "0.0.0.0:80", "--tls-cert", "c", "--tls-key", "k"];
+        assert!(
+            error.starts_with("0.0.0.0:80 is not a loopback address"),
+            "{error}"
+        );
+        let tls = [
+            "--listen",
+            "0.0.0.0:80",
+            "--tls-cert",
+            "c",
+            "--tls-key",
+            "k",
+        ];
         assert!(merge(&tls, "").is_ok());
         assert!(merge(&["--listen", "[::1]:80"], "").is_ok());
     }
 
     #[test]
     fn a_certificate_needs_its_key() {
-        assert!(merge(&["--tls-cert", "c"], "").unwrap_err().contains("--tls-key"));
-        assert!(merge(&[], "[tls]\ncert = \"c\"").unwrap_err().contains("key"));
+        assert!(
+            merge(&["--tls-cert", "c"], "")
+                .unwrap_err()
+                .contains("--tls-key")
+        );
+        assert!(
+            merge(&[], "[tls]\ncert = \"c\"")
+                .unwrap_err()
+                .contains("key")
+        );
     }
 
     #[test]

@@ -27,10 +27,15 @@ pub fn store(written: &str) -> Result<String, RpcError> {
     }
     let refuse = |why: String| Err(RpcError::new(ErrorTag::InvalidValue, why));
     if written.starts_with("$1$") {
-        return refuse("MD5 password hashes ($1$) are not supported: use $0$, $5$ or $6$".to_owned());
+        return refuse(
+            "MD5 password hashes ($1$) are not supported: use $0$, $5$ or $6$".to_owned(),
+        );
     }
     if rounds(written).is_some_and(|rounds| !(Params::ROUNDS_MIN..=MAX_ROUNDS).contains(&rounds)) {
-        return refuse(format!("a password hash has {} to {MAX_ROUNDS} rounds", Params::ROUNDS_MIN));
+        return refuse(format!(
+            "a password hash has {} to {MAX_ROUNDS} rounds",
+            Params::ROUNDS_MIN
+        ));
     }
     match ShaCrypt::SHA512.verify_password(b"", written) {
         Ok(()) => refuse("an empty password is not accepted".to_owned()),
@@ -84,7 +89,11 @@ mod tests {
     fn clear_text_is_hashed_and_verified() {
         let stored = store("$0$wonderland").unwrap();
         assert!(stored.starts_with("$6$"), "{stored}");
-        assert_ne!(stored, store("$0$wonderland").unwrap(), "the salt is random");
+        assert_ne!(
+            stored,
+            store("$0$wonderland").unwrap(),
+            "the salt is random"
+        );
         assert!(verify("wonderland", Some(&stored)));
         assert!(!verify("Wonderland", Some(&stored)));
         assert!(!verify("wonderland", None));
@@ -122,6 +131,9 @@ mod tests {
     #[test]
     fn the_decoy_is_well_formed() {
         let result = ShaCrypt::SHA512.verify_password(b"x", DECOY);
-        assert_eq!(result, Err(sha_crypt::password_hash::Error::PasswordInvalid));
+        assert_eq!(
+            result,
+            Err(sha_crypt::password_hash::Error::PasswordInvalid)
+        );
     }
 }

@@ -4,6 +4,7 @@
 //! told to load, and never logs or prints values. libyang stays inside: no type of it is in the public interface.
 
 mod context;
+pub mod crypt;
 mod error;
 mod ffi;
 mod tree;

@@ -145,13 +145,18 @@ impl Authenticator {
     }
 
     fn is_remembered(&self, digest: &[u8; 32]) -> bool {
-        self.state().remembered.get(digest).is_some_and(|since| since.elapsed() < REMEMBERED)
+        self.state()
+            .remembered
+            .get(digest)
+            .is_some_and(|since| since.elapsed() < REMEMBERED)
     }
 
     fn remember(&self, digest: [u8; 32]) {
         let mut state = self.state();
         if state.remembered.len() >= REMEMBERED_MAX {
-            state.remembered.retain(|_, since| since.elapsed() < REMEMBERED);
+            state
+                .remembered
+                .retain(|_, since| since.elapsed() < REMEMBERED);
         }
         if state.remembered.len() >= REMEMBERED_MAX {
             state.remembered.clear();
@@ -163,7 +168,9 @@ impl Authenticator {
     fn count(&self, address: IpAddr) -> Result<(), Refusal> {
         let mut state = self.state();
         if state.failures.len() >= ADDRESSES_MAX {
-            state.failures.retain(|_, (start, _)| start.elapsed() < WINDOW);
+            state
+                .failures
+                .retain(|_, (start, _)| start.elapsed() < WINDOW);
         }
         if state.failures.len() >= ADDRESSES_MAX {
             let oldest = state.failures.iter().min_by_key(|(_, (start, _))| *start);
@@ -235,7 +242,9 @@ mod tests {
 
     fn basic(user: &str, password: &str) -> HeaderMap {
         let token = STANDARD.encode(format!("{user}:{password}"));
-        [(AUTHORIZATION, format!("Basic {token}").parse().unwrap())].into_iter().collect()
+        [(AUTHORIZATION, format!("Basic {token}").parse().unwrap())]
+            .into_iter()
+            .collect()
     }
 
     fn users(password: &str) -> Users {
@@ -246,10 +255,15 @@ mod tests {
     async fn a_user_with_the_right_password_gets_in() {
         let auth = Authenticator::new(10);
         let users = users("wonder:land");
-        let login = auth.login(&basic("alice", "wonder:land"), PEER, &users).await;
+        let login = auth
+            .login(&basic("alice", "wonder:land"), PEER, &users)
+            .await;
         assert_eq!(login, Ok("alice".to_owned()));
         for (user, password) in [("alice", "x"), ("bob", "wonder:land"), ("alice", "")] {
-            let refusal = auth.login(&basic(user, password), PEER, &users).await.unwrap_err();
+            let refusal = auth
+                .login(&basic(user, password), PEER, &users)
+                .await
+                .unwrap_err();
             assert_eq!(refusal.status, 401);
         }
     }
@@ -260,25 +274,53 @@ mod tests {
         let old = users("old");
         assert!(auth.login(&basic("alice", "old"), PEER, &old).await.is_ok());
         let new = users("new");
-        assert!(auth.login(&basic("alice", "old"), PEER, &new).await.is_err());
+        assert!(
+            auth.login(&basic("alice", "old"), PEER, &new)
+                .await
+                .is_err()
+        );
         assert!(auth.login(&basic("alice", "new"), PEER, &new).await.is_ok());
-        assert!(auth.login(&basic("alice", "new"), PEER, &Users::default()).await.is_err());
+        assert!(
+            auth.login(&basic("alice", "new"), PEER, &Users::default())
+                .await
+                .is_err()
+        );
     }
 
     #[tokio::test]
     async fn an_address_that_fails_too_often_waits_while_who_is_in_stays_in() {
         let auth = Authenticator::new(2);
         let users = users("right");
-        assert!(auth.login(&basic("alice", "right"), PEER, &users).await.is_ok());
+        assert!(
+            auth.login(&basic("alice", "right"), PEER, &users)
+                .await
+                .is_ok()
+        );
         for _ in 0..2 {
-            let refusal = auth.login(&basic("alice", "wrong"), PEER, &users).await.unwrap_err();
+            let refusal = auth
+                .login(&basic("alice", "wrong"), PEER, &users)
+                .await
+                .unwrap_err();
             assert_eq!(refusal.status, 401);
         }
-        let refusal = auth.login(&basic("alice", "wrong"), PEER, &users).await.unwrap_err();
-        assert_eq!((refusal.status.as_u16(), refusal.retry_after.is_some()), (429, true));
-        assert!(auth.login(&basic("alice", "right"), PEER, &users).await.is_ok());
+        let refusal = auth
+            .login(&basic("alice", "wrong"), PEER, &users)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (refusal.status.as_u16(), refusal.retry_after.is_some()),
+            (429, true)
+        );
+        assert!(
+            auth.login(&basic("alice", "right"), PEER, &users)
+                .await
+                .is_ok()
+        );
         let other = IpAddr::from([192, 0, 2, 1]);
-        let refusal = auth.login(&basic("alice", "wrong"), other, &users).await.unwrap_err();
+        let refusal = auth
+            .login(&basic("alice", "wrong"), other, &users)
+            .await
+            .unwrap_err();
         assert_eq!(refusal.status, 401);
     }
 
@@ -287,8 +329,16 @@ mod tests {
         let mut twice = basic("a", "b");
         twice.append(AUTHORIZATION, "Basic YTpi".parse().unwrap());
         assert!(credentials(&twice).is_err());
-        for bad in ["Bearer YTpi", "Basic !", "Basic YWI=", "Basic", "Basic /w=="] {
-            let headers = [(AUTHORIZATION, bad.parse().unwrap())].into_iter().collect();
+        for bad in [
+            "Bearer YTpi",
+            "Basic !",
+            "Basic YWI=",
+            "Basic",
+            "Basic /w==",
+        ] {
+            let headers = [(AUTHORIZATION, bad.parse().unwrap())]
+                .into_iter()
+                .collect();
             assert_eq!(credentials(&headers).unwrap_err().status, 401, "{bad}");
         }
         assert_eq!(credentials(&basic("a", "b:c")).unwrap().1, "b:c");

@@ -68,22 +68,38 @@ fn content_type(path: &str) -> &'static str {
 
 /// Files below `assets/` have a hash of their content in their name: another content is another name.
 fn cache(path: &str) -> &'static str {
-    if path.starts_with("assets/") { "public, max-age=31536000, immutable" } else { "no-cache" }
+    if path.starts_with("assets/") {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    }
 }
 
 /// Answers a request for anything outside RESTCONF.
 pub(crate) fn serve(method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<Body> {
     let path = uri.path().trim_start_matches('/');
     if path == "index.html" {
-        return answer(StatusCode::MOVED_PERMANENTLY, &[(LOCATION, "/")], Body::empty());
+        return answer(
+            StatusCode::MOVED_PERMANENTLY,
+            &[(LOCATION, "/")],
+            Body::empty(),
+        );
     }
     let path = if path.is_empty() { "index.html" } else { path };
     let Some(file) = FILES.get(path) else {
         let text = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
-        return answer(StatusCode::NOT_FOUND, &text, Body::from("There is no such page.\n"));
+        return answer(
+            StatusCode::NOT_FOUND,
+            &text,
+            Body::from("There is no such page.\n"),
+        );
     };
     if method != Method::GET && method != Method::HEAD {
-        return answer(StatusCode::METHOD_NOT_ALLOWED, &[(ALLOW, "GET, HEAD")], Body::empty());
+        return answer(
+            StatusCode::METHOD_NOT_ALLOWED,
+            &[(ALLOW, "GET, HEAD")],
+            Body::empty(),
+        );
     }
     let validators = [(ETAG, file.etag.as_str()), (CACHE_CONTROL, file.cache)];
     if let Some(condition) = headers.get(IF_NONE_MATCH)
@@ -131,7 +147,9 @@ mod tests {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()[CONTENT_TYPE], "text/html; charset=utf-8");
         assert_eq!(response.headers()[CACHE_CONTROL], "no-cache");
-        let known = [(IF_NONE_MATCH, response.headers()[ETAG].clone())].into_iter().collect();
+        let known = [(IF_NONE_MATCH, response.headers()[ETAG].clone())]
+            .into_iter()
+            .collect();
         assert_eq!(get("/", &known).status(), 304);
     }
 
@@ -139,9 +157,15 @@ mod tests {
     fn other_paths_and_methods_are_refused() {
         assert_eq!(get("/nope", &HeaderMap::new()).status(), 404);
         assert_eq!(get("/../Cargo.toml", &HeaderMap::new()).status(), 404);
-        assert_eq!(get("/index.html", &HeaderMap::new()).headers()[LOCATION], "/");
+        assert_eq!(
+            get("/index.html", &HeaderMap::new()).headers()[LOCATION],
+            "/"
+        );
         let post = serve(&Method::POST, &"/".parse().unwrap(), &HeaderMap::new());
-        assert_eq!((post.status().as_u16(), &post.headers()[ALLOW]), (405, &HeaderValue::from_static("GET, HEAD")));
+        assert_eq!(
+            (post.status().as_u16(), &post.headers()[ALLOW]),
+            (405, &HeaderValue::from_static("GET, HEAD"))
+        );
     }
 
     #[test]

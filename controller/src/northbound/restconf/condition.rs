@@ -41,7 +41,10 @@ impl Version {
     /// Whether a reader has this version already, and need not be sent it again.
     pub(crate) fn is_known(&self, headers: &HeaderMap) -> bool {
         if headers.contains_key(IF_NONE_MATCH) {
-            return headers.get_all(IF_NONE_MATCH).iter().any(|value| self.is_listed(value));
+            return headers
+                .get_all(IF_NONE_MATCH)
+                .iter()
+                .any(|value| self.is_listed(value));
         }
         date(headers, IF_MODIFIED_SINCE).is_some_and(|since| self.seconds() <= since)
     }
@@ -52,7 +55,10 @@ impl Version {
     /// 412 if one doesn't hold.
     pub(crate) fn check_edit(&self, headers: &HeaderMap, exists: bool) -> Result<(), Refusal> {
         let listed = |name: HeaderName| {
-            headers.get_all(name).iter().any(|value| is_any(value) || self.is_listed(value))
+            headers
+                .get_all(name)
+                .iter()
+                .any(|value| is_any(value) || self.is_listed(value))
         };
         if headers.contains_key(IF_MATCH) {
             if !exists || !listed(IF_MATCH) {
@@ -61,9 +67,8 @@ impl Version {
                 ));
             }
         } else if headers.contains_key(IF_UNMODIFIED_SINCE) {
-            let since = date(headers, IF_UNMODIFIED_SINCE).ok_or_else(|| {
-                Refusal::bad_request("If-Unmodified-Since is not an HTTP date")
-            })?;
+            let since = date(headers, IF_UNMODIFIED_SINCE)
+                .ok_or_else(|| Refusal::bad_request("If-Unmodified-Since is not an HTTP date"))?;
             if self.seconds() > since {
                 return Err(Refusal::precondition(format!(
                     "the configuration changed at {}",
@@ -72,14 +77,19 @@ impl Version {
             }
         }
         if headers.contains_key(IF_NONE_MATCH) && exists && listed(IF_NONE_MATCH) {
-            return Err(Refusal::precondition("the resource exists as If-None-Match says"));
+            return Err(Refusal::precondition(
+                "the resource exists as If-None-Match says",
+            ));
         }
         Ok(())
     }
 
     fn is_listed(&self, value: &HeaderValue) -> bool {
         tags(value).any(|tag| {
-            let tag = tag.strip_suffix(".json").or_else(|| tag.strip_suffix(".xml")).unwrap_or(tag);
+            let tag = tag
+                .strip_suffix(".json")
+                .or_else(|| tag.strip_suffix(".xml"))
+                .unwrap_or(tag);
             tag == self.tag
         })
     }
@@ -106,7 +116,8 @@ fn is_any(value: &HeaderValue) -> bool {
 /// The opaque parts of a list of entity tags, weak ones included. Our tags hold no comma.
 fn tags(value: &HeaderValue) -> impl Iterator<Item = &str> {
     let text = value.to_str().unwrap_or_default();
-    text.split(',').map(|tag| tag.trim().trim_start_matches("W/").trim_matches('"'))
+    text.split(',')
+        .map(|tag| tag.trim().trim_start_matches("W/").trim_matches('"'))
 }
 
 fn date(headers: &HeaderMap, name: HeaderName) -> Option<Duration> {
@@ -119,11 +130,16 @@ mod tests {
     use super::*;
 
     fn version() -> Version {
-        Version { tag: "7-x".to_owned(), time: UNIX_EPOCH + Duration::from_millis(1_000_500) }
+        Version {
+            tag: "7-x".to_owned(),
+            time: UNIX_EPOCH + Duration::from_millis(1_000_500),
+        }
     }
 
     fn headers(name: &'static str, value: &str) -> HeaderMap {
-        [(HeaderName::from_static(name), value.parse().unwrap())].into_iter().collect()
+        [(HeaderName::from_static(name), value.parse().unwrap())]
+            .into_iter()
+            .collect()
     }
 
     #[test]
@@ -139,8 +155,18 @@ mod tests {
         check("if-match", "*", false, false);
         check("if-none-match", "*", false, true);
         check("if-none-match", "*", true, false);
-        check("if-unmodified-since", &version().last_modified(), true, true);
-        check("if-unmodified-since", "Thu, 01 Jan 1970 00:00:01 GMT", true, false);
+        check(
+            "if-unmodified-since",
+            &version().last_modified(),
+            true,
+            true,
+        );
+        check(
+            "if-unmodified-since",
+            "Thu, 01 Jan 1970 00:00:01 GMT",
+            true,
+            false,
+        );
         check("if-unmodified-since", "yesterday", true, false);
     }
 

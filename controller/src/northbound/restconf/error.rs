@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use tranche_netconf::error::{ErrorTag, ErrorType, RpcError};
 
 use super::media::Encoding;
+use crate::text::escape;
 
 /// A refused request: a status and at least one error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +33,10 @@ impl Refusal {
         tag: ErrorTag,
         message: impl Into<String>,
     ) -> Self {
-        Self { status, ..Self::new(tag, message) }
+        Self {
+            status,
+            ..Self::new(tag, message)
+        }
     }
 
     /// There is no such resource.
@@ -67,7 +71,10 @@ impl Refusal {
         let error = RpcError::new(ErrorTag::OperationFailed, message)
             .with_type(ErrorType::Protocol)
             .with_app_tag("precondition-failed");
-        Self { status: StatusCode::PRECONDITION_FAILED, ..error.into() }
+        Self {
+            status: StatusCode::PRECONDITION_FAILED,
+            ..error.into()
+        }
     }
 }
 
@@ -79,8 +86,15 @@ impl From<RpcError> for Refusal {
 
 impl From<Vec<RpcError>> for Refusal {
     fn from(errors: Vec<RpcError>) -> Self {
-        let status = errors.first().map_or(StatusCode::INTERNAL_SERVER_ERROR, status);
-        Self { status, errors, allow: None, retry_after: None }
+        let status = errors
+            .first()
+            .map_or(StatusCode::INTERNAL_SERVER_ERROR, status);
+        Self {
+            status,
+            errors,
+            allow: None,
+            retry_after: None,
+        }
     }
 }
 
@@ -205,22 +219,6 @@ fn element(out: &mut String, name: &str, attributes: &str, text: &str) {
     out.push('>');
 }
 
-/// Appends text with the characters escaped that mean something in XML, in content as in attribute values.
-/// Characters that XML 1.0 has no way to write become U+FFFD.
-pub(crate) fn escape(out: &mut String, text: &str) {
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\t' | '\n' => out.push(c),
-            c if c.is_control() && (c as u32) < 0x20 => out.push('\u{fffd}'),
-            c => out.push(c),
-        }
-    }
-}
-
 /// Turns an instance path as JSON writes it (the module where it changes) into one as XML needs it (a prefix on
 /// every name), with the declarations of those prefixes: the module names.
 fn qualify(path: &str, namespace_of: &impl Fn(&str) -> Option<String>) -> (String, String) {
@@ -293,9 +291,14 @@ mod tests {
 
     #[test]
     fn paths_in_xml_have_a_prefix_on_every_name() {
-        let (attributes, path) =
-            qualify("/a:top/list[name='x/y[z]'][id='1']/b:leaf/other[.='q']", &namespace);
-        assert_eq!(path, "/a:top/a:list[a:name='x/y[z]'][a:id='1']/b:leaf/b:other[.='q']");
+        let (attributes, path) = qualify(
+            "/a:top/list[name='x/y[z]'][id='1']/b:leaf/other[.='q']",
+            &namespace,
+        );
+        assert_eq!(
+            path,
+            "/a:top/a:list[a:name='x/y[z]'][a:id='1']/b:leaf/b:other[.='q']"
+        );
         assert_eq!(attributes, r#" xmlns:a="urn:a" xmlns:b="urn:b""#);
     }
 
@@ -323,6 +326,9 @@ mod tests {
     fn a_broken_constraint_is_the_requests_doing_and_a_failure_is_ours() {
         let failed = RpcError::new(ErrorTag::OperationFailed, "x");
         assert_eq!(Refusal::from(failed.clone()).status, 500);
-        assert_eq!(Refusal::from(failed.with_app_tag("must-violation")).status, 412);
+        assert_eq!(
+            Refusal::from(failed.with_app_tag("must-violation")).status,
+            412
+        );
     }
 }

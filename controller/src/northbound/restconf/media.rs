@@ -39,8 +39,14 @@ impl Encoding {
 /// # Errors
 /// 406 where it takes neither.
 pub(crate) fn wanted(headers: &HeaderMap) -> Result<Encoding, Refusal> {
-    let body = content_type(headers).and_then(|t| Encoding::of(&t)).unwrap_or(Encoding::Json);
-    let accept: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok()).collect();
+    let body = content_type(headers)
+        .and_then(|t| Encoding::of(&t))
+        .unwrap_or(Encoding::Json);
+    let accept: Vec<&str> = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .collect();
     if accept.is_empty() {
         return Ok(body);
     }
@@ -88,7 +94,14 @@ pub(crate) fn of_body(headers: &HeaderMap) -> Result<Encoding, Refusal> {
 /// The media type of `Content-Type`, without parameters, in lower case.
 pub(crate) fn content_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+    Some(
+        value
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase(),
+    )
 }
 
 /// Quality (0 to 1000) that `accept` gives to an encoding: that of the most specific range that matches
@@ -122,7 +135,9 @@ mod tests {
     use super::*;
 
     fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
-        list.iter().map(|(k, v)| (k.parse().unwrap(), v.parse().unwrap())).collect()
+        list.iter()
+            .map(|(k, v)| (k.parse().unwrap(), v.parse().unwrap()))
+            .collect()
     }
 
     #[test]
@@ -133,10 +148,25 @@ mod tests {
         check(&[], Encoding::Json);
         check(&[("accept", "*/*")], Encoding::Json);
         check(&[("accept", "application/yang-data+xml")], Encoding::Xml);
-        check(&[("accept", "text/html, application/xml;q=0.9, */*;q=0.8")], Encoding::Xml);
-        check(&[("accept", "application/yang-data+json;q=0.1, */*;q=0.5")], Encoding::Xml);
-        check(&[("accept", "*/*"), ("content-type", "application/yang-data+xml")], Encoding::Xml);
-        check(&[("accept", "application/yang-data+xml;q=0, */*")], Encoding::Json);
+        check(
+            &[("accept", "text/html, application/xml;q=0.9, */*;q=0.8")],
+            Encoding::Xml,
+        );
+        check(
+            &[("accept", "application/yang-data+json;q=0.1, */*;q=0.5")],
+            Encoding::Xml,
+        );
+        check(
+            &[
+                ("accept", "*/*"),
+                ("content-type", "application/yang-data+xml"),
+            ],
+            Encoding::Xml,
+        );
+        check(
+            &[("accept", "application/yang-data+xml;q=0, */*")],
+            Encoding::Json,
+        );
     }
 
     #[test]

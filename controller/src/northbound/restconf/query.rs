@@ -107,7 +107,11 @@ impl Query {
         let mut parsed = Self::default();
         let (mut insert, mut point) = (None, None);
         let mut seen: Vec<String> = Vec::new();
-        for pair in query.unwrap_or_default().split('&').filter(|p| !p.is_empty()) {
+        for pair in query
+            .unwrap_or_default()
+            .split('&')
+            .filter(|p| !p.is_empty())
+        {
             let (name, raw) = pair.split_once('=').unwrap_or((pair, ""));
             let name = uri::decode(name)?;
             if !place.takes(&name) {
@@ -116,7 +120,9 @@ impl Query {
                 )));
             }
             if seen.contains(&name) {
-                return Err(Refusal::bad_request(format!("query parameter '{name}' is given twice")));
+                return Err(Refusal::bad_request(format!(
+                    "query parameter '{name}' is given twice"
+                )));
             }
             let value = uri::decode(raw)?;
             match name.as_str() {
@@ -177,12 +183,12 @@ fn insertion(insert: Option<String>, point: Option<String>) -> Result<Option<Ins
         (Some("last"), None) => Ok(Some(Insert::Last)),
         (Some("before"), Some(point)) => Ok(Some(Insert::Before(point))),
         (Some("after"), Some(point)) => Ok(Some(Insert::After(point))),
-        (Some(which @ ("before" | "after")), None) => {
-            Err(Refusal::bad_request(format!("insert={which} needs a point")))
-        }
-        (Some("first" | "last") | None, Some(_)) => {
-            Err(Refusal::bad_request("point goes with insert=before or insert=after"))
-        }
+        (Some(which @ ("before" | "after")), None) => Err(Refusal::bad_request(format!(
+            "insert={which} needs a point"
+        ))),
+        (Some("first" | "last") | None, Some(_)) => Err(Refusal::bad_request(
+            "point goes with insert=before or insert=after",
+        )),
         (Some(other), _) => Err(Refusal::bad_request(format!(
             "insert '{other}' is none of first, last, before and after"
         ))),
@@ -210,7 +216,9 @@ struct FieldsParser<'a> {
 impl FieldsParser<'_> {
     fn error(&self, expected: &str) -> Refusal {
         let (text, at) = (self.text, self.at + 1);
-        Refusal::bad_request(format!("fields '{text}': expected {expected} at character {at}"))
+        Refusal::bad_request(format!(
+            "fields '{text}': expected {expected} at character {at}"
+        ))
     }
 
     fn peek(&self) -> Option<char> {
@@ -277,7 +285,10 @@ impl FieldsParser<'_> {
 
 /// Adds a field; one that is there already takes the union of both.
 fn merge(list: &mut Vec<Field>, field: Field) {
-    match list.iter_mut().find(|f| f.name == field.name && f.module == field.module) {
+    match list
+        .iter_mut()
+        .find(|f| f.name == field.name && f.module == field.module)
+    {
         Some(known) if known.children.is_empty() || field.children.is_empty() => {
             known.children.clear();
         }
@@ -302,7 +313,11 @@ mod tests {
 
     fn show(list: &[Field]) -> String {
         let one = |f: &Field| {
-            let module = f.module.as_ref().map(|m| format!("{m}:")).unwrap_or_default();
+            let module = f
+                .module
+                .as_ref()
+                .map(|m| format!("{m}:"))
+                .unwrap_or_default();
             let below = if f.children.is_empty() {
                 String::new()
             } else {
@@ -344,7 +359,10 @@ mod tests {
 
     #[test]
     fn values_become_types() {
-        let q = Query::parse(Some("content=nonconfig&depth=3&with-defaults=trim"), Place::Read);
+        let q = Query::parse(
+            Some("content=nonconfig&depth=3&with-defaults=trim"),
+            Place::Read,
+        );
         let expect = Query {
             content: Content::NonConfig,
             depth: Some(3),
