@@ -3,6 +3,7 @@
 //! Owns everything that needs a schema and nothing else. Opens no socket, reads no file but the YANG modules it is
 //! told to load, and never logs or prints values. libyang stays inside: no type of it is in the public interface.
 
+pub mod clock;
 mod context;
 pub mod crypt;
 mod error;
