@@ -4,11 +4,14 @@
 //! told to load, and never logs or prints values. libyang stays inside: no type of it is in the public interface.
 
 mod context;
+mod diff;
+pub mod edit;
 mod error;
 mod ffi;
 mod tree;
 
 pub use context::{Builder, Module, Schema, SchemaNode};
+pub use diff::{Change, ChangeOp, Diff};
 pub use error::{Error, Result};
 pub use ffi::Kind;
 pub use tree::{Content, Format, Node, PrintOptions, Tree};
