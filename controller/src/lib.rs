@@ -5,8 +5,6 @@
 
 pub mod config;
 pub mod event;
-pub mod northbound;
 pub mod scheduler;
-pub mod service;
 pub mod sla;
 mod text;
