@@ -4,6 +4,7 @@
 //! told to load, and never logs or prints values. libyang stays inside: no type of it is in the public interface.
 
 mod context;
+pub mod datastore;
 mod diff;
 pub mod edit;
 mod error;
@@ -15,6 +16,7 @@ mod tree;
 mod xpath;
 
 pub use context::{Builder, Module, Schema, SchemaNode};
+pub use datastore::{Datastores, Proposal};
 pub use diff::{Change, ChangeOp, Diff};
 pub use error::{Error, Result};
 pub use ffi::Kind;
