@@ -475,6 +475,16 @@ impl Op {
     }
 }
 
+impl Op {
+    /// Marks what the operation left in a tree as validated, which the tree it was recorded on has been.
+    pub(crate) fn mark_valid_in(&self, tree: &Tree) {
+        let (Self::Create { at, .. } | Self::Replace { new: at, .. }) = self else { return };
+        if let Some(node) = locate(tree, at.node) {
+            node.mark_valid();
+        }
+    }
+}
+
 /// Inserts a copy of the located node into the tree.
 fn put(tree: &mut Tree, at: &Located, place: &Where) -> Result<()> {
     let parent = match at.node.parent() {
@@ -567,6 +577,11 @@ impl Diff {
     /// The tree is another one; then it is left as it was.
     pub fn undo(&self, tree: &mut Tree) -> Result<()> {
         self.run(tree, Direction::Back)
+    }
+
+    /// Applies the operations from the `first` on.
+    pub(crate) fn apply_from(&self, first: usize, tree: &mut Tree) -> Result<()> {
+        self.ops.iter().skip(first).try_for_each(|op| op.run(tree, Direction::Forth))
     }
 
     fn run(&self, tree: &mut Tree, direction: Direction) -> Result<()> {

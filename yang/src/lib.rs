@@ -7,6 +7,7 @@ pub mod clock;
 pub mod crypt;
 
 mod context;
+pub mod datastore;
 mod diff;
 pub mod edit;
 mod error;
@@ -18,6 +19,7 @@ mod tree;
 mod xpath;
 
 pub use context::{Builder, Module, Schema, SchemaNode};
+pub use datastore::{Datastores, Proposal};
 pub use diff::{Change, ChangeOp, Diff};
 pub use error::{Error, Result};
 pub use ffi::Kind;
