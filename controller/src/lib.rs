@@ -5,6 +5,10 @@
 
 pub mod config;
 pub mod event;
+pub mod keys;
+pub mod northbound;
 pub mod scheduler;
+pub mod service;
 pub mod sla;
 mod text;
+pub mod users;

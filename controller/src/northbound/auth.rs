@@ -19,6 +19,7 @@ use tranche_netconf::error::ErrorTag;
 use tranche_yang::crypt;
 
 use super::restconf::error::Refusal;
+use crate::users::Users;
 
 /// How long a checked password is not checked again. A changed password counts at once: the stored hash is part of
 /// what is remembered.
@@ -33,23 +34,6 @@ const ADDRESSES_MAX: usize = 16_384;
 const CHECKS_AT_ONCE: usize = 2;
 /// Password checks that may wait for their turn.
 const CHECKS_WAITING: usize = 64;
-
-/// The stored password hashes, by user name.
-#[derive(Clone, Default)]
-pub(crate) struct Users(HashMap<String, String>);
-
-impl Users {
-    /// Takes pairs of name and hash.
-    pub(crate) fn new(users: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self(users.into_iter().collect())
-    }
-}
-
-impl std::fmt::Debug for Users {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
-}
 
 /// Checks logins.
 pub(crate) struct Authenticator {
@@ -96,7 +80,7 @@ impl Authenticator {
         users: &Users,
     ) -> Result<String, Refusal> {
         let (user, password) = credentials(headers)?;
-        let stored = users.0.get(&user).cloned();
+        let stored = users.hash(&user).map(str::to_owned);
         let digest = self.digest(&user, &password, stored.as_deref());
         if stored.is_some() && self.is_remembered(&digest) {
             return Ok(user);

@@ -22,6 +22,7 @@ use super::restconf::media::Encoding;
 use super::restconf::query::Query;
 use crate::event::Event;
 use crate::service::Service;
+use crate::users::Login;
 
 /// Between two signs of life.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -95,15 +96,6 @@ struct Reader {
     heartbeat: Interval,
     shutdown: CancellationToken,
     _place: OwnedSemaphorePermit,
-}
-
-/// Who reads.
-#[derive(Debug, Clone)]
-pub(crate) struct Login {
-    /// The user.
-    pub(crate) user: String,
-    /// Changes when the user's password does.
-    pub(crate) proof: u64,
 }
 
 impl Streams {

@@ -4,7 +4,7 @@
 //! Every configuration data resource has the tag and time of the whole datastore, as RFC 8040 3.5.1 permits: a change
 //! anywhere changes them. The tag of a representation ends in its encoding; a condition may quote either.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use axum::http::header::{
     HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE,
@@ -13,15 +13,7 @@ use axum::http::{HeaderMap, HeaderValue};
 
 use super::error::Refusal;
 use super::media::Encoding;
-
-/// What identifies a state of the configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Version {
-    /// Another for every state of the configuration.
-    pub(crate) tag: String,
-    /// When it was reached.
-    pub(crate) time: SystemTime,
-}
+use crate::service::Version;
 
 impl Version {
     /// The entity tag of a representation.

@@ -1,0 +1,263 @@
+//! The controller's heart: one configuration, changed by one request at a time, read by any number.
+//!
+//! ```text
+//! change: access control -> validate -> compile -> rollout to every node concerned -> persist -> publish -> answer
+//! ```
+//! Any refusal on the way leaves everything as it was, here and on the nodes. Readers take what is published and never
+//! wait for a change. Owns the order of these steps and nothing of their content.
+
+pub mod schema;
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Mutex;
+use tokio_util::task::TaskTracker;
+use tranche_netconf::error::{ErrorTag, RpcError};
+use tranche_yang::nacm::{Nacm, User};
+use tranche_yang::{Datastores, Proposal, SERVER, Schema, Tree};
+
+use crate::event::{Event, Events};
+use crate::users::{Login, Users, passwords_to_store};
+
+/// The running controller.
+#[derive(Debug)]
+pub struct Service {
+    schema: &'static Schema,
+    published: RwLock<Arc<Published>>,
+    writer: Arc<Mutex<Writer>>,
+    events: Events,
+    tasks: TaskTracker,
+}
+
+/// What readers see: one state of the configuration and what follows from it.
+#[derive(Debug)]
+pub struct Published {
+    /// The configuration: valid and with defaults.
+    pub running: Arc<Tree>,
+    /// Who may do what.
+    pub nacm: Nacm,
+    /// Who may log in.
+    pub users: Users,
+    /// Which state it is.
+    pub version: Version,
+}
+
+/// Identifies a state of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// Number of the commit that led to it.
+    pub commit: u64,
+    /// Another for every state, also of another store.
+    pub tag: String,
+    /// When it was reached.
+    pub time: SystemTime,
+}
+
+/// What only the one change at a time may touch.
+#[derive(Debug)]
+struct Writer {
+    datastores: Datastores,
+}
+
+/// Who changes what.
+#[derive(Debug, Clone)]
+pub struct Author {
+    /// The user, for access control and history.
+    pub user: User,
+    /// What it is called in the history.
+    pub label: String,
+}
+
+impl Version {
+    fn new(commit: u64, time: SystemTime) -> Self {
+        let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        Self { commit, tag: format!("{commit}-{millis:x}"), time }
+    }
+}
+
+impl Published {
+    fn new(running: Arc<Tree>, nacm: Nacm, version: Version) -> Self {
+        let users = Users::from_running(&running);
+        Self { running, nacm, users, version }
+    }
+}
+
+impl Service {
+    /// A service that starts from this configuration.
+    ///
+    /// # Errors
+    /// A configuration that isn't valid, each fault with its path.
+    pub fn new(running: Tree) -> Result<Arc<Self>, Vec<RpcError>> {
+        let schema = running.schema();
+        let datastores = Datastores::new(schema, running, None).map_err(rpc_errors)?;
+        let running = datastores.running();
+        let nacm = Nacm::from_running(&running).map_err(|e| vec![e.to_rpc_error()])?;
+        let published = Published::new(running, nacm, Version::new(0, SystemTime::now()));
+        Ok(Arc::new(Self {
+            schema,
+            published: RwLock::new(Arc::new(published)),
+            writer: Arc::new(Mutex::new(Writer { datastores })),
+            events: Events::default(),
+            tasks: TaskTracker::new(),
+        }))
+    }
+
+    /// The schema.
+    #[must_use]
+    pub fn schema(&self) -> &'static Schema {
+        self.schema
+    }
+
+    /// What is in force.
+    #[must_use]
+    pub fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.published.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notifications.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Whether a login still holds.
+    #[must_use]
+    pub fn is_valid(&self, login: &Login) -> bool {
+        self.published().users.is_valid(login)
+    }
+
+    /// Whether a user may receive an event.
+    #[must_use]
+    pub fn may_receive(&self, user: &str, event: &Event) -> bool {
+        let user = User::new(user);
+        self.published().nacm.notification_by_name(&user, event.module, event.name).is_ok()
+    }
+
+    /// Changes the configuration. `propose` works the change out, with what is in force to check conditions against;
+    /// it runs when all changes before it are done. A caller that goes away doesn't stop a change halfway.
+    ///
+    /// # Errors
+    /// Whatever refuses it, with nothing changed anywhere.
+    pub async fn change<T, E>(
+        self: &Arc<Self>,
+        author: Author,
+        propose: impl FnOnce(&Published, &mut Datastores) -> Result<(Proposal, T), E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Vec<RpcError>> + Send + 'static,
+    {
+        let service = Arc::clone(self);
+        let task = self.tasks.spawn(async move { service.commit(author, propose).await });
+        task.await.unwrap_or_else(|_| Err(internal("the change was given up").into()))
+    }
+
+    async fn commit<T, E>(
+        self: Arc<Self>,
+        author: Author,
+        propose: impl FnOnce(&Published, &mut Datastores) -> Result<(Proposal, T), E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Vec<RpcError>> + Send + 'static,
+    {
+        let mut writer = Arc::clone(&self.writer).lock_owned().await;
+        let published = self.published();
+        let user = author.user.clone();
+        let (writer, worked_out) = blocking(move || {
+            let worked_out = writer.work_out(&published, &user, propose);
+            (writer, worked_out)
+        })
+        .await?;
+        let (proposal, answer) = worked_out?;
+        self.accept(writer, proposal, &author).await?;
+        Ok(answer)
+    }
+
+    /// Publishes a change that everybody agreed to.
+    async fn accept(
+        &self,
+        mut writer: tokio::sync::OwnedMutexGuard<Writer>,
+        proposal: Proposal,
+        author: &Author,
+    ) -> Result<(), Vec<RpcError>> {
+        let before = self.published();
+        if proposal.diff().is_empty() {
+            return writer.datastores.reject(proposal).map_err(|e| vec![e.to_rpc_error()]);
+        }
+        let commit = before.version.commit + 1;
+        let nacm = before.nacm.reload(proposal.new_tree()).map_err(|e| vec![e.to_rpc_error()])?;
+        let published = blocking(move || {
+            let running = match writer.datastores.accept(proposal) {
+                Ok(running) => running,
+                Err(error) => {
+                    tracing::error!(%error, "the datastores lost their copy");
+                    writer.datastores.running()
+                }
+            };
+            Published::new(running, nacm, Version::new(commit, SystemTime::now()))
+        })
+        .await?;
+        *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
+        tracing::info!(commit, author = author.user.name, label = author.label, "committed");
+        Ok(())
+    }
+}
+
+impl Writer {
+    /// Works a change out: proposed, passwords hashed, permitted.
+    fn work_out<T, E: From<Vec<RpcError>>>(
+        &mut self,
+        published: &Published,
+        user: &User,
+        propose: impl FnOnce(&Published, &mut Datastores) -> Result<(Proposal, T), E>,
+    ) -> Result<(Proposal, T), E> {
+        let (proposal, answer) = propose(published, &mut self.datastores)?;
+        if let Err(error) = published.nacm.write(user, proposal.diff()) {
+            return Err(self.refuse(proposal, vec![error.to_rpc_error()]).into());
+        }
+        let proposal = self.store_passwords(proposal)?;
+        Ok((proposal, answer))
+    }
+
+    /// Replaces a proposal that sets passwords in clear text by one that sets their hashes.
+    fn store_passwords(&mut self, proposal: Proposal) -> Result<Proposal, Vec<RpcError>> {
+        let hashed = match passwords_to_store(proposal.diff()) {
+            Ok(hashed) if hashed.is_empty() => return Ok(proposal),
+            Ok(hashed) => hashed,
+            Err(errors) => return Err(self.refuse(proposal, errors)),
+        };
+        let one = |error: tranche_yang::Error| vec![error.to_rpc_error()];
+        let mut tree = proposal.new_tree().duplicate().map_err(one)?;
+        for (path, hash) in &hashed {
+            tree.set(path, hash.as_str()).map_err(one)?;
+        }
+        self.datastores.reject(proposal).map_err(one)?;
+        self.datastores.propose_replace(SERVER, &tree).map_err(rpc_errors)
+    }
+
+    fn refuse(&mut self, proposal: Proposal, errors: Vec<RpcError>) -> Vec<RpcError> {
+        if let Err(error) = self.datastores.reject(proposal) {
+            tracing::error!(%error, "the datastores lost their copy");
+        }
+        errors
+    }
+}
+
+/// Runs what takes CPU or waits for the disk where it holds up nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Vec<RpcError>> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| internal("the work was given up"))
+}
+
+fn internal(message: &str) -> Vec<RpcError> {
+    vec![RpcError::new(ErrorTag::OperationFailed, message)]
+}
+
+/// Errors of data as NETCONF says them.
+#[must_use]
+pub fn rpc_errors(errors: Vec<tranche_yang::Error>) -> Vec<RpcError> {
+    errors.iter().map(tranche_yang::Error::to_rpc_error).collect()
+}
