@@ -199,15 +199,16 @@ async fn answer(
     body: Body,
 ) -> Result<Response<Body>, Refusal> {
     same_origin(parts)?;
-    let login = context.service.logins();
-    let user = context.authenticator.login(&parts.headers, peer, &login).await?;
+    let published = context.service.published();
+    let login = &published.users;
+    let user = context.authenticator.login(&parts.headers, peer, login).await?;
     let path = parts.uri.path();
     if let Some(stream) = Stream::at(path) {
         if parts.method != Method::GET {
             return Err(Refusal::method_not_allowed("GET", "an event stream can only be read"));
         }
         let query = Query::parse(parts.uri.query(), Place::Stream)?;
-        let login = login.proof(&user);
+        let login = login.login(&user);
         return context.streams.open(&context.service, login, stream, &query);
     }
     let request = restconf::Request {

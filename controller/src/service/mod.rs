@@ -14,8 +14,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 use tranche_netconf::error::{ErrorTag, RpcError};
+use tranche_yang::datastore::SERVER;
 use tranche_yang::nacm::{Nacm, User};
-use tranche_yang::{Datastores, Proposal, SERVER, Schema, Tree};
+use tranche_yang::{Datastores, Proposal, Schema, Tree};
 
 use crate::event::{Event, Events};
 use crate::users::{Login, Users, passwords_to_store};
@@ -187,7 +188,7 @@ impl Service {
             return writer.datastores.reject(proposal).map_err(|e| vec![e.to_rpc_error()]);
         }
         let commit = before.version.commit + 1;
-        let nacm = before.nacm.reload(proposal.new_tree()).map_err(|e| vec![e.to_rpc_error()])?;
+        let nacm = before.nacm.reload(proposal.new()).map_err(|e| vec![e.to_rpc_error()])?;
         let published = blocking(move || {
             let running = match writer.datastores.accept(proposal) {
                 Ok(running) => running,
@@ -229,7 +230,7 @@ impl Writer {
             Err(errors) => return Err(self.refuse(proposal, errors)),
         };
         let one = |error: tranche_yang::Error| vec![error.to_rpc_error()];
-        let mut tree = proposal.new_tree().duplicate().map_err(one)?;
+        let mut tree = proposal.new().duplicate().map_err(one)?;
         for (path, hash) in &hashed {
             tree.set(path, hash.as_str()).map_err(one)?;
         }

@@ -1,7 +1,54 @@
 //! RESTCONF (RFC 8040).
 
+mod body;
 pub(crate) mod condition;
 pub(crate) mod error;
 pub(crate) mod media;
 pub(crate) mod query;
+pub(crate) mod respond;
+mod root;
 pub(crate) mod uri;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::Response;
+use axum::http::request::Parts;
+
+use self::error::Refusal;
+use self::root::Root;
+use crate::config::Http;
+use crate::service::Service;
+
+/// Methods of a resource that can only be read.
+pub(crate) const READ_ONLY: &str = "GET, HEAD, OPTIONS";
+
+/// One request of a user who is logged in.
+pub(crate) struct Request<'a> {
+    /// The controller.
+    pub(crate) service: &'a Arc<Service>,
+    /// Who asks.
+    pub(crate) user: &'a str,
+    /// The request but its body.
+    pub(crate) parts: &'a Parts,
+    /// Scheme and authority by which the client reaches this server.
+    pub(crate) base: String,
+}
+
+impl Request<'_> {
+    /// Answers it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, as RESTCONF says it.
+    pub(crate) async fn handle(
+        &self,
+        _body: Body,
+        _http: &Http,
+    ) -> Result<Response<Body>, Refusal> {
+        let path = self.parts.uri.path();
+        if let Some(root) = Root::at(path) {
+            return root.answer(&self.parts.method, self.parts.uri.query(), &self.parts.headers);
+        }
+        Err(Refusal::not_found(format!("there is no resource {path}")))
+    }
+}

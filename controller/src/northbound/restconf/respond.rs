@@ -4,8 +4,8 @@ use axum::body::Body;
 use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION, VARY};
 use axum::http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 
-use super::condition::Version;
 use super::media::Encoding;
+use crate::service::Version;
 
 /// `Accept-Patch`: plain patch in both encodings (RFC 8040 4.6).
 const ACCEPT_PATCH: &str = "application/yang-data+json, application/yang-data+xml";
