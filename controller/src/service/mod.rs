@@ -7,7 +7,9 @@
 //! wait for a change. Owns the order of these steps and nothing of their content.
 
 pub mod schema;
+mod state;
 
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,7 +18,8 @@ use tokio_util::task::TaskTracker;
 use tranche_netconf::error::{ErrorTag, RpcError};
 use tranche_yang::datastore::SERVER;
 use tranche_yang::nacm::{Nacm, User};
-use tranche_yang::{Datastores, Proposal, Schema, Tree};
+use tranche_yang::restconf::Resource;
+use tranche_yang::{Datastores, Proposal, Schema, SchemaNode, Tree};
 
 use crate::event::{Event, Events};
 use crate::users::{Login, Users, passwords_to_store};
@@ -29,6 +32,8 @@ pub struct Service {
     writer: Arc<Mutex<Writer>>,
     events: Events,
     tasks: TaskTracker,
+    /// Schema nodes that are state or contain state.
+    stateful: HashSet<SchemaNode>,
 }
 
 /// What readers see: one state of the configuration and what follows from it.
@@ -101,6 +106,7 @@ impl Service {
             writer: Arc::new(Mutex::new(Writer { datastores })),
             events: Events::default(),
             tasks: TaskTracker::new(),
+            stateful: state::nodes(schema),
         }))
     }
 
@@ -120,6 +126,12 @@ impl Service {
     #[must_use]
     pub fn events(&self) -> &Events {
         &self.events
+    }
+
+    /// Whether what a resource names is state or contains state.
+    #[must_use]
+    pub fn has_state(&self, resource: &Resource) -> bool {
+        resource.schema().is_none_or(|node| self.stateful.contains(&node))
     }
 
     /// Whether a login still holds.
@@ -144,7 +156,7 @@ impl Service {
         self: &Arc<Self>,
         author: Author,
         propose: impl FnOnce(&Published, &mut Datastores) -> Result<(Proposal, T), E> + Send + 'static,
-    ) -> Result<T, E>
+    ) -> Result<(T, Version), E>
     where
         T: Send + 'static,
         E: From<Vec<RpcError>> + Send + 'static,
@@ -158,7 +170,7 @@ impl Service {
         self: Arc<Self>,
         author: Author,
         propose: impl FnOnce(&Published, &mut Datastores) -> Result<(Proposal, T), E> + Send + 'static,
-    ) -> Result<T, E>
+    ) -> Result<(T, Version), E>
     where
         T: Send + 'static,
         E: From<Vec<RpcError>> + Send + 'static,
@@ -172,8 +184,8 @@ impl Service {
         })
         .await?;
         let (proposal, answer) = worked_out?;
-        self.accept(writer, proposal, &author).await?;
-        Ok(answer)
+        let version = self.accept(writer, proposal, &author).await?;
+        Ok((answer, version))
     }
 
     /// Publishes a change that everybody agreed to.
@@ -182,10 +194,11 @@ impl Service {
         mut writer: tokio::sync::OwnedMutexGuard<Writer>,
         proposal: Proposal,
         author: &Author,
-    ) -> Result<(), Vec<RpcError>> {
+    ) -> Result<Version, Vec<RpcError>> {
         let before = self.published();
         if proposal.diff().is_empty() {
-            return writer.datastores.reject(proposal).map_err(|e| vec![e.to_rpc_error()]);
+            writer.datastores.reject(proposal).map_err(|e| vec![e.to_rpc_error()])?;
+            return Ok(before.version.clone());
         }
         let commit = before.version.commit + 1;
         let nacm = before.nacm.reload(proposal.new()).map_err(|e| vec![e.to_rpc_error()])?;
@@ -200,9 +213,10 @@ impl Service {
             Published::new(running, nacm, Version::new(commit, SystemTime::now()))
         })
         .await?;
+        let version = published.version.clone();
         *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
         tracing::info!(commit, author = author.user.name, label = author.label, "committed");
-        Ok(())
+        Ok(version)
     }
 }
 
@@ -247,7 +261,7 @@ impl Writer {
 }
 
 /// Runs what takes CPU or waits for the disk where it holds up nobody.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Vec<RpcError>> {
     tokio::task::spawn_blocking(work).await.map_err(|_| internal("the work was given up"))

@@ -2,12 +2,14 @@
 
 mod body;
 pub(crate) mod condition;
+mod data;
 pub(crate) mod error;
 pub(crate) mod media;
 pub(crate) mod query;
 pub(crate) mod respond;
 mod root;
 pub(crate) mod uri;
+mod view;
 
 use std::sync::Arc;
 
@@ -42,12 +44,19 @@ impl Request<'_> {
     /// Everything that is wrong with it, as RESTCONF says it.
     pub(crate) async fn handle(
         &self,
-        _body: Body,
-        _http: &Http,
+        body: Body,
+        http: &Http,
     ) -> Result<Response<Body>, Refusal> {
         let path = self.parts.uri.path();
         if let Some(root) = Root::at(path) {
             return root.answer(&self.parts.method, self.parts.uri.query(), &self.parts.headers);
+        }
+        let below = |root: &str| {
+            let rest = path.strip_prefix(root)?;
+            (rest.is_empty() || rest.starts_with('/')).then(|| rest.trim_start_matches('/'))
+        };
+        if let Some(path) = below("/restconf/data") {
+            return data::handle(self, path, body, http).await;
         }
         Err(Refusal::not_found(format!("there is no resource {path}")))
     }

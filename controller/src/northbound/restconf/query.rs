@@ -5,6 +5,7 @@ use std::fmt;
 use super::error::Refusal;
 use super::uri;
 use tranche_netconf::message::WithDefaults;
+use tranche_yang::restconf::Insert;
 
 /// `content` (RFC 8040 4.8.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,19 +17,6 @@ pub(crate) enum Content {
     Config,
     /// State.
     NonConfig,
-}
-
-/// `insert` (RFC 8040 4.8.5), with `point` where it belongs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Insert {
-    /// Before all others.
-    First,
-    /// After all others.
-    Last,
-    /// Before the entry at this resource path (below `/restconf/data`; keys are still percent-encoded).
-    Before(String),
-    /// After it.
-    After(String),
 }
 
 /// One node of `fields` (RFC 8040 4.8.3) with what is selected below it; nothing below selects all.
@@ -138,7 +126,8 @@ impl Query {
             }
             seen.push(name);
         }
-        parsed.insert = insertion(insert, point)?;
+        parsed.insert = Insert::from_query(insert.as_deref(), point.as_deref())
+            .map_err(|e| Refusal::bad_request(e.message))?;
         Ok(parsed)
     }
 }
@@ -176,23 +165,17 @@ fn with_defaults(value: &str) -> Result<WithDefaults, Refusal> {
     }
 }
 
-fn insertion(insert: Option<String>, point: Option<String>) -> Result<Option<Insert>, Refusal> {
-    match (insert.as_deref(), point) {
-        (None, None) => Ok(None),
-        (Some("first"), None) => Ok(Some(Insert::First)),
-        (Some("last"), None) => Ok(Some(Insert::Last)),
-        (Some("before"), Some(point)) => Ok(Some(Insert::Before(point))),
-        (Some("after"), Some(point)) => Ok(Some(Insert::After(point))),
-        (Some(which @ ("before" | "after")), None) => Err(Refusal::bad_request(format!(
-            "insert={which} needs a point"
-        ))),
-        (Some("first" | "last") | None, Some(_)) => Err(Refusal::bad_request(
-            "point goes with insert=before or insert=after",
-        )),
-        (Some(other), _) => Err(Refusal::bad_request(format!(
-            "insert '{other}' is none of first, last, before and after"
-        ))),
-    }
+/// Writes fields as an expression.
+pub(crate) fn print_fields(list: &[Field]) -> String {
+    let one = |field: &Field| {
+        let module = field.module.as_ref().map(|m| format!("{m}:")).unwrap_or_default();
+        let below = match field.children.as_slice() {
+            [] => String::new(),
+            children => format!("({})", print_fields(children)),
+        };
+        format!("{module}{}{below}", field.name)
+    };
+    list.iter().map(one).collect::<Vec<_>>().join(";")
 }
 
 /// Levels that `fields` may nest: more than any model has.
@@ -311,26 +294,9 @@ mod tests {
         refusal.errors[0].message.clone().unwrap()
     }
 
-    fn show(list: &[Field]) -> String {
-        let one = |f: &Field| {
-            let module = f
-                .module
-                .as_ref()
-                .map(|m| format!("{m}:"))
-                .unwrap_or_default();
-            let below = if f.children.is_empty() {
-                String::new()
-            } else {
-                format!("({})", show(&f.children))
-            };
-            format!("{module}{}{below}", f.name)
-        };
-        list.iter().map(one).collect::<Vec<_>>().join(";")
-    }
-
     #[test]
     fn fields_are_parsed_as_the_grammar_says() {
-        let check = |text: &str, expect: &str| assert_eq!(show(&fields(text).unwrap()), expect);
+        let check = |text: &str, expect: &str| assert_eq!(print_fields(&fields(text).unwrap()), expect);
         check("a", "a");
         check("a;m:b", "a;m:b");
         check("a/b/c", "a(b(c))");
