@@ -4,6 +4,7 @@
 //! only then kept and answered ([`service`]). The layout is described in ARCHITECTURE.md.
 
 pub mod config;
+mod controller;
 pub mod event;
 pub mod keys;
 pub mod northbound;
@@ -12,3 +13,5 @@ pub mod service;
 pub mod sla;
 mod text;
 pub mod users;
+
+pub use controller::{Controller, StartError};

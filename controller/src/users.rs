@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use tranche_netconf::error::{ErrorTag, RpcError};
+use tranche_netconf::error::RpcError;
 use tranche_yang::{ChangeOp, Diff, Tree, crypt};
 
 /// Schema path of a password.
@@ -80,17 +80,39 @@ impl Users {
 /// # Errors
 /// A password or hash that is not accepted, with its path.
 pub fn passwords_to_store(diff: &Diff) -> Result<Vec<(String, String)>, Vec<RpcError>> {
+    let changes = diff.changes().into_iter();
+    let set = changes.filter(|c| c.schema_path == PASSWORD && c.op != ChangeOp::Delete);
+    hashed(set.map(|change| (change.path, change.value.unwrap_or_default())))
+}
+
+/// Hashes the passwords of a whole configuration, in place. Slow on purpose.
+///
+/// # Errors
+/// A password or hash that is not accepted, with its path.
+pub fn store_passwords(config: &mut Tree) -> Result<(), Vec<RpcError>> {
+    let one = |e: tranche_yang::Error| vec![e.to_rpc_error()];
+    let written: Vec<(String, String)> = config
+        .find(PASSWORD)
+        .map_err(one)?
+        .map(|node| (node.path(), node.value().unwrap_or_default().to_owned()))
+        .collect();
+    for (path, hash) in hashed(written)? {
+        config.set(&path, hash.as_str()).map_err(one)?;
+    }
+    Ok(())
+}
+
+/// Those of the passwords, with their paths, that are stored otherwise than they were written.
+fn hashed(
+    written: impl IntoIterator<Item = (String, String)>,
+) -> Result<Vec<(String, String)>, Vec<RpcError>> {
     let mut hashed = Vec::new();
     let mut errors = Vec::new();
-    for change in diff.changes() {
-        if change.schema_path != PASSWORD || matches!(change.op, ChangeOp::Delete) {
-            continue;
-        }
-        let written = change.value.unwrap_or_default();
+    for (path, written) in written {
         match crypt::store(&written) {
             Ok(stored) if stored == written => {}
-            Ok(stored) => hashed.push((change.path, stored)),
-            Err(error) => errors.push(RpcError { tag: ErrorTag::InvalidValue, ..error.at(change.path) }),
+            Ok(stored) => hashed.push((path, stored)),
+            Err(error) => errors.push(error.at(path)),
         }
     }
     if errors.is_empty() { Ok(hashed) } else { Err(errors) }

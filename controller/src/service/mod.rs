@@ -19,10 +19,10 @@ use tranche_netconf::error::{ErrorTag, RpcError};
 use tranche_yang::datastore::SERVER;
 use tranche_yang::nacm::{Nacm, User};
 use tranche_yang::restconf::Resource;
-use tranche_yang::{Datastores, Proposal, Schema, SchemaNode, Tree};
+use tranche_yang::{Datastores, Operation, Proposal, Schema, SchemaNode, Tree};
 
 use crate::event::{Event, Events};
-use crate::users::{Login, Users, passwords_to_store};
+use crate::users::{Login, Users, passwords_to_store, store_passwords};
 
 /// The running controller.
 #[derive(Debug)]
@@ -94,8 +94,9 @@ impl Service {
     ///
     /// # Errors
     /// A configuration that isn't valid, each fault with its path.
-    pub fn new(running: Tree) -> Result<Arc<Self>, Vec<RpcError>> {
+    pub fn new(mut running: Tree) -> Result<Arc<Self>, Vec<RpcError>> {
         let schema = running.schema();
+        store_passwords(&mut running)?;
         let datastores = Datastores::new(schema, running, None).map_err(rpc_errors)?;
         let running = datastores.running();
         let nacm = Nacm::from_running(&running).map_err(|e| vec![e.to_rpc_error()])?;
@@ -188,6 +189,21 @@ impl Service {
         Ok((answer, version))
     }
 
+    /// Carries out an operation that access control permits.
+    ///
+    /// # Errors
+    /// What the operation refuses.
+    pub async fn call(
+        self: &Arc<Self>,
+        _user: User,
+        operation: Operation,
+    ) -> Result<Option<Operation>, Vec<RpcError>> {
+        Err(vec![RpcError::new(
+            ErrorTag::OperationNotSupported,
+            format!("the operation {} is not supported", operation.name()),
+        )])
+    }
+
     /// Publishes a change that everybody agreed to.
     async fn accept(
         &self,
@@ -232,12 +248,12 @@ impl Writer {
         if let Err(error) = published.nacm.write(user, proposal.diff()) {
             return Err(self.refuse(proposal, vec![error.to_rpc_error()]).into());
         }
-        let proposal = self.store_passwords(proposal)?;
+        let proposal = self.hash_passwords(proposal)?;
         Ok((proposal, answer))
     }
 
     /// Replaces a proposal that sets passwords in clear text by one that sets their hashes.
-    fn store_passwords(&mut self, proposal: Proposal) -> Result<Proposal, Vec<RpcError>> {
+    fn hash_passwords(&mut self, proposal: Proposal) -> Result<Proposal, Vec<RpcError>> {
         let hashed = match passwords_to_store(proposal.diff()) {
             Ok(hashed) if hashed.is_empty() => return Ok(proposal),
             Ok(hashed) => hashed,

@@ -48,7 +48,7 @@ struct Edit {
 }
 
 impl Encoding {
-    fn format(self) -> Format {
+    pub(crate) fn format(self) -> Format {
         match self {
             Self::Json => Format::Json,
             Self::Xml => Format::Xml,
@@ -200,7 +200,7 @@ async fn edit(
 }
 
 /// Checks the text of a body before libyang reads it: JSON or XML, and in XML no DTD and no entities.
-fn well_formed(encoding: Encoding, text: String, datastore: bool) -> Result<String, Refusal> {
+pub(crate) fn well_formed(encoding: Encoding, text: String, datastore: bool) -> Result<String, Refusal> {
     if text.trim().is_empty() {
         return Err(Refusal::new(ErrorTag::MalformedMessage, "the request needs a body"));
     }

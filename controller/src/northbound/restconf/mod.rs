@@ -5,6 +5,7 @@ pub(crate) mod condition;
 mod data;
 pub(crate) mod error;
 pub(crate) mod media;
+mod operations;
 pub(crate) mod query;
 pub(crate) mod respond;
 mod root;
@@ -57,6 +58,9 @@ impl Request<'_> {
         };
         if let Some(path) = below("/restconf/data") {
             return data::handle(self, path, body, http).await;
+        }
+        if let Some(path) = below("/restconf/operations") {
+            return operations::handle(self, path, body, http).await;
         }
         Err(Refusal::not_found(format!("there is no resource {path}")))
     }

@@ -1,0 +1,111 @@
+//! The whole, put together: store, service, northbound.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tranche_netconf::error::RpcError;
+use tranche_yang::{Content, Format, Schema, Tree};
+
+use crate::config::Config;
+use crate::northbound::{Northbound, NorthboundError};
+use crate::service::{Service, schema};
+
+/// A controller that listens and doesn't serve yet.
+#[derive(Debug)]
+pub struct Controller {
+    service: Arc<Service>,
+    northbound: Northbound,
+}
+
+/// Why a controller did not start or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The YANG modules don't compile.
+    #[error("the YANG modules can't be used: {0}")]
+    Schema(tranche_yang::Error),
+    /// Nothing is kept and there is nothing to start from.
+    #[error("{state_dir} is empty and there is nothing to start from: use --factory-default", state_dir = .0.display())]
+    NoConfiguration(PathBuf),
+    /// The factory default can't be read.
+    #[error("factory default {path}", path = .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The factory default can't be used.
+    #[error("factory default {path}: {reasons}", path = .path.display())]
+    FactoryDefault {
+        /// The file.
+        path: PathBuf,
+        /// Every fault, with its node.
+        reasons: String,
+    },
+    /// The northbound can't be served.
+    #[error(transparent)]
+    Northbound(#[from] NorthboundError),
+}
+
+impl Controller {
+    /// Loads what is kept, or else the factory default, and listens.
+    ///
+    /// # Errors
+    /// Anything that stands in the way, in words for an operator.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let schema = schema::build().map_err(StartError::Schema)?;
+        let Some(path) = &config.factory_default else {
+            return Err(StartError::NoConfiguration(config.state_dir));
+        };
+        let running = factory_default(schema, path)?;
+        let service = Service::new(running).map_err(|errors| StartError::FactoryDefault {
+            path: path.clone(),
+            reasons: reasons(&errors),
+        })?;
+        let northbound = Northbound::bind(&config).await?;
+        Ok(Self { service, northbound })
+    }
+
+    /// URL of the page; RESTCONF is at `restconf` below it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.northbound.url()
+    }
+
+    /// Serves until `shutdown`, then ends what is under way and closes.
+    ///
+    /// # Errors
+    /// The listener failed.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), StartError> {
+        self.northbound.serve(Arc::clone(&self.service), shutdown).await?;
+        Ok(())
+    }
+}
+
+/// Reads instance data from a file: XML where its name ends so, else JSON.
+fn factory_default(schema: &'static Schema, path: &Path) -> Result<Tree, StartError> {
+    let text = fs::read_to_string(path)
+        .map_err(|source| StartError::Read { path: path.to_owned(), source })?;
+    let is_xml = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("xml"));
+    let format = if is_xml { Format::Xml } else { Format::Json };
+    Tree::parse(schema, format, &text, Content::ConfigUnvalidated).map_err(|errors| {
+        let errors = errors.iter().map(tranche_yang::Error::to_rpc_error).collect::<Vec<_>>();
+        StartError::FactoryDefault { path: path.to_owned(), reasons: reasons(&errors) }
+    })
+}
+
+fn reasons(errors: &[RpcError]) -> String {
+    let mut text = String::new();
+    for error in errors {
+        let separator = if text.is_empty() { "" } else { "; " };
+        let place = error.path.as_deref().unwrap_or("/");
+        let reason = error.message.as_deref().unwrap_or_else(|| error.tag.as_str());
+        // Writing to a string can't fail.
+        let _infallible = write!(text, "{separator}{place}: {reason}");
+    }
+    text
+}
