@@ -122,10 +122,8 @@ mod tests {
     use super::*;
 
     fn version() -> Version {
-        Version {
-            tag: "7-x".to_owned(),
-            time: UNIX_EPOCH + Duration::from_millis(1_000_500),
-        }
+        let time = UNIX_EPOCH + Duration::from_millis(1_000_500);
+        Version { commit: 7, tag: "7-x".to_owned(), time }
     }
 
     fn headers(name: &'static str, value: &str) -> HeaderMap {
