@@ -240,3 +240,6 @@ async fn joined(call: &mut Option<JoinHandle<Outcome>>) -> Outcome {
         )])
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -343,3 +343,6 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

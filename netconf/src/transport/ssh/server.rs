@@ -330,3 +330,6 @@ impl<H: Handler> server::Handler for SshHandler<H> {
         session.channel_failure(channel)
     }
 }
+
+#[cfg(test)]
+mod tests;
