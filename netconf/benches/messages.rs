@@ -24,7 +24,7 @@ fn unframe(bytes: &[u8]) -> Vec<u8> {
     for piece in bytes.chunks(32 << 10) {
         decoder.push(piece);
     }
-    decoder.next().unwrap().unwrap()
+    decoder.next_message().unwrap().unwrap()
 }
 
 fn entries(count: usize) -> String {

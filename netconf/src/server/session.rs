@@ -227,7 +227,7 @@ impl Session {
                 State::Hello { .. } | State::Ready => {}
                 State::Busy { .. } | State::Over => return None,
             }
-            match self.decoder.next() {
+            match self.decoder.next_message() {
                 Ok(Some(message)) => {
                     self.last_activity = now;
                     self.message(&message);

@@ -104,7 +104,10 @@ impl Bench {
             Some(Action::Send(bytes)) => self.decoder.push(&bytes),
             other => panic!("expected something sent, got {other:?}"),
         }
-        self.decoder.next().unwrap().expect("one whole message")
+        self.decoder
+            .next_message()
+            .unwrap()
+            .expect("one whole message")
     }
 
     fn reply(&mut self) -> (Option<String>, Outcome) {

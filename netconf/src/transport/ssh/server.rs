@@ -80,7 +80,7 @@ impl Acceptor {
     pub(crate) fn new(host_key: &HostKey, limits: &Limits) -> Self {
         let config = server::Config {
             server_id: SshId::Standard(SSH_ID.into()),
-            methods: MethodSet::from([MethodKind::PublicKey, MethodKind::Password].as_slice()),
+            methods: methods(),
             auth_rejection_time: limits.auth_failure_delay,
             auth_rejection_time_initial: Some(Duration::ZERO),
             keys: vec![host_key.key.clone()],
@@ -171,6 +171,18 @@ impl Acceptor {
     }
 }
 
+fn methods() -> MethodSet {
+    MethodSet::from([MethodKind::PublicKey, MethodKind::Password].as_slice())
+}
+
+/// Both methods stay open after a rejection: a mistyped password is typed again.
+fn rejected() -> Auth {
+    Auth::Reject {
+        proceed_with_methods: Some(methods()),
+        partial_success: false,
+    }
+}
+
 /// The SSH library's callbacks for one connection.
 struct SshHandler<H> {
     handler: Arc<H>,
@@ -199,7 +211,7 @@ impl<H: Handler> SshHandler<H> {
             return Auth::Accept;
         }
         tracing::info!(user, peer = %self.peer, ?credential, "authentication refused");
-        Auth::reject()
+        rejected()
     }
 
     fn accepted(&mut self, user: &str) {
@@ -305,7 +317,6 @@ impl<H: Handler> server::Handler for SshHandler<H> {
         session.channel_failure(channel)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the library's signature")]
     async fn pty_request(
         &mut self,
         channel: ChannelId,
