@@ -32,7 +32,7 @@ ietf:params:xml:ns:netconf:base:1.0" message-id="2"><close-session/></rpc>
 "#;
 
 /// Gives what the client printed, or none where there is no client.
-async fn ssh(setup: &Setup, dir: &Path, key: &Path, what: &[&str]) -> Option<Output> {
+async fn ssh(setup: &Setup, dir: &Path, key: &Path, what: &[&str], input: &str) -> Option<Output> {
     let addr = setup.server.local_addr();
     let known_hosts = dir.join("known_hosts");
     std::fs::write(
@@ -65,14 +65,14 @@ async fn ssh(setup: &Setup, dir: &Path, key: &Path, what: &[&str]) -> Option<Out
         eprintln!("no OpenSSH client here: nothing tested");
         return None;
     };
-    let mut input = child.stdin.take().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
     // A client that was refused closes its end first.
-    if let Err(error) = input.write_all(CONVERSATION.as_bytes()).await {
+    if let Err(error) = stdin.write_all(input.as_bytes()).await {
         eprintln!("input: {error}");
     }
+    drop(stdin);
     let output = timeout(Duration::from_secs(20), child.wait_with_output());
     let output = output.await.expect("ssh ends").unwrap();
-    drop(input);
     Some(output)
 }
 
@@ -83,7 +83,15 @@ async fn openssh_opens_the_subsystem_and_ends_cleanly() {
     let key = dir.path().join("id_ed25519");
     let public = HostKey::load_or_generate(&key).unwrap().public_blob();
     *setup.toy.key.lock().unwrap() = Some(public);
-    let Some(output) = ssh(&setup, dir.path(), &key, &["-s", "127.0.0.1", "netconf"]).await else {
+    let Some(output) = ssh(
+        &setup,
+        dir.path(),
+        &key,
+        &["-s", "127.0.0.1", "netconf"],
+        CONVERSATION,
+    )
+    .await
+    else {
         return;
     };
     let printed = String::from_utf8(output.stdout).unwrap();
@@ -110,7 +118,7 @@ async fn openssh_gets_no_command_and_no_other_key_gets_in() {
     let key = dir.path().join("id_ed25519");
     let public = HostKey::load_or_generate(&key).unwrap().public_blob();
     let target = ["-s", "127.0.0.1", "netconf"];
-    let Some(output) = ssh(&setup, dir.path(), &key, &target).await else {
+    let Some(output) = ssh(&setup, dir.path(), &key, &target, CONVERSATION).await else {
         return;
     };
     let errors = String::from_utf8(output.stderr).unwrap();
@@ -120,9 +128,31 @@ async fn openssh_gets_no_command_and_no_other_key_gets_in() {
     );
 
     *setup.toy.key.lock().unwrap() = Some(public);
-    let Some(output) = ssh(&setup, dir.path(), &key, &["127.0.0.1", "id"]).await else {
+    let Some(output) = ssh(&setup, dir.path(), &key, &["127.0.0.1", "id"], CONVERSATION).await
+    else {
         return;
     };
     assert_ne!(output.status.code(), Some(0));
     assert!(output.stdout.is_empty());
+}
+
+#[tokio::test]
+async fn requests_are_answered_though_the_input_ends_behind_them() {
+    let setup = serve(quick()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("id_ed25519");
+    let public = HostKey::load_or_generate(&key).unwrap().public_blob();
+    *setup.toy.key.lock().unwrap() = Some(public);
+    *setup.toy.data.lock().unwrap() = format!(
+        "<top xmlns='urn:toy'>{}</top>",
+        "<a>0123456789</a>".repeat(200_000)
+    );
+    let first_request = CONVERSATION.split_inclusive("##\n").next().unwrap();
+    let target = ["-s", "127.0.0.1", "netconf"];
+    let Some(output) = ssh(&setup, dir.path(), &key, &target, first_request).await else {
+        return;
+    };
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.len() > 3_400_000 && printed.ends_with("</rpc-reply>\n##\n"));
+    assert_eq!(output.status.code(), Some(0));
 }

@@ -1,7 +1,6 @@
 //! Driver and client against each other in memory, on simulated time.
 
 use std::sync::Mutex;
-use std::time::Duration;
 
 use super::*;
 use crate::client::{Auth, Client, ClientConfig, HostKeyCheck};
@@ -46,7 +45,7 @@ impl Handler for Slow {
 struct Setup {
     handler: Arc<Slow>,
     sessions: Sessions,
-    run: JoinHandle<SessionEnd>,
+    run: JoinHandle<(SessionEnd, Farewell)>,
     link: MemoryLink,
 }
 
@@ -131,7 +130,10 @@ async fn stuck_output_ends_the_session_and_its_queue() {
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(setup.sessions.len(), 1);
-    assert_eq!(setup.run.await.unwrap(), SessionEnd::TransportLost);
+    assert_eq!(
+        setup.run.await.unwrap(),
+        (SessionEnd::TransportLost, Farewell::Cut)
+    );
     assert_eq!(
         *setup.handler.ends.lock().unwrap(),
         [SessionEnd::TransportLost]
@@ -149,7 +151,7 @@ async fn a_request_is_done_to_its_end_when_its_client_goes_away() {
     call.abort();
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(*setup.handler.done.lock().unwrap(), 0);
-    assert_eq!(setup.run.await.unwrap(), SessionEnd::TransportLost);
+    assert_eq!(setup.run.await.unwrap().0, SessionEnd::TransportLost);
     assert_eq!(*setup.handler.done.lock().unwrap(), 1);
     assert!(setup.sessions.is_empty());
 }

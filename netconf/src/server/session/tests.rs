@@ -89,7 +89,14 @@ impl Bench {
     }
 
     fn poll(&mut self) -> Option<Action> {
-        self.session.poll(self.now)
+        loop {
+            match self.session.poll(self.now) {
+                Some(Action::Parse(message)) => {
+                    self.session.parsed(Rpc::parse(&message, &LIMITS));
+                }
+                action => return action,
+            }
+        }
     }
 
     fn called(&mut self) -> Rpc {
