@@ -141,7 +141,7 @@ impl Client {
     }
 
     /// A session over a link; `finish` is run after its end.
-    async fn over<R: Receive, T: Transmit>(
+    pub(crate) async fn over<R: Receive, T: Transmit>(
         link: Link<R, T>,
         config: &ClientConfig,
         finish: impl Future<Output = ()> + Send + 'static,

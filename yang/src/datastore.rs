@@ -141,10 +141,11 @@ impl Datastores {
         self.startup.clone()
     }
 
-    /// Whether the candidate has changes that are neither committed nor discarded.
+    /// Whether the candidate has changes that are neither committed nor discarded. A change that was made and taken
+    /// back counts only if running has moved on in between.
     #[must_use]
     pub fn candidate_modified(&self) -> bool {
-        !self.pending.is_empty()
+        !self.in_step || !self.pending.is_empty()
     }
 
     /// What the candidate changes, compared with what it started from.
@@ -518,7 +519,7 @@ impl Datastores {
         }
         let Proposal { old, new, diff, origin, .. } = proposal;
         self.outstanding = Weak::new();
-        let candidate_was_clean = self.pending.ops.is_empty();
+        let candidate_was_clean = !self.candidate_modified();
         self.running = Arc::new(new);
         let followed = match origin {
             Origin::Commit { own: Some(own) } => {
@@ -532,6 +533,7 @@ impl Datastores {
                 self.reset_candidate()
             }
             Origin::Edit if candidate_was_clean => {
+                self.pending = Diff::empty(self.schema);
                 unshare(&mut self.candidate).and_then(|candidate| diff.apply(candidate))
             }
             Origin::Edit => {

@@ -394,6 +394,12 @@ impl Editor<'_> {
                 None => Ok(()),
             };
         }
+        if schema.is_term() && edit.is_default() && !edit.has_default_value() {
+            return self.fail(
+                Error::new(ErrorTag::InvalidValue, "what is marked as default is not the default")
+                    .at(edit.path()),
+            );
+        }
         if let Err(e) = self.check_cases(edit, schema, op) {
             return self.fail(e);
         }
@@ -595,7 +601,8 @@ impl Editor<'_> {
 /// Whether a node of an edit is deleted or removed.
 fn removes(edit: Raw) -> bool {
     edit.schema().is_none()
-        || edit
+        || edit.has_metadata()
+            && edit
             .metadata()
             .iter()
             .any(|(_, name, value)| name == "operation" && (value == "delete" || value == "remove"))
@@ -633,10 +640,12 @@ fn conflict(mine: &[(SRaw, SRaw)], other: SRaw) -> bool {
         .any(|(choice, case)| mine.iter().any(|(c, k)| c == choice && k != case))
 }
 
-/// Whether nothing inside (or on) the node has attributes or is opaque, so that it can be copied whole.
+/// Whether nothing inside the node has attributes, is marked as default or is opaque, so that it can be copied whole.
 fn is_plain(edit: Raw) -> bool {
     edit.children().all(|child| {
-        child.schema().is_some() && child.metadata().is_empty() && is_plain(child)
+        child.schema().is_some_and(|s| !s.is_term() || !child.is_default())
+            && !child.has_metadata()
+            && is_plain(child)
     })
 }
 

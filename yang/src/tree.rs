@@ -59,7 +59,8 @@ impl PrintOptions {
     pub(crate) fn raw(self) -> u32 {
         let defaults = match self.with_defaults {
             WithDefaults::ReportAll => ly::LYD_PRINT_WD_ALL,
-            WithDefaults::ReportAllTagged => ly::LYD_PRINT_WD_ALL_TAG,
+            // What somebody set is not a default, whatever its value: the basic mode is `explicit`.
+            WithDefaults::ReportAllTagged => ly::LYD_PRINT_WD_IMPL_TAG,
             WithDefaults::Trim => ly::LYD_PRINT_WD_TRIM,
             WithDefaults::Explicit => ly::LYD_PRINT_WD_EXPLICIT,
         };

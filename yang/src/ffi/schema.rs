@@ -169,10 +169,6 @@ impl SRaw {
         matches!(self.kind(), Kind::List | Kind::LeafList) && self.flags() & ly::LYS_ORDBY_USER != 0
     }
 
-    pub(crate) fn is_keyless(self) -> bool {
-        self.kind() == Kind::List && self.flags() & ly::LYS_KEYLESS != 0
-    }
-
     pub(crate) fn is_presence(self) -> bool {
         self.kind() == Kind::Container && self.flags() & ly::LYS_PRESENCE != 0
     }

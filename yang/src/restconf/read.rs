@@ -152,7 +152,13 @@ pub fn read(
                 .map_err(|Failed| tree.internal("copying a resource"))?;
         }
     }
-    let flags = print.raw() | ly::LYD_PRINT_SIBLINGS | ly::LYD_PRINT_EMPTY_CONT;
+    let mut flags = print.raw() | ly::LYD_PRINT_SIBLINGS;
+    // A container that is asked for by name is there even if nothing is in it.
+    if resource.schema().is_some_and(|s| s.kind() == Kind::Container)
+        && alone.root.is_some_and(|root| root.first_child().is_none())
+    {
+        flags |= ly::LYD_PRINT_EMPTY_CONT;
+    }
     let text = match alone.root {
         Some(root) => root
             .print(format.raw(), flags)

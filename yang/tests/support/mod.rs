@@ -9,7 +9,7 @@ use tranche_netconf::xml::Fragment;
 use tranche_yang::{Content, Error, Format, PrintOptions, Schema, Tree};
 
 /// The schema of the tests, with our Wi-Fi module and the test module.
-pub fn schema() -> &'static Schema {
+pub(crate) fn schema() -> &'static Schema {
     static SCHEMA: OnceLock<&'static Schema> = OnceLock::new();
     SCHEMA.get_or_init(|| {
         Schema::builder()
@@ -24,23 +24,23 @@ pub fn schema() -> &'static Schema {
     })
 }
 
-pub fn xml(inner: &str) -> String {
+pub(crate) fn xml(inner: &str) -> String {
     format!(
         "<box xmlns=\"urn:test:box\" xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\" xmlns:yang=\"urn:ietf:params:xml:ns:yang:1\" xmlns:box=\"urn:test:box\">{inner}</box>"
     )
 }
 
-pub fn fragment(text: &str) -> Fragment {
+pub(crate) fn fragment(text: &str) -> Fragment {
     Fragment::from_trusted(text.to_owned())
 }
 
 /// A valid tree of `box` content.
-pub fn tree(inner: &str) -> Tree {
+pub(crate) fn tree(inner: &str) -> Tree {
     Tree::parse(schema(), Format::Xml, &xml(inner), Content::Config).expect("a valid tree")
 }
 
 /// Canonical text with defaults marked, for comparison.
-pub fn full(tree: &Tree) -> String {
+pub(crate) fn full(tree: &Tree) -> String {
     tree.print(
         Format::Xml,
         PrintOptions { with_defaults: WithDefaults::ReportAllTagged, pretty: true },
@@ -48,7 +48,7 @@ pub fn full(tree: &Tree) -> String {
 }
 
 /// What was set, on one line.
-pub fn set(tree: &Tree) -> String {
+pub(crate) fn set(tree: &Tree) -> String {
     let text = tree.print(
         Format::Xml,
         PrintOptions { with_defaults: WithDefaults::Explicit, pretty: false },
@@ -56,11 +56,11 @@ pub fn set(tree: &Tree) -> String {
     text.replace("<box xmlns=\"urn:test:box\">", "").replace("</box>", "")
 }
 
-pub fn edit(tree: &mut Tree, inner: &str, op: DefaultOperation) -> Result<tranche_yang::Diff, Vec<Error>> {
+pub(crate) fn edit(tree: &mut Tree, inner: &str, op: DefaultOperation) -> Result<tranche_yang::Diff, Vec<Error>> {
     tranche_yang::edit::apply(tree, &fragment(&xml(inner)), op, ErrorOption::StopOnError)
 }
 
-pub fn request(inner: &str) -> EditConfig {
+pub(crate) fn request(inner: &str) -> EditConfig {
     EditConfig {
         target: Datastore::Running,
         default_operation: DefaultOperation::Merge,
