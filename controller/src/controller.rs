@@ -10,14 +10,19 @@ use tranche_netconf::error::RpcError;
 use tranche_yang::{Content, Format, Schema, Tree};
 
 use crate::config::Config;
+use crate::device::{DeviceSettings, Fleet};
+use crate::network::Network;
 use crate::northbound::{Northbound, NorthboundError};
-use crate::service::{Service, schema};
+use crate::reconcile::{ReconcileSettings, Reconciler};
+use crate::rollout::RolloutSettings;
+use crate::service::{Service, Setup, schema};
 
 /// A controller that listens and doesn't serve yet.
 #[derive(Debug)]
 pub struct Controller {
     service: Arc<Service>,
     northbound: Northbound,
+    network: Arc<Network>,
 }
 
 /// Why a controller did not start or did not go on.
@@ -46,6 +51,9 @@ pub enum StartError {
         /// Every fault, with its node.
         reasons: String,
     },
+    /// The service can't be started.
+    #[error("{0}")]
+    Service(String),
     /// The northbound can't be served.
     #[error(transparent)]
     Northbound(#[from] NorthboundError),
@@ -62,12 +70,18 @@ impl Controller {
             return Err(StartError::NoConfiguration(config.state_dir));
         };
         let running = factory_default(schema, path)?;
-        let service = Service::new(running).map_err(|errors| StartError::FactoryDefault {
+        let network = Arc::new(Network::new(Fleet::new(devices(&config)), rollout(&config)));
+        let setup = Setup {
+            network: Arc::clone(&network),
+            state_dir: config.state_dir.clone(),
+            periods: config.history.periods,
+        };
+        let service = Service::new(running, setup).map_err(|errors| StartError::FactoryDefault {
             path: path.clone(),
             reasons: reasons(&errors),
         })?;
         let northbound = Northbound::bind(&config).await?;
-        Ok(Self { service, northbound })
+        Ok(Self { service, northbound, network })
     }
 
     /// URL of the page; RESTCONF is at `restconf` below it.
@@ -81,8 +95,34 @@ impl Controller {
     /// # Errors
     /// The listener failed.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), StartError> {
-        self.northbound.serve(Arc::clone(&self.service), shutdown).await?;
-        Ok(())
+        let reconciler = Reconciler::start(self.network, ReconcileSettings::default());
+        let started = self.service.start(shutdown.clone()).await;
+        started.map_err(|errors| StartError::Service(reasons(&errors)))?;
+        let served = self.northbound.serve(Arc::clone(&self.service), shutdown.clone()).await;
+        // Also where the listener failed.
+        shutdown.cancel();
+        reconciler.shutdown().await;
+        self.service.stop().await;
+        Ok(served?)
+    }
+}
+
+fn devices(config: &Config) -> DeviceSettings {
+    DeviceSettings {
+        connect_timeout: config.nodes.connect_timeout,
+        rpc_timeout: config.nodes.rpc_timeout,
+        keepalive: config.nodes.keepalive,
+        fan_out: config.nodes.fan_out,
+        ..DeviceSettings::default()
+    }
+}
+
+fn rollout(config: &Config) -> RolloutSettings {
+    RolloutSettings {
+        rpc_timeout: config.nodes.rpc_timeout,
+        commit_timeout: config.nodes.confirm_timeout / 2,
+        confirm_timeout: config.nodes.confirm_timeout,
+        fan_out: config.nodes.fan_out,
     }
 }
 

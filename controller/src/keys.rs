@@ -26,6 +26,12 @@ pub enum KeyError {
     Key(#[from] tranche_netconf::error::Error),
 }
 
+/// Where the keys are.
+#[must_use]
+pub fn directory(state_dir: &Path) -> PathBuf {
+    state_dir.join("keys")
+}
+
 /// The file of a key; its directory is made (mode 0700) when it isn't there.
 ///
 /// # Errors
@@ -35,7 +41,7 @@ pub fn path(state_dir: &Path, name: &str) -> Result<PathBuf, KeyError> {
     if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(safe) {
         return Err(KeyError::Name(name.to_owned()));
     }
-    let directory = state_dir.join("keys");
+    let directory = directory(state_dir);
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -5,13 +5,21 @@
 
 pub mod config;
 mod controller;
+pub mod device;
 pub mod event;
+pub mod intent;
+pub mod inventory;
 pub mod keys;
+pub mod network;
 pub mod northbound;
+pub mod reconcile;
+pub mod rollout;
 pub mod scheduler;
 pub mod service;
 pub mod sla;
 mod text;
+#[cfg(test)]
+mod toy;
 pub mod users;
 
 pub use controller::{Controller, StartError};

@@ -24,7 +24,7 @@ mod closed_loop;
 #[cfg(test)]
 mod plant;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub use types::{
@@ -79,6 +79,7 @@ struct Domain {
     /// Its first radio in the order of names, which also keeps the domain's memory.
     lead: u32,
     members: Vec<u32>,
+    radios: Arc<[RadioId]>,
     /// Whether all its radios hear each other.
     clique: bool,
 }
@@ -115,6 +116,11 @@ impl Scheduler {
     /// Switches corrections on or off. Once off, the next step takes back the corrections in force, and the ones after send none.
     pub fn set_enabled(&mut self, enabled: bool) {
         self.settings.enabled = enabled;
+    }
+
+    /// Changes how many periods a ceiling lasts at a node unless renewed.
+    pub fn set_lifetime(&mut self, periods: u64) {
+        self.settings.lifetime = periods;
     }
 
     /// The corrections last decided for a node did not arrive: they are decided anew in the next step.
@@ -167,20 +173,8 @@ impl Scheduler {
 
     /// Brings radios and graph up to date.
     fn ingest(&mut self, now: Period, input: &NetworkReport) {
-        self.forget_missing(input);
-        let mut order = Vec::with_capacity(input.radios.len());
-        for report in &input.radios {
-            let at = match self.index.get(&report.id) {
-                Some(&at) => at,
-                None => {
-                    let at = self.radios.len() as u32;
-                    self.index.insert(report.id.clone(), at);
-                    self.radios.push(Radio::new(report.id.clone()));
-                    self.graph.push();
-                    at
-                }
-            };
-            order.push(at);
+        let order = self.number(input);
+        for (report, &at) in input.radios.iter().zip(&order) {
             self.radios[at as usize].take(now, report);
             self.graph.beacons(at, report);
         }
@@ -194,17 +188,33 @@ impl Scheduler {
         }
     }
 
+    /// The number of each report's radio; new radios get one, missing ones are forgotten.
+    fn number(&mut self, input: &NetworkReport) -> Vec<u32> {
+        let same = |(radio, report): (&Radio, &Arc<RadioReport>)| radio.id == report.id;
+        if self.radios.len() == input.radios.len()
+            && self.radios.iter().zip(&input.radios).all(same)
+        {
+            return (0..input.radios.len() as u32).collect();
+        }
+        self.forget_missing(input);
+        let mut order = Vec::with_capacity(input.radios.len());
+        for report in &input.radios {
+            let next = self.radios.len() as u32;
+            let at = *self.index.entry(report.id.clone()).or_insert(next);
+            if at == next {
+                self.radios.push(Radio::new(report.id.clone()));
+                self.graph.push();
+            }
+            order.push(at);
+        }
+        order
+    }
+
     fn forget_missing(&mut self, input: &NetworkReport) {
-        let known = input
-            .radios
-            .iter()
-            .filter(|report| self.index.contains_key(&report.id))
-            .count();
-        if known == self.radios.len() {
+        let present: HashSet<&RadioId> = input.radios.iter().map(|report| &report.id).collect();
+        if self.radios.iter().all(|radio| present.contains(&radio.id)) {
             return;
         }
-        let present: std::collections::HashSet<&RadioId> =
-            input.radios.iter().map(|report| &report.id).collect();
         let mut next = 0;
         let renumber: Vec<Option<u32>> = self
             .radios
@@ -231,22 +241,30 @@ impl Scheduler {
         }
         self.domains = members
             .into_iter()
-            .filter_map(|members| {
-                let lead = *members
-                    .iter()
-                    .min_by_key(|&&radio| &self.radios[radio as usize].id)?;
+            .filter_map(|mut members| {
+                members.sort_unstable_by(|&a, &b| {
+                    self.radios[a as usize].id.cmp(&self.radios[b as usize].id)
+                });
+                let lead = *members.first()?;
+                let rows = self.graph.rows();
                 let clique = members
                     .iter()
-                    .all(|&radio| self.graph.rows()[radio as usize].len() == members.len());
+                    .all(|&radio| rows[radio as usize].len() == members.len());
+                let radios: Arc<[RadioId]> = members
+                    .iter()
+                    .map(|&radio| self.radios[radio as usize].id.clone())
+                    .collect();
                 let name = self.radios[lead as usize].id.to_string().into();
                 Some(Domain {
                     name,
                     lead,
                     members,
+                    radios,
                     clique,
                 })
             })
             .collect();
+        self.domains.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         // A domain's memory lives with its lead; who leads no more forgets.
         let mut leads = vec![false; self.radios.len()];
         for domain in &self.domains {
@@ -269,11 +287,15 @@ impl Scheduler {
         for radio in &mut self.radios {
             let known = radio.is_fresh(now);
             for vif in radio.vifs.iter_mut() {
-                let slice = sla.position(&vif.slice).unwrap_or(target::BEST_EFFORT);
+                let slice = sla
+                    .position_near(vif.slice_at, &vif.slice)
+                    .unwrap_or(target::BEST_EFFORT);
+                vif.slice_at = slice;
                 flows.slice.push(slice);
                 flows.used.push(if known { vif.used } else { 0.0 });
                 flows.demand.push(if known { vif.demand() } else { 0.0 });
                 flows.known.push(known);
+                flows.backlogged.push(known && vif.backlogged);
             }
             flows.first.push(flows.slice.len() as u32);
         }
@@ -282,28 +304,30 @@ impl Scheduler {
 
     /// Teaches each row's capacity what its radio saw.
     fn observe(&mut self, flows: &Flows) {
-        let observations: Vec<Option<Observation>> = (0..self.radios.len())
-            .map(|at| {
-                let radio = &self.radios[at];
-                if !radio.is_new {
-                    return None;
-                }
-                let row = &self.graph.rows()[at];
-                let topology = fill::Topology {
-                    rows: self.graph.rows(),
-                    first: &flows.first,
-                };
-                let used = topology.row(at).map(|flow| flows.used[flow]).sum();
-                let uncapped = row.iter().any(|&member| {
-                    let member = &self.radios[member as usize];
-                    member.is_new && member.vifs.iter().any(radio::Vif::is_short_uncapped)
-                });
-                Some(Observation {
-                    busy: radio.busy,
-                    used,
-                    uncapped,
-                })
+        let topology = fill::Topology {
+            rows: self.graph.rows(),
+            first: &flows.first,
+        };
+        let short: Vec<bool> = self
+            .radios
+            .iter()
+            .map(|radio| radio.is_new && radio.vifs.iter().any(radio::Vif::is_short_uncapped))
+            .collect();
+        let used: Vec<f64> = (0..self.radios.len())
+            .map(|radio| flows.used[topology.flows(radio)].iter().sum())
+            .collect();
+        let observe = |(row, radio): (&Vec<u32>, &Radio)| {
+            radio.is_new.then(|| Observation {
+                busy: radio.busy,
+                used: row.iter().map(|&member| used[member as usize]).sum(),
+                uncapped: row.iter().any(|&member| short[member as usize]),
             })
+        };
+        let observations: Vec<Option<Observation>> = topology
+            .rows
+            .iter()
+            .zip(&self.radios)
+            .map(observe)
             .collect();
         for (radio, seen) in self.radios.iter_mut().zip(observations) {
             if let Some(seen) = seen {

@@ -6,14 +6,19 @@
 //! Any refusal on the way leaves everything as it was, here and on the nodes. Readers take what is published and never
 //! wait for a change. Owns the order of these steps and nothing of their content.
 
+mod apply;
+pub mod desired;
+mod regulate;
 pub mod schema;
 mod state;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tranche_netconf::error::{ErrorTag, RpcError};
 use tranche_yang::datastore::SERVER;
@@ -21,7 +26,14 @@ use tranche_yang::nacm::{Nacm, User};
 use tranche_yang::restconf::Resource;
 use tranche_yang::{Datastores, Operation, Proposal, Schema, SchemaNode, Tree};
 
+use self::apply::Consequence;
+use self::desired::Desired;
 use crate::event::{Event, Events};
+use crate::inventory::NodeName;
+use crate::keys;
+use crate::network::Network;
+use crate::scheduler::{NetworkReport, RadioId};
+use crate::sla::Record;
 use crate::users::{Login, Users, passwords_to_store, store_passwords};
 
 /// The running controller.
@@ -34,6 +46,37 @@ pub struct Service {
     tasks: TaskTracker,
     /// Schema nodes that are state or contain state.
     stateful: HashSet<SchemaNode>,
+    network: Arc<Network>,
+    state_dir: PathBuf,
+    live: std::sync::Mutex<Live>,
+    /// Public halves of the keys that credentials name.
+    public_keys: std::sync::Mutex<BTreeMap<String, String>>,
+}
+
+/// What is observed and never kept on disk.
+#[derive(Debug, Default)]
+struct Live {
+    /// What each slice was owed and got.
+    record: Record,
+    /// Radios that contend.
+    conflicts: Vec<(RadioId, RadioId)>,
+    /// What all radios measured in the last period.
+    report: NetworkReport,
+    /// When nodes last confirmed a slice.
+    applied: BTreeMap<String, SystemTime>,
+    /// Nodes that can't have the slices that select them, and why.
+    unplaced: BTreeMap<NodeName, String>,
+}
+
+/// What a service works with.
+#[derive(Debug)]
+pub struct Setup {
+    /// The nodes.
+    pub network: Arc<Network>,
+    /// Where the private keys are.
+    pub state_dir: PathBuf,
+    /// Periods of the global scheduler to remember.
+    pub periods: usize,
 }
 
 /// What readers see: one state of the configuration and what follows from it.
@@ -47,6 +90,8 @@ pub struct Published {
     pub users: Users,
     /// Which state it is.
     pub version: Version,
+    /// What it asks for.
+    pub desired: Arc<Desired>,
 }
 
 /// Identifies a state of the configuration.
@@ -66,6 +111,15 @@ struct Writer {
     datastores: Datastores,
 }
 
+/// A change that is worked out and permitted.
+#[derive(Debug)]
+struct Change {
+    proposal: Proposal,
+    consequence: Consequence,
+    /// Access control as it will be.
+    nacm: Nacm,
+}
+
 /// Who changes what.
 #[derive(Debug, Clone)]
 pub struct Author {
@@ -83,9 +137,9 @@ impl Version {
 }
 
 impl Published {
-    fn new(running: Arc<Tree>, nacm: Nacm, version: Version) -> Self {
+    fn new(running: Arc<Tree>, nacm: Nacm, version: Version, desired: Arc<Desired>) -> Self {
         let users = Users::from_running(&running);
-        Self { running, nacm, users, version }
+        Self { running, nacm, users, version, desired }
     }
 }
 
@@ -94,13 +148,16 @@ impl Service {
     ///
     /// # Errors
     /// A configuration that isn't valid, each fault with its path.
-    pub fn new(mut running: Tree) -> Result<Arc<Self>, Vec<RpcError>> {
+    pub fn new(mut running: Tree, setup: Setup) -> Result<Arc<Self>, Vec<RpcError>> {
         let schema = running.schema();
         store_passwords(&mut running)?;
         let datastores = Datastores::new(schema, running, None).map_err(rpc_errors)?;
         let running = datastores.running();
         let nacm = Nacm::from_running(&running).map_err(|e| vec![e.to_rpc_error()])?;
-        let published = Published::new(running, nacm, Version::new(0, SystemTime::now()));
+        let desired = Arc::new(Desired::read(&running)?);
+        let version = Version::new(0, SystemTime::now());
+        let published = Published::new(running, nacm, version, desired);
+        let live = Live { record: Record::new(setup.periods), ..Live::default() };
         Ok(Arc::new(Self {
             schema,
             published: RwLock::new(Arc::new(published)),
@@ -108,6 +165,10 @@ impl Service {
             events: Events::default(),
             tasks: TaskTracker::new(),
             stateful: state::nodes(schema),
+            network: setup.network,
+            state_dir: setup.state_dir,
+            live: std::sync::Mutex::new(live),
+            public_keys: std::sync::Mutex::default(),
         }))
     }
 
@@ -177,16 +238,115 @@ impl Service {
         E: From<Vec<RpcError>> + Send + 'static,
     {
         let mut writer = Arc::clone(&self.writer).lock_owned().await;
-        let published = self.published();
-        let user = author.user.clone();
+        let before = self.published();
+        let (service, user) = (Arc::clone(&self), author.user.clone());
         let (writer, worked_out) = blocking(move || {
-            let worked_out = writer.work_out(&published, &user, propose);
+            let worked_out = writer.work_out(&service, &before, &user, propose);
             (writer, worked_out)
         })
         .await?;
-        let (proposal, answer) = worked_out?;
-        let version = self.accept(writer, proposal, &author).await?;
+        let (change, answer) = worked_out?;
+        let version = self.carry_out(writer, change, &author).await?;
         Ok((answer, version))
+    }
+
+    /// Puts a change on the nodes, keeps it and publishes it.
+    async fn carry_out(
+        self: &Arc<Self>,
+        mut writer: OwnedMutexGuard<Writer>,
+        change: Change,
+        author: &Author,
+    ) -> Result<Version, Vec<RpcError>> {
+        let before = self.published();
+        let Change { proposal, consequence, nacm } = change;
+        if proposal.diff().is_empty() {
+            writer.refuse(proposal, Vec::new());
+            return Ok(before.version.clone());
+        }
+        let version = Version::new(before.version.commit + 1, SystemTime::now());
+        let kept = async { Ok(()) };
+        let put = match consequence.plans {
+            Some(plans) => self.put(plans, kept).await,
+            None => kept.await.map_err(|e: String| internal(&e)),
+        };
+        if let Err(errors) = put {
+            return Err(writer.refuse(proposal, errors));
+        }
+        let service = Arc::clone(self);
+        let (desired, next) = (consequence.desired, version.clone());
+        let writer = blocking(move || {
+            let running = match writer.datastores.accept(proposal) {
+                Ok(running) => running,
+                Err(error) => {
+                    tracing::error!(%error, "the datastores lost their copy");
+                    writer.datastores.running()
+                }
+            };
+            service.publish(Published::new(running, nacm, next, desired));
+            writer
+        })
+        .await?;
+        tracing::info!(
+            commit = version.commit,
+            author = author.user.name,
+            label = author.label,
+            "committed"
+        );
+        drop(writer);
+        Ok(version)
+    }
+
+    /// Shows readers another state, and reaches for the nodes that it names. Blocks on the disk where a key has to be made.
+    fn publish(&self, published: Published) {
+        let before = self.published();
+        let after = Arc::new(published);
+        *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&after);
+        let ids = |desired: &Desired| desired.intent.slices.keys().cloned().collect::<HashSet<_>>();
+        let gone: HashSet<String> =
+            ids(&before.desired).difference(&ids(&after.desired)).cloned().collect();
+        if !gone.is_empty() {
+            let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+            live.record.forget(|slice| gone.contains(slice));
+            live.applied.retain(|slice, _| !gone.contains(slice));
+        }
+        if before.desired.inventory != after.desired.inventory {
+            self.reach(&after.desired);
+        }
+    }
+
+    /// Keeps sessions to exactly the nodes that are asked for. The keys of credentials are made where there are none.
+    fn reach(&self, desired: &Desired) {
+        let mut public_keys = BTreeMap::new();
+        for credential in desired.inventory.credentials.values() {
+            match keys::public_key(&self.state_dir, &credential.key) {
+                Ok(line) => drop(public_keys.insert(credential.name.clone(), line)),
+                Err(error) => {
+                    tracing::error!(credential = credential.name, %error, "no key to log in with");
+                }
+            }
+        }
+        *self.public_keys.lock().unwrap_or_else(PoisonError::into_inner) = public_keys;
+        self.network.fleet().configure(desired.devices(&keys::directory(&self.state_dir)));
+    }
+
+    /// Starts to reach for the nodes and to regulate, until shutdown.
+    ///
+    /// # Errors
+    /// Never in practice: only when the runtime is shutting down.
+    pub async fn start(self: &Arc<Self>, shutdown: CancellationToken) -> Result<(), Vec<RpcError>> {
+        // Listening first: no node may come unheard.
+        self.tasks.spawn(regulate::listen(Arc::clone(self), shutdown.clone()));
+        let service = Arc::clone(self);
+        blocking(move || service.reach(&service.published().desired)).await?;
+        self.tasks.spawn(regulate::schedule(Arc::clone(self), shutdown));
+        Ok(())
+    }
+
+    /// Waits for what is under way, then closes the sessions to the nodes.
+    pub async fn stop(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.network.fleet().shutdown().await;
     }
 
     /// Carries out an operation that access control permits.
@@ -203,53 +363,33 @@ impl Service {
             format!("the operation {} is not supported", operation.name()),
         )])
     }
-
-    /// Publishes a change that everybody agreed to.
-    async fn accept(
-        &self,
-        mut writer: tokio::sync::OwnedMutexGuard<Writer>,
-        proposal: Proposal,
-        author: &Author,
-    ) -> Result<Version, Vec<RpcError>> {
-        let before = self.published();
-        if proposal.diff().is_empty() {
-            writer.datastores.reject(proposal).map_err(|e| vec![e.to_rpc_error()])?;
-            return Ok(before.version.clone());
-        }
-        let commit = before.version.commit + 1;
-        let nacm = before.nacm.reload(proposal.new()).map_err(|e| vec![e.to_rpc_error()])?;
-        let published = blocking(move || {
-            let running = match writer.datastores.accept(proposal) {
-                Ok(running) => running,
-                Err(error) => {
-                    tracing::error!(%error, "the datastores lost their copy");
-                    writer.datastores.running()
-                }
-            };
-            Published::new(running, nacm, Version::new(commit, SystemTime::now()))
-        })
-        .await?;
-        let version = published.version.clone();
-        *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
-        tracing::info!(commit, author = author.user.name, label = author.label, "committed");
-        Ok(version)
-    }
 }
 
 impl Writer {
-    /// Works a change out: proposed, passwords hashed, permitted.
+    /// Works a change out: proposed, permitted, passwords hashed, compiled.
     fn work_out<T, E: From<Vec<RpcError>>>(
         &mut self,
-        published: &Published,
+        service: &Service,
+        before: &Published,
         user: &User,
         propose: impl FnOnce(&Published, &mut Datastores) -> Result<(Proposal, T), E>,
-    ) -> Result<(Proposal, T), E> {
-        let (proposal, answer) = propose(published, &mut self.datastores)?;
-        if let Err(error) = published.nacm.write(user, proposal.diff()) {
+    ) -> Result<(Change, T), E> {
+        let (proposal, answer) = propose(before, &mut self.datastores)?;
+        if let Err(error) = before.nacm.write(user, proposal.diff()) {
             return Err(self.refuse(proposal, vec![error.to_rpc_error()]).into());
         }
         let proposal = self.hash_passwords(proposal)?;
-        Ok((proposal, answer))
+        let concerns_nodes = apply::concerns_nodes(proposal.diff());
+        let worked_out = service
+            .consequence(&before.desired, proposal.new(), concerns_nodes)
+            .and_then(|consequence| {
+                let nacm = before.nacm.reload(proposal.new());
+                Ok((consequence, nacm.map_err(|e| vec![e.to_rpc_error()])?))
+            });
+        match worked_out {
+            Ok((consequence, nacm)) => Ok((Change { proposal, consequence, nacm }, answer)),
+            Err(errors) => Err(self.refuse(proposal, errors).into()),
+        }
     }
 
     /// Replaces a proposal that sets passwords in clear text by one that sets their hashes.
