@@ -15,12 +15,19 @@ export interface LogEntry {
   detail: string;
   slices: string[];
   node: string | null;
+  /** Of a run of corrections: how many, and when the first was. */
+  run: { corrections: number; from: number } | null;
 }
+
+/** The same line, heard from the history and from the stream. */
+const SAME_LINE = 2_500;
+/** Corrections this close together are one effort of the scheduler, and one line. */
+const SAME_RUN = 12_000;
 
 let nextId = 1;
 
 function line(time: number, kind: EventKind, tone: Tone, title: string, detail: string, slices: string[] = [], node: string | null = null): LogEntry {
-  return { id: nextId++, time, kind, tone, title, detail, slices, node };
+  return { id: nextId++, time, kind, tone, title, detail, slices, node, run: null };
 }
 
 /** What a notification says; null for those that are no event by themselves. */
@@ -58,10 +65,40 @@ export function logCorrections(period: Period): LogEntry | null {
   const { corrections } = period;
   if (corrections.length === 0) return null;
   const slices = [...new Set(corrections.map((c) => c.slice))];
-  const title = corrections.length === 1 ? `Correction for ${slices[0]}` : `${corrections.length} corrections for ${some(slices)}`;
-  const shown = corrections.slice(0, 3).map(describe);
-  if (corrections.length > 3) shown.push(`and ${corrections.length - 3} more`);
-  return line(period.time, 'correction', 'info', title, shown.join('\n'), slices);
+  const shown = corrections.slice(0, 2).map(describe);
+  if (corrections.length > 2) shown.splice(1, 1, `and ${corrections.length - 1} more`);
+  const run = { corrections: corrections.length, from: period.time };
+  return { ...line(period.time, 'correction', 'info', titleOf(slices, run.corrections), shown.join('\n'), slices), run };
+}
+
+function titleOf(slices: string[], corrections: number): string {
+  return corrections === 1 ? `Correction for ${slices[0]}` : `${corrections} corrections for ${some(slices)}`;
+}
+
+/**
+ * A log, newest first, with more lines in it: none twice, and corrections that follow each other without another event
+ * between them drawn together.
+ */
+export function addLines(log: LogEntry[], lines: LogEntry[], limit: number): LogEntry[] {
+  const fresh = lines.filter((l) => !log.some((k) => k.title === l.title && Math.abs(k.time - l.time) < SAME_LINE));
+  if (fresh.length === 0) return log;
+  const sorted = [...fresh, ...log].sort((a, b) => b.time - a.time || b.id - a.id);
+  const out: LogEntry[] = [];
+  for (const older of sorted) {
+    const newer = out.at(-1);
+    if (newer?.run && older.run && newer.run.from - older.time < SAME_RUN) out.splice(-1, 1, joined(newer, older));
+    else out.push(older);
+  }
+  return out.slice(0, limit);
+}
+
+function joined(newer: LogEntry, older: LogEntry): LogEntry {
+  const slices = [...new Set([...newer.slices, ...older.slices])].sort();
+  const run = {
+    corrections: (newer.run?.corrections ?? 0) + (older.run?.corrections ?? 0),
+    from: older.run?.from ?? older.time,
+  };
+  return { ...newer, id: older.id, slices, run, title: titleOf(slices, run.corrections) };
 }
 
 function describe(c: Correction): string {

@@ -5,7 +5,7 @@
  * methods; they never talk to the controller themselves. What the stream brings is gathered and shown in batches.
  */
 
-import { logCorrections, logHistory, logLink, logNotice, logScheduler, type LogEntry } from './events';
+import { addLines, logCorrections, logHistory, logLink, logNotice, logScheduler, type LogEntry } from './events';
 import {
   readInventory,
   readNotice,
@@ -30,8 +30,6 @@ import { Timeline } from './timeline';
 const REFRESH = 5_000;
 const BATCH = 120;
 const LOG_LENGTH = 500;
-/** Same line, heard twice: once from the history and once from the stream. */
-const SAME_LINE = 2_500;
 const KEPT = 'tranche-session';
 const STREAM_NAMES = ['sla', 'NETCONF'];
 
@@ -72,6 +70,7 @@ export class Store {
   #refresh: ReturnType<typeof setTimeout> | undefined;
   #refreshing: Promise<void> | null = null;
   #wasLive = false;
+  #lost = false;
 
   /** Checks the credentials and, where they are good, starts to follow the controller. */
   async signIn(credentials: Credentials, keep: boolean): Promise<void> {
@@ -109,7 +108,7 @@ export class Store {
     clearTimeout(this.#refresh);
     this.#flush = undefined;
     this.#queue = [];
-    this.#wasLive = false;
+    this.#wasLive = this.#lost = false;
     this.timeline.clear();
     this.user = null;
     this.loaded = false;
@@ -128,8 +127,8 @@ export class Store {
   async setScheduler(enabled: boolean): Promise<void> {
     this.schedulerBusy = true;
     try {
-      await this.#do((client) => client.patch('tranche-sla:sla/scheduler', { 'tranche-sla:scheduler': { enabled } }));
-      this.#noteScheduler(Date.now(), enabled);
+      const body = { 'tranche-sla:scheduler': { enabled } };
+      if (await this.#do((client) => client.patch('tranche-sla:sla/scheduler', body))) this.#switched(Date.now(), enabled);
     } finally {
       this.schedulerBusy = false;
     }
@@ -221,12 +220,14 @@ export class Store {
   #onLink(state: LinkState, detail: { reason: string | null; retryAt: number | null }, session: AbortSignal): void {
     if (session.aborted) return;
     if (state === 'live') {
-      if (this.loaded && !this.#wasLive) this.#append([logLink(Date.now(), true, null)]);
+      if (this.#lost) this.#append([logLink(Date.now(), true, null)]);
       this.#wasLive = true;
+      this.#lost = false;
       void this.#loadSla(session);
     } else if (state === 'down' && this.#wasLive) {
       this.#append([logLink(Date.now(), false, detail.reason)]);
       this.#wasLive = false;
+      this.#lost = true;
     }
     // Each try passes through `connecting`: while it lasts the reason of the last failure is still the news.
     const reason = state === 'connecting' ? this.link.reason : detail.reason;
@@ -292,7 +293,8 @@ export class Store {
     for (const notice of this.#queue.splice(0)) {
       if (notice.kind === 'period') {
         if (!this.timeline.add(notice.period)) continue;
-        this.#noteScheduler(notice.period.time, notice.period.schedulerEnabled);
+        // While our own switch is under way its answer counts, not periods from before it.
+        if (!this.schedulerBusy) this.#switched(notice.period.time, notice.period.schedulerEnabled);
         const corrections = logCorrections(notice.period);
         if (corrections) lines.push(corrections);
       } else {
@@ -312,14 +314,6 @@ export class Store {
     this.revision++;
   }
 
-  #noteScheduler(time: number, enabled: boolean): void {
-    if (this.schedulerBusy || enabled === this.scheduler.enabled) {
-      if (this.schedulerBusy) this.#switched(time, enabled);
-      return;
-    }
-    this.#switched(time, enabled);
-  }
-
   #switched(time: number, enabled: boolean): void {
     if (enabled === this.scheduler.enabled) return;
     this.scheduler = { ...this.scheduler, enabled };
@@ -327,18 +321,17 @@ export class Store {
   }
 
   #append(lines: LogEntry[]): void {
-    const known = this.log;
-    const fresh = lines.filter((l) => !known.some((k) => k.title === l.title && Math.abs(k.time - l.time) < SAME_LINE));
-    if (fresh.length === 0) return;
-    this.log = [...fresh, ...known].sort((a, b) => b.time - a.time || b.id - a.id).slice(0, LOG_LENGTH);
+    this.log = addLines(this.log, lines, LOG_LENGTH);
   }
 
-  async #do(action: (client: Restconf) => Promise<unknown>): Promise<void> {
+  async #do(action: (client: Restconf) => Promise<unknown>): Promise<boolean> {
     try {
       this.actionFailed = null;
       await this.#guard(action(this.#mustClient()));
+      return true;
     } catch (error) {
       this.actionFailed = messageOf(error);
+      return false;
     }
   }
 
