@@ -70,10 +70,11 @@ export function shareChart(
           stroke: colours.text,
           font: FONT,
           size: 26,
-          space: 76,
+          space: 62,
+          incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200],
           grid: { show: false },
           ticks: { stroke: colours.grid, size: 4, width: 1 },
-          values: (_, ticks) => ticks.map((t) => clockTime(t * 1000)),
+          values: (_, ticks) => ticks.map((t) => clockTime(t * 1000).slice(0, ticks.every((s) => s % 60 === 0) ? 5 : 8)),
         },
         {
           stroke: colours.text,

@@ -114,7 +114,7 @@ function some(names: string[]): string {
 }
 
 export function logScheduler(time: number, enabled: boolean): LogEntry {
-  return line(time, 'scheduler', enabled ? 'good' : 'warn', `Global scheduler ${enabled ? 'on' : 'off'}`, enabled ? '' : 'measured and reported, not corrected');
+  return line(time, 'scheduler', enabled ? 'good' : 'warn', `Global scheduler ${enabled ? 'on' : 'off'}`, enabled ? 'what falls short is corrected' : 'measured and reported, not corrected');
 }
 
 export function logLink(time: number, live: boolean, reason: string | null): LogEntry {
