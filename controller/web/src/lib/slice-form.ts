@@ -4,7 +4,7 @@
  * Checks only what can't be sent at all. Everything else is the controller's to judge: it knows the schema and the nodes.
  */
 
-import type { Security, Slice } from './model';
+import type { Slice } from './model';
 import { entry, type RpcError } from './restconf';
 
 /** All fields as the form holds them: text stays text until it is sent. */
@@ -117,6 +117,11 @@ export function requests(draft: Draft, original: Slice | null): Request[] {
   if (removes.where) all.push({ method: 'PUT', path: `${path}/where`, body: { 'tranche-slice:where': where } });
   if (removes.maxStations) all.push({ method: 'DELETE', path: `${path}/wifi/max-stations` });
   return all;
+}
+
+/** Whether two readings of a slice would fill the form alike. */
+export function sameConfiguration(a: Slice, b: Slice): boolean {
+  return JSON.stringify(draftOf(a)) === JSON.stringify(draftOf(b));
 }
 
 export function enabledPatch(id: string, enabled: boolean): Request {
@@ -261,11 +266,4 @@ export function refusal(errors: RpcError[], id: string): Refusal {
     else general.push({ message: error.message, path: error.path });
   }
   return { fields, general };
-}
-
-/** Whether the security of a slice is complete enough to be read back: used to say so at the form. */
-export function secretUnreadable(security: Security | undefined): boolean {
-  if (!security) return false;
-  if (isPersonal(security.mode)) return security.passphrase === null;
-  return isEnterprise(security.mode) && security.radius?.secret === null;
 }

@@ -146,7 +146,9 @@ async function readOnce(options: FollowOptions, onProgress: () => void): Promise
       }
     }
   } catch (error) {
-    throw silent ? new Error('the stream went silent') : error;
+    if (silent) throw new Error('the stream went silent');
+    // What a browser says of a connection that breaks while it is read differs, and tells nobody anything.
+    throw error instanceof TypeError ? new Error('the connection was lost') : error;
   } finally {
     clearTimeout(watchdog);
     options.signal.removeEventListener('abort', stop);
