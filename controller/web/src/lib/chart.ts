@@ -93,7 +93,7 @@ export function shareChart(
       ],
       hooks: {
         drawClear: [(u) => paintSpans(u, shown, colours)],
-        draw: [(u) => paintCorrections(u, shown, colours)],
+        draw: [(u) => paintMarks(u, shown, colours)],
         setCursor: [(u) => onHover(u.cursor.left !== undefined && u.cursor.left >= 0 ? (u.cursor.idx ?? null) : null)],
       },
     },
@@ -125,6 +125,7 @@ function top({ owed, measured }: Columns): number {
   return STEPS.find((step) => step >= most * 1.08) ?? 1000;
 }
 
+/** Under the lines. */
 function paintSpans(u: uPlot, columns: Columns, colours: Colours): void {
   const { ctx, bbox } = u;
   const ratio = uPlot.pxRatio;
@@ -133,8 +134,6 @@ function paintSpans(u: uPlot, columns: Columns, colours: Colours): void {
   for (const [left, width] of places(u, columns.violated)) {
     ctx.fillStyle = colours.violatedFill;
     ctx.fillRect(left, bbox.top, width, bbox.height);
-    ctx.fillStyle = colours.violated;
-    ctx.fillRect(left, bbox.top + bbox.height - 2 * ratio, width, 2 * ratio);
   }
   for (const [left, width] of places(u, columns.schedulerOff)) {
     ctx.fillStyle = colours.off;
@@ -143,12 +142,15 @@ function paintSpans(u: uPlot, columns: Columns, colours: Colours): void {
   ctx.restore();
 }
 
-function paintCorrections(u: uPlot, columns: Columns, colours: Colours): void {
+/** Over the lines, along the bottom. */
+function paintMarks(u: uPlot, columns: Columns, colours: Colours): void {
   const { ctx, bbox } = u;
   const ratio = uPlot.pxRatio;
   const bottom = bbox.top + bbox.height;
   ctx.save();
   clip(u);
+  ctx.fillStyle = colours.violated;
+  for (const [left, width] of places(u, columns.violated)) ctx.fillRect(left, bottom - 2 * ratio, width, 2 * ratio);
   ctx.fillStyle = colours.correction;
   ctx.strokeStyle = colours.correction;
   const xs = columns.corrections.map(({ at }) => Math.round(u.valToPos(at, 'x', true)));
