@@ -62,7 +62,7 @@ export function shareChart(
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 }, sync: { key: 'shares' } },
       scales: {
-        x: { time: true, range: () => [(shown.x.at(-1) ?? Date.now() / 1000) - window, shown.x.at(-1) ?? Date.now() / 1000] },
+        x: { time: true, range: () => stretch(shown, window) },
         y: { range: () => [0, top(shown)] },
       },
       axes: [
@@ -119,10 +119,19 @@ function stepped(): uPlot.Series.PathBuilder {
   return make({ align: -1 });
 }
 
+/** The time shown: the window, or less as long as there is not enough to fill it. */
+function stretch({ x }: Columns, window: number): [number, number] {
+  const end = x.at(-1) ?? Date.now() / 1000;
+  const known = end - (x[0] ?? end);
+  return [end - Math.min(window, Math.max(60, known)), end];
+}
+
 function top({ owed, measured }: Columns): number {
   let most = 0;
   for (const column of [owed, measured]) for (const value of column) if (value !== null && value > most) most = value;
-  return STEPS.find((step) => step >= most * 1.08) ?? 1000;
+  // Close to all of the airtime the scale ends with it.
+  const room = most <= 100 ? Math.min(100, most * 1.08) : most * 1.08;
+  return STEPS.find((step) => step >= room) ?? 1000;
 }
 
 /** Under the lines. */
