@@ -106,10 +106,13 @@ function joined(newer: LogEntry, late: Run, older: LogEntry, early: Run): LogEnt
 }
 
 function describe(c: Correction): string {
-  const parts = [];
-  if (c.minRatio !== null) parts.push(`at least ${percent(c.minRatio)}`);
-  if (c.maxRatio !== null) parts.push(`at most ${percent(c.maxRatio)}`);
-  return `${c.node} ${c.vif}: ${parts.join(', ')}`;
+  const range =
+    c.minRatio === null
+      ? `at most ${percent(c.maxRatio)}`
+      : c.maxRatio === null
+        ? `at least ${percent(c.minRatio)}`
+        : `${c.minRatio.toFixed(1)} to ${percent(c.maxRatio)}`;
+  return `${c.node} ${c.vif}: ${range}`;
 }
 
 function some(names: string[]): string {

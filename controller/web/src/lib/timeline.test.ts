@@ -65,7 +65,7 @@ test('the log of the past tells violation, correction and relief', () => {
     'Correction for a',
     'a met again',
   ]);
-  expect(lines[3]?.detail).toBe('n w: at least 40.0 %, at most 55.5 %');
+  expect(lines[3]?.detail).toBe('n w: 40.0 to 55.5 %');
   expect(lines[4]?.detail).toBe('n/phy0: now 29.0 %, was violated for 4 s');
 });
 

@@ -17,6 +17,13 @@ export function worst(measures: Measure[] | undefined): Measure | null {
   return chosen;
 }
 
+/** How many slices have a broken promise in some domain. */
+export function violatedSlices(latest: Map<string, Measure[]>): number {
+  let violated = 0;
+  for (const measures of latest.values()) if (measures.some((m) => m.state === 'violated')) violated++;
+  return violated;
+}
+
 function shortfall(m: Measure): number {
   return (m.owed ?? 0) - (m.measured ?? 0);
 }
