@@ -11,7 +11,8 @@ export class Operator {
     page.on('pageerror', (error) => this.faults.push(error.message));
     page.on('console', (message) => {
       // Chromium reports every answer of 400 and above; some are what a test asks for.
-      if (message.type() === 'error' && !message.text().startsWith('Failed to load resource')) this.faults.push(message.text());
+      if (message.type() === 'error' && !message.text().startsWith('Failed to load resource'))
+        this.faults.push(message.text());
     });
   }
 
@@ -82,23 +83,25 @@ export class Operator {
 
   /** How many pixels of a slice's chart have the colour of violations, and how many that of corrections. */
   async painted(id: string): Promise<{ violated: number; corrected: number }> {
-    return this.chart(id).locator('canvas').evaluate((element) => {
-      const canvas = element as HTMLCanvasElement;
-      const style = getComputedStyle(canvas);
-      const colour = (name: string) => {
-        const [, r, g, b] = /^#(..)(..)(..)$/.exec(style.getPropertyValue(name).trim()) ?? [];
-        return [r, g, b].map((x) => Number.parseInt(x ?? 'no colour', 16));
-      };
-      const violation = colour('--bad');
-      const correction = colour('--chart-correction');
-      const data = canvas.getContext('2d')?.getImageData(0, 0, canvas.width, canvas.height).data ?? [];
-      const close = (at: number, to: number[]) => to.every((value, i) => Math.abs((data[at + i] ?? 0) - value) < 12);
-      const counts = { violated: 0, corrected: 0 };
-      for (let at = 0; at < data.length; at += 4) {
-        if (close(at, violation)) counts.violated++;
-        if (close(at, correction)) counts.corrected++;
-      }
-      return counts;
-    });
+    return this.chart(id)
+      .locator('canvas')
+      .evaluate((element) => {
+        const canvas = element as HTMLCanvasElement;
+        const style = getComputedStyle(canvas);
+        const colour = (name: string) => {
+          const [, r, g, b] = /^#(..)(..)(..)$/.exec(style.getPropertyValue(name).trim()) ?? [];
+          return [r, g, b].map((x) => Number.parseInt(x ?? 'no colour', 16));
+        };
+        const violation = colour('--bad');
+        const correction = colour('--chart-correction');
+        const data = canvas.getContext('2d')?.getImageData(0, 0, canvas.width, canvas.height).data ?? [];
+        const close = (at: number, to: number[]) => to.every((value, i) => Math.abs((data[at + i] ?? 0) - value) < 12);
+        const counts = { violated: 0, corrected: 0 };
+        for (let at = 0; at < data.length; at += 4) {
+          if (close(at, violation)) counts.violated++;
+          if (close(at, correction)) counts.corrected++;
+        }
+        return counts;
+      });
   }
 }

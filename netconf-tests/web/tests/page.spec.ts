@@ -78,7 +78,9 @@ test('an operator signs in and sees the nodes', async () => {
   await operator.open('Nodes');
   const rows = page.getByRole('list', { name: 'Nodes and their radios' }).getByRole('listitem');
   for (const name of nodes) {
-    await expect(rows.filter({ has: page.getByRole('link', { name, exact: true }) })).toContainText('connected', { timeout: NODES });
+    await expect(rows.filter({ has: page.getByRole('link', { name, exact: true }) })).toContainText('connected', {
+      timeout: NODES,
+    });
   }
   await expect(rows.filter({ hasText: 'busy' })).toHaveCount(nodes.length, { timeout: NODES });
 });
@@ -124,11 +126,19 @@ test('the correction is marked, and the share comes right', async () => {
   await operator.scheduler.click();
   await expect(operator.scheduler).toHaveAttribute('aria-checked', 'true');
   await expect(operator.chart(large.id)).not.toHaveAttribute('data-corrections', '0', { timeout: PERIODS });
-  await expect(page.getByRole('list', { name: 'Events' }).getByText(/^\d+ corrections|^Correction for /).first()).toBeVisible();
+  await expect(
+    page
+      .getByRole('list', { name: 'Events' })
+      .getByText(/^\d+ corrections|^Correction for /)
+      .first(),
+  ).toBeVisible();
   await expect(operator.card(large.id).getByText(/^met/)).toBeVisible({ timeout: PERIODS });
   for (const slice of slices) {
     await expect
-      .poll(async () => Math.abs((await operator.measured(slice.id)) - owed(slice)), { timeout: PERIODS, message: `share of ${slice.id}` })
+      .poll(async () => Math.abs((await operator.measured(slice.id)) - owed(slice)), {
+        timeout: PERIODS,
+        message: `share of ${slice.id}`,
+      })
       .toBeLessThanOrEqual(2);
     expect(Math.abs((await operator.measured(slice.id)) - (await measuredByController(slice.id)))).toBeLessThan(3);
   }

@@ -52,13 +52,21 @@ export function shareChart(
   colours: Colours,
   onHover: (index: number | null) => void,
 ): ShareChart {
-  let shown: Columns = { x: [], owed: [], measured: [], violated: [], schedulerOff: [], corrections: [], violatedPeriods: 0 };
+  let shown: Columns = {
+    x: [],
+    owed: [],
+    measured: [],
+    violated: [],
+    schedulerOff: [],
+    corrections: [],
+    violatedPeriods: 0,
+  };
   let window = 300;
 
   const plot = new uPlot(
     {
       ...size,
-      padding: [10, 8, 0, 0],
+      padding: [10, 22, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 }, sync: { key: 'shares' } },
       scales: {
@@ -74,7 +82,8 @@ export function shareChart(
           incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200],
           grid: { show: false },
           ticks: { stroke: colours.grid, size: 4, width: 1 },
-          values: (_, ticks) => ticks.map((t) => clockTime(t * 1000).slice(0, ticks.every((s) => s % 60 === 0) ? 5 : 8)),
+          values: (_, ticks) =>
+            ticks.map((t) => clockTime(t * 1000).slice(0, ticks.every((s) => s % 60 === 0) ? 5 : 8)),
         },
         {
           stroke: colours.text,

@@ -32,7 +32,15 @@ const SAME_RUN = 12_000;
 
 let nextId = 1;
 
-function line(time: number, kind: EventKind, tone: Tone, title: string, detail: string, slices: string[] = [], node: string | null = null): LogEntry {
+function line(
+  time: number,
+  kind: EventKind,
+  tone: Tone,
+  title: string,
+  detail: string,
+  slices: string[] = [],
+  node: string | null = null,
+): LogEntry {
   return { id: nextId++, time, kind, tone, title, detail, slices, node, run: null };
 }
 
@@ -41,12 +49,21 @@ export function logNotice(notice: Notice): LogEntry | null {
   switch (notice.kind) {
     case 'violated': {
       const { slice, domain, owed, measured } = notice.measure;
-      return line(notice.time, 'violated', 'bad', `${slice} violated`, `${domain}: owed ${percent(owed)}, got ${percent(measured)}`, [slice]);
+      return line(
+        notice.time,
+        'violated',
+        'bad',
+        `${slice} violated`,
+        `${domain}: owed ${percent(owed)}, got ${percent(measured)}`,
+        [slice],
+      );
     }
     case 'cleared': {
       const { slice, domain, measured } = notice.measure;
       const after = notice.violatedFor === null ? '' : `, was violated for ${duration(notice.violatedFor * 1000)}`;
-      return line(notice.time, 'cleared', 'good', `${slice} met again`, `${domain}: now ${percent(measured)}${after}`, [slice]);
+      return line(notice.time, 'cleared', 'good', `${slice} met again`, `${domain}: now ${percent(measured)}${after}`, [
+        slice,
+      ]);
     }
     case 'infeasible':
       return line(
@@ -57,7 +74,12 @@ export function logNotice(notice: Notice): LogEntry | null {
         `owed ${percent(notice.owed)} in all, ${percent(notice.available)} available`,
       );
     case 'node': {
-      const tone: Tone = notice.state === 'connected' ? 'good' : notice.state === 'disabled' || notice.state === 'connecting' ? 'info' : 'bad';
+      const tone: Tone =
+        notice.state === 'connected'
+          ? 'good'
+          : notice.state === 'disabled' || notice.state === 'connecting'
+            ? 'info'
+            : 'bad';
       return line(notice.time, 'node', tone, `${notice.node} ${notice.state}`, notice.reason ?? '', [], notice.node);
     }
     case 'period':
@@ -79,7 +101,10 @@ export function logCorrections(period: Period): LogEntry | null {
 function told(slices: string[], { corrections, last }: Run): { title: string; detail: string } {
   const [only, ...more] = slices;
   if (more.length > 0) return { title: `${corrections} corrections`, detail: `${some(slices)}\nlast ${last}` };
-  return { title: corrections === 1 ? `Correction for ${only}` : `${corrections} corrections for ${only}`, detail: last };
+  return {
+    title: corrections === 1 ? `Correction for ${only}` : `${corrections} corrections for ${only}`,
+    detail: last,
+  };
 }
 
 /**
@@ -87,13 +112,16 @@ function told(slices: string[], { corrections, last }: Run): { title: string; de
  * between them drawn together.
  */
 export function addLines(log: LogEntry[], lines: LogEntry[], limit: number): LogEntry[] {
-  const fresh = lines.filter((l) => l.run || !log.some((k) => k.title === l.title && Math.abs(k.time - l.time) < SAME_LINE));
+  const fresh = lines.filter(
+    (l) => l.run || !log.some((k) => k.title === l.title && Math.abs(k.time - l.time) < SAME_LINE),
+  );
   if (fresh.length === 0) return log;
   const sorted = [...fresh, ...log].sort((a, b) => b.time - a.time || b.id - a.id);
   const out: LogEntry[] = [];
   for (const older of sorted) {
     const newer = out.at(-1);
-    if (newer?.run && older.run && newer.run.from - older.time < SAME_RUN) out.splice(-1, 1, joined(newer, newer.run, older, older.run));
+    if (newer?.run && older.run && newer.run.from - older.time < SAME_RUN)
+      out.splice(-1, 1, joined(newer, newer.run, older, older.run));
     else out.push(older);
   }
   return out.slice(0, limit);
@@ -121,7 +149,13 @@ function some(names: string[]): string {
 }
 
 export function logScheduler(time: number, enabled: boolean): LogEntry {
-  return line(time, 'scheduler', enabled ? 'good' : 'warn', `Global scheduler ${enabled ? 'on' : 'off'}`, enabled ? 'what falls short is corrected' : 'measured and reported, not corrected');
+  return line(
+    time,
+    'scheduler',
+    enabled ? 'good' : 'warn',
+    `Global scheduler ${enabled ? 'on' : 'off'}`,
+    enabled ? 'what falls short is corrected' : 'measured and reported, not corrected',
+  );
 }
 
 export function logLink(time: number, live: boolean, reason: string | null): LogEntry {
@@ -135,7 +169,8 @@ export function logLink(time: number, live: boolean, reason: string | null): Log
 export function logHistory(periods: Period[], before: Map<string, Measure[]> = new Map()): LogEntry[] {
   const lines: LogEntry[] = [];
   const states = new Map<string, { violated: boolean; from: number | null }>();
-  for (const m of [...before.values()].flat()) states.set(`${m.slice}\n${m.domain}`, { violated: m.state === 'violated', from: null });
+  for (const m of [...before.values()].flat())
+    states.set(`${m.slice}\n${m.domain}`, { violated: m.state === 'violated', from: null });
   let enabled: boolean | null = null;
   for (const p of periods) {
     if (enabled !== null && enabled !== p.schedulerEnabled) lines.push(logScheduler(p.time, p.schedulerEnabled));

@@ -239,7 +239,8 @@ export function fieldOf(error: RpcError, id: string): Field | null {
 
 /** Key and inner path of an instance-identifier within one slice; null for other places. */
 function insideSlice(path: string): { key: string | null; path: string } | null {
-  const match = /^\/(?:[\w.-]+:)?slices\/(?:[\w.-]+:)?slice(?:\[(?:[\w.-]+:)?id=(?:'([^']*)'|"([^"]*)")\])?(\/.*)?$/.exec(path);
+  const match =
+    /^\/(?:[\w.-]+:)?slices\/(?:[\w.-]+:)?slice(?:\[(?:[\w.-]+:)?id=(?:'([^']*)'|"([^"]*)")\])?(\/.*)?$/.exec(path);
   if (!match) return null;
   const inner = (match[3] ?? '')
     .replace(/\[(?:'[^']*'|"[^"]*"|[^\]'"])*\]/g, '')

@@ -50,7 +50,8 @@ export class SseParser {
 
   #line(line: string): SseEvent | null {
     if (line === '') {
-      const event = this.#data.length > 0 ? { type: this.#type || 'message', data: this.#data.join('\n'), id: this.#id } : null;
+      const event =
+        this.#data.length > 0 ? { type: this.#type || 'message', data: this.#data.join('\n'), id: this.#id } : null;
       this.#data = [];
       this.#type = '';
       return event;

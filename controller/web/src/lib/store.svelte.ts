@@ -135,7 +135,8 @@ export class Store {
     this.schedulerBusy = true;
     try {
       const body = { 'tranche-sla:scheduler': { enabled } };
-      if (await this.#do((client) => client.patch('tranche-sla:sla/scheduler', body))) this.#switched(Date.now(), enabled);
+      if (await this.#do((client) => client.patch('tranche-sla:sla/scheduler', body)))
+        this.#switched(Date.now(), enabled);
     } finally {
       this.schedulerBusy = false;
     }
@@ -371,7 +372,8 @@ export class Store {
     try {
       return await answer;
     } catch (error) {
-      if (error instanceof RestconfError && error.unauthorised) this.signOut('the controller no longer accepts this login');
+      if (error instanceof RestconfError && error.unauthorised)
+        this.signOut('the controller no longer accepts this login');
       throw error;
     }
   }
@@ -391,7 +393,9 @@ function emptyWhenMissing(error: unknown): null {
 function changedMeanwhile(error: RestconfError): RestconfError {
   const [first] = error.errors;
   const message = 'somebody else has changed this slice since the form was opened: close it and open it again';
-  return new RestconfError(error.status, [{ type: 'protocol', tag: first?.tag ?? 'operation-failed', appTag: null, path: null, message }]);
+  return new RestconfError(error.status, [
+    { type: 'protocol', tag: first?.tag ?? 'operation-failed', appTag: null, path: null, message },
+  ]);
 }
 
 export function messageOf(error: unknown): string {

@@ -10,7 +10,11 @@ const URGENCY: Record<SlaState, number> = { violated: 3, met: 2, idle: 1, unknow
 export function worst(measures: Measure[] | undefined): Measure | null {
   let chosen: Measure | null = null;
   for (const m of measures ?? []) {
-    if (!chosen || URGENCY[m.state] > URGENCY[chosen.state] || (m.state === chosen.state && shortfall(m) > shortfall(chosen))) {
+    if (
+      !chosen ||
+      URGENCY[m.state] > URGENCY[chosen.state] ||
+      (m.state === chosen.state && shortfall(m) > shortfall(chosen))
+    ) {
       chosen = m;
     }
   }
