@@ -103,6 +103,15 @@ test('errors find their field', () => {
   expect(fieldOf(error('/tranche-wifi:wifi/radio'), 'a')).toBeNull();
 });
 
+test('what is missing is found by its name, and a new entry without its list', () => {
+  const absent = (path: string, name: string) =>
+    error(path, { tag: 'data-missing', appTag: 'missing-instance', message: `Mandatory node "${name}" instance does not exist.` });
+  expect(fieldOf(absent("/tranche-slice:slices/slice[id='a']", 'tenant'), 'a')).toBe('tenant');
+  expect(fieldOf(absent("/tranche-slice:slices/slice[id='a']/wifi/security/radius", 'secret'), 'a')).toBe('radiusSecret');
+  expect(fieldOf(absent("/tranche-slice:slices/slice[id='a']/wifi", 'elsewhere'), 'a')).toBeNull();
+  expect(fieldOf(error('/tranche-slice:slice/id'), 'a b')).toBe('id');
+});
+
 test('what finds no field is shown with its path', () => {
   expect(
     refusal([error("/tranche-slice:slices/slice[id='a']/tenant"), error(null, { message: 'node-2 refused' })], 'a'),

@@ -233,14 +233,21 @@ export function fieldOf(error: RpcError, id: string): Field | null {
   const byTag = error.appTag === null ? undefined : FIELD_OF_APP_TAG[error.appTag];
   if (byTag && (inside || error.path === null)) return byTag;
   if (!inside) return null;
-  if (inside.path === '') return error.tag === 'data-exists' ? 'id' : null;
-  return FIELD_OF_PATH[inside.path] ?? null;
+  if (inside.path === '' && (error.tag === 'data-exists' || error.tag === 'missing-element')) return 'id';
+  return FIELD_OF_PATH[missing(error, inside.path)] ?? null;
 }
 
-/** Key and inner path of an instance-identifier within one slice; null for other places. */
+/** What is missing has no place of its own: the path leads to its parent, and the text names it. */
+function missing(error: RpcError, parent: string): string {
+  const name = error.tag === 'data-missing' ? /"([\w.-]+)"/.exec(error.message)?.[1] : undefined;
+  const path = name === undefined ? parent : [parent, name].filter((part) => part !== '').join('/');
+  return path in FIELD_OF_PATH ? path : parent;
+}
+
+/** Key and inner path of an instance-identifier within one slice, from the root or from a new entry; null elsewhere. */
 function insideSlice(path: string): { key: string | null; path: string } | null {
   const match =
-    /^\/(?:[\w.-]+:)?slices\/(?:[\w.-]+:)?slice(?:\[(?:[\w.-]+:)?id=(?:'([^']*)'|"([^"]*)")\])?(\/.*)?$/.exec(path);
+    /^(?:\/(?:[\w.-]+:)?slices)?\/(?:[\w.-]+:)?slice(?:\[(?:[\w.-]+:)?id=(?:'([^']*)'|"([^"]*)")\])?(\/.*)?$/.exec(path);
   if (!match) return null;
   const inner = (match[3] ?? '')
     .replace(/\[(?:'[^']*'|"[^"]*"|[^\]'"])*\]/g, '')
@@ -263,7 +270,7 @@ export function refusal(errors: RpcError[], id: string): Refusal {
   const general: Refusal['general'] = [];
   for (const error of errors) {
     const field = fieldOf(error, id);
-    if (field && fields[field] === undefined) fields[field] = error.message;
+    if (field) fields[field] = [fields[field], error.message].filter((m) => m !== undefined).join('; ');
     else general.push({ message: error.message, path: error.path });
   }
   return { fields, general };

@@ -154,7 +154,7 @@ export class Store {
         try {
           await this.#guard(this.#send(client, r, tag));
         } catch (error) {
-          if (!opened || tag === null || !(error instanceof RestconfError && error.status === 412)) throw error;
+          if (!opened || tag === null || !isPrecondition(error)) throw error;
           // The tag may stand for the whole configuration (RFC 8040 section 3.5.1): what counts is this slice.
           const now = await this.sliceForEdit(opened.slice.id);
           if (!sameConfiguration(now.slice, opened.slice)) throw changedMeanwhile(error);
@@ -388,6 +388,11 @@ export class Store {
 function emptyWhenMissing(error: unknown): null {
   if (error instanceof RestconfError && error.status === 404) return null;
   throw error;
+}
+
+/** A tag that no longer holds; 412 also answers an edit that breaks a rule of the schema, and then names the place. */
+function isPrecondition(error: unknown): error is RestconfError {
+  return error instanceof RestconfError && error.status === 412 && error.errors.every((e) => e.path === null);
 }
 
 function changedMeanwhile(error: RestconfError): RestconfError {
