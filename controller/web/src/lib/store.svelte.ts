@@ -134,9 +134,10 @@ export class Store {
   async setScheduler(enabled: boolean): Promise<void> {
     this.schedulerBusy = true;
     try {
-      const body = { 'tranche-sla:scheduler': { enabled } };
-      if (await this.#do((client) => client.patch('tranche-sla:sla/scheduler', body)))
-        this.#switched(Date.now(), enabled);
+      // PUT of the leaf: unlike PATCH of its container it needs nothing to be there before (RFC 8040 section 4.6).
+      const path = 'tranche-sla:sla/scheduler/enabled';
+      const done = await this.#do((client) => client.put(path, { 'tranche-sla:enabled': enabled }));
+      if (done) this.#switched(Date.now(), enabled);
     } finally {
       this.schedulerBusy = false;
     }
