@@ -450,3 +450,6 @@ impl Drop for Forget<'_> {
         self.shared.forget(self.message_id);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,8 +16,8 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use tranche_netconf::error::ErrorTag;
-use tranche_netconf::message::{ConfigSource, Datastore, EditConfig, ErrorOption, TestOption};
 use tranche_netconf::message::DefaultOperation;
+use tranche_netconf::message::{ConfigSource, Datastore, EditConfig, ErrorOption, TestOption};
 
 use crate::context::Schema;
 use crate::diff::{Diff, Recorder};
@@ -62,12 +62,16 @@ pub struct Proposal {
 enum Origin {
     Edit,
     /// The operations after this many are what validation added to the candidate's own.
-    Commit { own: Option<usize> },
+    Commit {
+        own: Option<usize>,
+    },
 }
 
 impl fmt::Debug for Proposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Proposal").field("diff", &self.diff).finish_non_exhaustive()
+        f.debug_struct("Proposal")
+            .field("diff", &self.diff)
+            .finish_non_exhaustive()
     }
 }
 
@@ -86,7 +90,10 @@ impl Proposal {
 
     /// Running as it would be: valid and with defaults.
     #[must_use]
-    #[expect(clippy::new_ret_no_self, reason = "the counterpart of `old`, not a constructor")]
+    #[expect(
+        clippy::new_ret_no_self,
+        reason = "the counterpart of `old`, not a constructor"
+    )]
     pub fn new(&self) -> &Tree {
         &self.new
     }
@@ -164,12 +171,18 @@ impl Datastores {
             ConfigSource::Datastore(Datastore::Running) => Ok(self.running()),
             ConfigSource::Datastore(Datastore::Candidate) => Ok(self.candidate()),
             ConfigSource::Datastore(Datastore::Startup) => self.startup().ok_or_else(|| {
-                vec![Error::new(ErrorTag::DataMissing, "there is no startup configuration")]
+                vec![Error::new(
+                    ErrorTag::DataMissing,
+                    "there is no startup configuration",
+                )]
             }),
-            ConfigSource::Inline(fragment) => {
-                Tree::parse(self.schema, Format::Xml, fragment.as_str(), Content::ConfigUnvalidated)
-                    .map(Arc::new)
-            }
+            ConfigSource::Inline(fragment) => Tree::parse(
+                self.schema,
+                Format::Xml,
+                fragment.as_str(),
+                Content::ConfigUnvalidated,
+            )
+            .map(Arc::new),
             ConfigSource::Url(_) => Err(vec![Error::new(
                 ErrorTag::OperationNotSupported,
                 "configurations at a URL are not supported",
@@ -230,7 +243,11 @@ impl Datastores {
         match self.lock_holder(datastore) {
             Some(holder) if holder == session => {
                 self.locks.remove(&datastore);
-                if datastore == Datastore::Candidate { self.reset_candidate() } else { Ok(()) }
+                if datastore == Datastore::Candidate {
+                    self.reset_candidate()
+                } else {
+                    Ok(())
+                }
             }
             Some(holder) => Err(Error::new(
                 ErrorTag::LockDenied,
@@ -251,7 +268,11 @@ impl Datastores {
     pub fn release_session(&mut self, session: u32) -> Result<()> {
         let had_candidate = self.lock_holder(Datastore::Candidate) == Some(session);
         self.locks.retain(|_, holder| *holder != session);
-        if had_candidate { self.reset_candidate() } else { Ok(()) }
+        if had_candidate {
+            self.reset_candidate()
+        } else {
+            Ok(())
+        }
     }
 
     /// Refuses what another session's lock forbids.
@@ -288,7 +309,8 @@ impl Datastores {
     /// As [`edit::apply`]; `in-use` if the candidate is locked by another session or being committed. With `test-option`
     /// `set` and an `error-option` other than `rollback-on-error`, the parts without errors are in effect nevertheless.
     pub fn edit_candidate(&mut self, session: u32, request: &EditConfig) -> Result<(), Vec<Error>> {
-        self.check_lock(session, Datastore::Candidate).map_err(|e| vec![e])?;
+        self.check_lock(session, Datastore::Candidate)
+            .map_err(|e| vec![e])?;
         self.check_idle().map_err(|e| vec![e])?;
         let tree = unshare(&mut self.candidate).map_err(|e| vec![e])?;
         let (diff, errors) = if request.test_option == TestOption::Set {
@@ -320,7 +342,11 @@ impl Datastores {
         self.pending.append(diff);
         self.pending.append(added);
         defaults.map_err(|e| vec![e])?;
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
     }
 
     /// Replaces the candidate (copy-config with target candidate).
@@ -374,7 +400,8 @@ impl Datastores {
     /// # Errors
     /// `in-use` if another session has it locked; what is not valid.
     pub fn copy_to_startup(&mut self, session: u32, source: &Tree) -> Result<(), Vec<Error>> {
-        self.check_lock(session, Datastore::Startup).map_err(|e| vec![e])?;
+        self.check_lock(session, Datastore::Startup)
+            .map_err(|e| vec![e])?;
         let mut copy = source.duplicate().map_err(|e| vec![e])?;
         copy.validate()?;
         self.startup = Some(Arc::new(copy));
@@ -389,7 +416,10 @@ impl Datastores {
         self.check_lock(session, Datastore::Startup)?;
         match self.startup.take() {
             Some(_) => Ok(()),
-            None => Err(Error::new(ErrorTag::DataMissing, "there is no startup configuration")),
+            None => Err(Error::new(
+                ErrorTag::DataMissing,
+                "there is no startup configuration",
+            )),
         }
     }
 
@@ -400,11 +430,21 @@ impl Datastores {
     /// # Errors
     /// As [`edit::apply`], and every constraint the result violates; `in-use` if running is locked by another session
     /// or another proposal is open. Nothing has changed then, whatever the `error-option`.
-    pub fn propose_edit(&mut self, session: u32, request: &EditConfig) -> Result<Proposal, Vec<Error>> {
-        self.check_lock(session, Datastore::Running).map_err(|e| vec![e])?;
+    pub fn propose_edit(
+        &mut self,
+        session: u32,
+        request: &EditConfig,
+    ) -> Result<Proposal, Vec<Error>> {
+        self.check_lock(session, Datastore::Running)
+            .map_err(|e| vec![e])?;
         let parsed = edit::Edit::parse(self.schema, Format::Xml, request.config.as_str())?;
         let test_only = request.test_option == TestOption::TestOnly;
-        self.propose_with(&parsed, request.default_operation, request.error_option, test_only)
+        self.propose_with(
+            &parsed,
+            request.default_operation,
+            request.error_option,
+            test_only,
+        )
     }
 
     /// Works out an edit that is parsed already (RESTCONF).
@@ -418,7 +458,8 @@ impl Datastores {
         default_operation: DefaultOperation,
         error_option: ErrorOption,
     ) -> Result<Proposal, Vec<Error>> {
-        self.check_lock(session, Datastore::Running).map_err(|e| vec![e])?;
+        self.check_lock(session, Datastore::Running)
+            .map_err(|e| vec![e])?;
         self.propose_with(parsed, default_operation, error_option, false)
     }
 
@@ -430,10 +471,19 @@ impl Datastores {
         test_only: bool,
     ) -> Result<Proposal, Vec<Error>> {
         self.propose(Origin::Edit, test_only, |recorder| {
-            let (done, errors) = edit::run(recorder.tree, parsed, default_operation.into(), error_option);
+            let (done, errors) = edit::run(
+                recorder.tree,
+                parsed,
+                default_operation.into(),
+                error_option,
+            );
             let ops = done.ops;
             recorder.ops.extend(ops);
-            if errors.is_empty() { Ok(()) } else { Err(errors) }
+            if errors.is_empty() {
+                Ok(())
+            } else {
+                Err(errors)
+            }
         })
     }
 
@@ -443,21 +493,34 @@ impl Datastores {
     /// Every constraint the candidate violates; `in-use` if running or the candidate is locked by another session, or
     /// another proposal is open.
     pub fn propose_commit(&mut self, session: u32) -> Result<Proposal, Vec<Error>> {
-        self.check_lock(session, Datastore::Running).map_err(|e| vec![e])?;
-        self.check_lock(session, Datastore::Candidate).map_err(|e| vec![e])?;
+        self.check_lock(session, Datastore::Running)
+            .map_err(|e| vec![e])?;
+        self.check_lock(session, Datastore::Candidate)
+            .map_err(|e| vec![e])?;
         if !self.in_step {
             let candidate = Arc::clone(&self.candidate);
             return self.propose(Origin::Commit { own: None }, false, |recorder| {
-                recorder.morph(None, candidate.data.root, false).map_err(|e| vec![e])
+                recorder
+                    .morph(None, candidate.data.root, false)
+                    .map_err(|e| vec![e])
             });
         }
         let own = self.pending.copy().map_err(|e| vec![e])?.ops;
-        self.propose(Origin::Commit { own: Some(own.len()) }, false, move |recorder| {
-            let diff = Diff { schema: recorder.tree.schema, ops: own };
-            diff.apply(recorder.tree).map_err(|e| vec![e])?;
-            recorder.ops = diff.ops;
-            Ok(())
-        })
+        self.propose(
+            Origin::Commit {
+                own: Some(own.len()),
+            },
+            false,
+            move |recorder| {
+                let diff = Diff {
+                    schema: recorder.tree.schema,
+                    ops: own,
+                };
+                diff.apply(recorder.tree).map_err(|e| vec![e])?;
+                recorder.ops = diff.ops;
+                Ok(())
+            },
+        )
     }
 
     /// Works out the replacement of running as a whole (copy-config, roll back of a confirmed commit).
@@ -465,9 +528,12 @@ impl Datastores {
     /// # Errors
     /// As [`Self::propose_edit`].
     pub fn propose_replace(&mut self, session: u32, with: &Tree) -> Result<Proposal, Vec<Error>> {
-        self.check_lock(session, Datastore::Running).map_err(|e| vec![e])?;
+        self.check_lock(session, Datastore::Running)
+            .map_err(|e| vec![e])?;
         self.propose(Origin::Edit, false, |recorder| {
-            recorder.morph(None, with.data.root, true).map_err(|e| vec![e])
+            recorder
+                .morph(None, with.data.root, true)
+                .map_err(|e| vec![e])
         })
     }
 
@@ -490,7 +556,14 @@ impl Datastores {
         let diff = recorder.finish();
         let token = Arc::new(());
         self.outstanding = Arc::downgrade(&token);
-        Ok(Proposal { old: self.running(), new, diff, origin, test_only, _token: token })
+        Ok(Proposal {
+            old: self.running(),
+            new,
+            diff,
+            origin,
+            test_only,
+            _token: token,
+        })
     }
 
     /// A tree that is the same as running and ours alone.
@@ -517,7 +590,13 @@ impl Datastores {
             self.reject(proposal)?;
             return Ok(self.running());
         }
-        let Proposal { old, new, diff, origin, .. } = proposal;
+        let Proposal {
+            old,
+            new,
+            diff,
+            origin,
+            ..
+        } = proposal;
         self.outstanding = Weak::new();
         let candidate_was_clean = !self.candidate_modified();
         self.running = Arc::new(new);
@@ -570,7 +649,10 @@ fn unshare(tree: &mut Arc<Tree>) -> Result<&mut Tree> {
         *tree = Arc::new(tree.duplicate()?);
     }
     Arc::get_mut(tree).ok_or_else(|| {
-        Error::new(ErrorTag::OperationFailed, "the configuration is being read: try again")
+        Error::new(
+            ErrorTag::OperationFailed,
+            "the configuration is being read: try again",
+        )
     })
 }
 

@@ -16,8 +16,8 @@ use crate::tree::Tree;
 mod journal;
 mod net;
 
-pub(crate) use net::NetChange;
 use net::Net;
+pub(crate) use net::NetChange;
 pub use net::{Change, ChangeOp};
 
 /// A node inside a copy of its parents.
@@ -71,9 +71,14 @@ impl Located {
 
     /// A detached node, put into a copy of the parents it had.
     fn under(parent: Option<Raw>, node: Forest) -> Result<Self, Failed> {
-        let Some(raw) = node.root else { return Err(Failed) };
+        let Some(raw) = node.root else {
+            return Err(Failed);
+        };
         match parent {
-            None => Ok(Self { forest: node, node: raw }),
+            None => Ok(Self {
+                forest: node,
+                node: raw,
+            }),
             Some(parent) => {
                 let (mut forest, parent) = parent.copy_with_parents(false)?;
                 node.release();
@@ -107,15 +112,18 @@ impl Where {
 impl Op {
     fn copy(&self) -> Result<Self, Failed> {
         Ok(match self {
-            Self::Create { at, place } => {
-                Self::Create { at: Located::copy(at.node, true)?, place: place.copy()? }
-            }
-            Self::Delete { at, place } => {
-                Self::Delete { at: Located::copy(at.node, true)?, place: place.copy()? }
-            }
-            Self::Replace { new, old } => {
-                Self::Replace { new: Located::copy(new.node, true)?, old: old.duplicate()? }
-            }
+            Self::Create { at, place } => Self::Create {
+                at: Located::copy(at.node, true)?,
+                place: place.copy()?,
+            },
+            Self::Delete { at, place } => Self::Delete {
+                at: Located::copy(at.node, true)?,
+                place: place.copy()?,
+            },
+            Self::Replace { new, old } => Self::Replace {
+                new: Located::copy(new.node, true)?,
+                old: old.duplicate()?,
+            },
             Self::Move { at, from, to } => Self::Move {
                 at: Located::copy(at.node, false)?,
                 from: from.copy()?,
@@ -129,14 +137,26 @@ impl Op {
         Ok(match self {
             Self::Create { at, place } => Self::Delete { at, place },
             Self::Delete { at, place } => Self::Create { at, place },
-            Self::Move { at, from, to } => Self::Move { at, from: to, to: from },
+            Self::Move { at, from, to } => Self::Move {
+                at,
+                from: to,
+                to: from,
+            },
             Self::Replace { mut new, old } => {
                 let parent = new.node.parent();
                 let was = new.forest.unlink(new.node)?;
-                let Some(raw) = old.root else { return Err(Failed) };
+                let Some(raw) = old.root else {
+                    return Err(Failed);
+                };
                 old.release();
                 new.forest.insert(parent, raw, Place::Natural)?;
-                Self::Replace { new: Located { forest: new.forest, node: raw }, old: was }
+                Self::Replace {
+                    new: Located {
+                        forest: new.forest,
+                        node: raw,
+                    },
+                    old: was,
+                }
             }
         })
     }
@@ -159,7 +179,10 @@ pub(crate) struct Recorder<'t> {
 
 impl<'t> Recorder<'t> {
     pub(crate) fn new(tree: &'t mut Tree) -> Self {
-        Self { tree, ops: Vec::new() }
+        Self {
+            tree,
+            ops: Vec::new(),
+        }
     }
 
     fn oom(&self) -> Error {
@@ -181,7 +204,9 @@ impl<'t> Recorder<'t> {
         node: Forest,
         place: Place,
     ) -> Result<Raw> {
-        let Some(raw) = self.tree.insert(parent, node, place)? else { return Err(self.oom()) };
+        let Some(raw) = self.tree.insert(parent, node, place)? else {
+            return Err(self.oom());
+        };
         raw.settle();
         let at = Located::copy(raw, true).map_err(|Failed| self.oom())?;
         let place = Where::of(raw).map_err(|Failed| self.oom())?;
@@ -210,7 +235,9 @@ impl<'t> Recorder<'t> {
             _ => Place::Natural,
         };
         let old = self.tree.unlink(node)?;
-        let Some(raw) = self.tree.insert(parent, new, place)? else { return Err(self.oom()) };
+        let Some(raw) = self.tree.insert(parent, new, place)? else {
+            return Err(self.oom());
+        };
         raw.settle();
         let new = Located::copy(raw, true).map_err(|Failed| self.oom())?;
         self.ops.push(Op::Replace { new, old });
@@ -228,7 +255,10 @@ impl<'t> Recorder<'t> {
             return Ok(());
         }
         let from = Where::of(node).map_err(|Failed| self.oom())?;
-        self.tree.data.place(node, place).map_err(|Failed| self.oom())?;
+        self.tree
+            .data
+            .place(node, place)
+            .map_err(|Failed| self.oom())?;
         let to = Where::of(node).map_err(|Failed| self.oom())?;
         let at = Located::copy(node, false).map_err(|Failed| self.oom())?;
         self.ops.push(Op::Move { at, from, to });
@@ -257,7 +287,9 @@ impl<'t> Recorder<'t> {
         }
         let mut previous: Option<Raw> = None;
         for want in crate::ffi::Siblings(wanted.map(Raw::first_sibling)) {
-            let Some(schema) = want.schema() else { continue };
+            let Some(schema) = want.schema() else {
+                continue;
+            };
             if schema.is_key() {
                 continue;
             }
@@ -327,10 +359,15 @@ impl<'t> Recorder<'t> {
         }
         for node in deleted {
             let at = Located::copy(node, true).map_err(|Failed| self.oom())?;
-            self.ops.push(Op::Delete { at, place: Where::Natural });
+            self.ops.push(Op::Delete {
+                at,
+                place: Where::Natural,
+            });
         }
         for node in created {
-            let Some(node) = locate(self.tree, node) else { continue };
+            let Some(node) = locate(self.tree, node) else {
+                continue;
+            };
             node.settle();
             let at = Located::copy(node, true).map_err(|Failed| self.oom())?;
             let place = Where::of(node).map_err(|Failed| self.oom())?;
@@ -349,7 +386,10 @@ impl<'t> Recorder<'t> {
     }
 
     pub(crate) fn finish(self) -> Diff {
-        Diff { schema: self.tree.schema, ops: self.ops }
+        Diff {
+            schema: self.tree.schema,
+            ops: self.ops,
+        }
     }
 }
 
@@ -400,7 +440,9 @@ impl Op {
                     Place::Natural
                 };
                 let parent = node.parent();
-                let copy = value.copy(true).map_err(|Failed| tree.internal("copying a node"))?;
+                let copy = value
+                    .copy(true)
+                    .map_err(|Failed| tree.internal("copying a node"))?;
                 tree.unlink(node)?;
                 if let Some(raw) = tree.insert(parent, copy, place)? {
                     raw.settle();
@@ -409,7 +451,11 @@ impl Op {
             }
             (Self::Move { at, from, to }, direction) => {
                 let node = locate(tree, at.node).ok_or_else(|| misfit(at.node))?;
-                let place = if direction == Direction::Forth { to } else { from };
+                let place = if direction == Direction::Forth {
+                    to
+                } else {
+                    from
+                };
                 let place = resolve(place, node).ok_or_else(|| misfit(at.node))?;
                 tree.data
                     .place(node, place)
@@ -422,7 +468,9 @@ impl Op {
 impl Op {
     /// Marks what the operation left in a tree as validated, which the tree it was recorded on has been.
     pub(crate) fn mark_valid_in(&self, tree: &Tree) {
-        let (Self::Create { at, .. } | Self::Replace { new: at, .. }) = self else { return };
+        let (Self::Create { at, .. } | Self::Replace { new: at, .. }) = self else {
+            return;
+        };
         if let Some(node) = locate(tree, at.node) {
             node.mark_valid();
         }
@@ -446,7 +494,10 @@ fn put(tree: &mut Tree, at: &Located, place: &Where) -> Result<()> {
         }
         tree.unlink(existing)?;
     }
-    let copy = at.node.copy(true).map_err(|Failed| tree.internal("copying a node"))?;
+    let copy = at
+        .node
+        .copy(true)
+        .map_err(|Failed| tree.internal("copying a node"))?;
     let siblings = match parent {
         Some(parent) => parent.first_child(),
         None => tree.data.root,
@@ -454,7 +505,10 @@ fn put(tree: &mut Tree, at: &Located, place: &Where) -> Result<()> {
     let place = match (place, siblings) {
         (Where::Natural, _) | (_, None) => Place::Natural,
         (place, Some(siblings)) => {
-            let first = at.node.schema().and_then(|schema| siblings.sibling_of(schema));
+            let first = at
+                .node
+                .schema()
+                .and_then(|schema| siblings.sibling_of(schema));
             match first {
                 None => Place::Natural,
                 Some(first) => resolve(place, first).ok_or_else(|| misfit(at.node))?,
@@ -477,14 +531,21 @@ fn resolve(place: &Where, near: Raw) -> Option<Place> {
 }
 
 fn misfit(node: Raw) -> Error {
-    Error::new(ErrorTag::OperationFailed, "the change does not fit this tree").at(node.path())
+    Error::new(
+        ErrorTag::OperationFailed,
+        "the change does not fit this tree",
+    )
+    .at(node.path())
 }
 
 impl Diff {
     /// A diff that changes nothing.
     #[must_use]
     pub fn empty(schema: &'static Schema) -> Self {
-        Self { schema, ops: Vec::new() }
+        Self {
+            schema,
+            ops: Vec::new(),
+        }
     }
 
     /// What turns `old` into `new`, defaults included. Costs a copy of `old` and a walk through both.
@@ -493,7 +554,10 @@ impl Diff {
     /// Trees of different schemas, or out of memory.
     pub fn between(old: &Tree, new: &Tree) -> Result<Self> {
         if old.schema != new.schema {
-            return Err(Error::new(ErrorTag::OperationFailed, "the two trees differ in schema"));
+            return Err(Error::new(
+                ErrorTag::OperationFailed,
+                "the two trees differ in schema",
+            ));
         }
         let mut copy = old.duplicate()?;
         let mut recorder = Recorder::new(&mut copy);
@@ -525,7 +589,10 @@ impl Diff {
 
     /// Applies the operations from the `first` on.
     pub(crate) fn apply_from(&self, first: usize, tree: &mut Tree) -> Result<()> {
-        self.ops.iter().skip(first).try_for_each(|op| op.run(tree, Direction::Forth))
+        self.ops
+            .iter()
+            .skip(first)
+            .try_for_each(|op| op.run(tree, Direction::Forth))
     }
 
     fn run(&self, tree: &mut Tree, direction: Direction) -> Result<()> {
@@ -561,7 +628,10 @@ impl Diff {
             .rev()
             .map(Op::invert)
             .collect::<Result<Vec<_>, Failed>>()
-            .map(|ops| Self { schema: self.schema, ops })
+            .map(|ops| Self {
+                schema: self.schema,
+                ops,
+            })
             .map_err(|Failed| Error::internal(self.schema.ctx, "inverting a change"))
     }
 
@@ -576,7 +646,10 @@ impl Diff {
             .map(Op::copy)
             .collect::<Result<Vec<_>, Failed>>()
             .map_err(|Failed| Error::internal(self.schema.ctx, "copying a change"))?;
-        Ok(Self { schema: self.schema, ops })
+        Ok(Self {
+            schema: self.schema,
+            ops,
+        })
     }
 
     /// Appends a later diff: the result does both, one after the other.

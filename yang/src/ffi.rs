@@ -6,7 +6,10 @@
 //! hands a `Raw` out of it: **a `Raw` is used only while the `Forest` that holds its node lives, and a function that
 //! frees or unlinks nodes is called only by the owner of that forest's `&mut`**. Schema nodes belong to a context that
 //! is leaked on purpose ([`crate::Schema`]), so an `SRaw` is always valid.
-#![expect(unsafe_code, reason = "libyang is a C library; every call into it that yang5 lacks is in this module")]
+#![expect(
+    unsafe_code,
+    reason = "libyang is a C library; every call into it that yang5 lacks is in this module"
+)]
 
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{self, NonNull};
@@ -148,7 +151,11 @@ impl Ctx {
         // With several errors wanted, libyang goes on after an attribute without prefix and says success at the end.
         // SAFETY: live context.
         let clean = unsafe { ly::ly_err_first(self.raw()) }.is_null();
-        if rc == ly::LY_ERR::LY_SUCCESS && clean { Ok(forest) } else { Err(Failed) }
+        if rc == ly::LY_ERR::LY_SUCCESS && clean {
+            Ok(forest)
+        } else {
+            Err(Failed)
+        }
     }
 
     /// Parses the content of an operation or notification. `parent` is the request for replies.
@@ -171,7 +178,11 @@ impl Ctx {
             if ly::ly_in_new_memory(data.as_ptr(), &raw mut input) != ly::LY_ERR::LY_SUCCESS {
                 return Err(Failed);
             }
-            let op_out = if parent.is_some() { ptr::null_mut() } else { &raw mut op };
+            let op_out = if parent.is_some() {
+                ptr::null_mut()
+            } else {
+                &raw mut op
+            };
             let rc = ly::lyd_parse_op(
                 self.raw(),
                 parent.map_or(ptr::null_mut(), Raw::ptr),
@@ -194,7 +205,10 @@ impl Ctx {
                 while let Some(parent) = top.parent() {
                     top = parent;
                 }
-                if envelope.root.is_some_and(|e| e.first_sibling() == top.first_sibling()) {
+                if envelope
+                    .root
+                    .is_some_and(|e| e.first_sibling() == top.first_sibling())
+                {
                     envelope
                 } else {
                     Forest::new(top.first_sibling().ptr())
@@ -202,7 +216,11 @@ impl Ctx {
             }
             None => envelope,
         };
-        if rc == ly::LY_ERR::LY_SUCCESS { Ok((forest, op)) } else { Err(Failed) }
+        if rc == ly::LY_ERR::LY_SUCCESS {
+            Ok((forest, op))
+        } else {
+            Err(Failed)
+        }
     }
 
     /// `ietf-yang-library` data of the context.
@@ -214,7 +232,11 @@ impl Ctx {
             ly::ly_ctx_get_yanglib_data(self.raw(), &raw mut root, c"%s".as_ptr(), id.as_ptr())
         };
         let forest = Forest::new(root);
-        if rc == ly::LY_ERR::LY_SUCCESS { Ok(forest) } else { Err(Failed) }
+        if rc == ly::LY_ERR::LY_SUCCESS {
+            Ok(forest)
+        } else {
+            Err(Failed)
+        }
     }
 
     /// A hash over modules, revisions and features: the same for the same schema in any process.
@@ -241,7 +263,9 @@ impl Drop for Forest {
 
 impl Forest {
     fn new(root: *mut ly::lyd_node) -> Self {
-        let mut forest = Self { root: Raw::new(root) };
+        let mut forest = Self {
+            root: Raw::new(root),
+        };
         forest.fix_root();
         forest
     }
@@ -267,14 +291,20 @@ impl Forest {
 
     /// A copy with flags.
     pub(crate) fn duplicate(&self) -> Result<Self, Failed> {
-        let Some(root) = self.root else { return Ok(Self::default()) };
+        let Some(root) = self.root else {
+            return Ok(Self::default());
+        };
         let mut dup = ptr::null_mut();
         let options = ly::LYD_DUP_RECURSIVE | ly::LYD_DUP_WITH_FLAGS;
         // SAFETY: live source, out pointer to a local.
         let rc =
             unsafe { ly::lyd_dup_siblings(root.ptr(), ptr::null_mut(), options, &raw mut dup) };
         let forest = Self::new(dup);
-        if rc == ly::LY_ERR::LY_SUCCESS { Ok(forest) } else { Err(Failed) }
+        if rc == ly::LY_ERR::LY_SUCCESS {
+            Ok(forest)
+        } else {
+            Err(Failed)
+        }
     }
 
     /// Validates everything. The second value is libyang's diff of what validation changed (defaults, false `when`s).
@@ -283,11 +313,14 @@ impl Forest {
         let mut root = self.root.map_or(ptr::null_mut(), Raw::ptr);
         let mut diff = ptr::null_mut();
         // SAFETY: live tree and context; libyang may free nodes and moves the root, which is stored back.
-        let rc =
-            unsafe { ly::lyd_validate_all(&raw mut root, ctx.raw(), options, &raw mut diff) };
+        let rc = unsafe { ly::lyd_validate_all(&raw mut root, ctx.raw(), options, &raw mut diff) };
         self.root = Raw::new(root);
         self.fix_root();
-        let ok = if rc == ly::LY_ERR::LY_SUCCESS { Ok(()) } else { Err(Failed) };
+        let ok = if rc == ly::LY_ERR::LY_SUCCESS {
+            Ok(())
+        } else {
+            Err(Failed)
+        };
         (ok, Self::new(diff))
     }
 
@@ -302,12 +335,18 @@ impl Forest {
         self.root = Raw::new(root);
         self.fix_root();
         let diff = Self::new(diff);
-        if rc == ly::LY_ERR::LY_SUCCESS { Ok(diff) } else { Err(Failed) }
+        if rc == ly::LY_ERR::LY_SUCCESS {
+            Ok(diff)
+        } else {
+            Err(Failed)
+        }
     }
 
     /// Merges a copy of `other` in.
     pub(crate) fn merge(&mut self, other: &Self) -> Result<(), Failed> {
-        let Some(source) = other.root else { return Ok(()) };
+        let Some(source) = other.root else {
+            return Ok(());
+        };
         let mut root = self.root.map_or(ptr::null_mut(), Raw::ptr);
         // SAFETY: both live and of one context; the root is stored back.
         let rc = unsafe {
@@ -315,7 +354,11 @@ impl Forest {
         };
         self.root = Raw::new(root);
         self.fix_root();
-        if rc == ly::LY_ERR::LY_SUCCESS { Ok(()) } else { Err(Failed) }
+        if rc == ly::LY_ERR::LY_SUCCESS {
+            Ok(())
+        } else {
+            Err(Failed)
+        }
     }
 
     /// Creates the node at `path` and its missing parents, or changes its value. Gives the topmost created node.
@@ -346,7 +389,11 @@ impl Forest {
             self.root = first;
         }
         self.fix_root();
-        if rc == ly::LY_ERR::LY_SUCCESS { Ok(first) } else { Err(Failed) }
+        if rc == ly::LY_ERR::LY_SUCCESS {
+            Ok(first)
+        } else {
+            Err(Failed)
+        }
     }
 
     /// Parses data below a node of this forest.
@@ -379,7 +426,11 @@ impl Forest {
             ly::ly_in_free(input, 0);
             (rc, ly::ly_err_first(ctx.raw()).is_null())
         };
-        if rc == ly::LY_ERR::LY_SUCCESS && clean { Ok(()) } else { Err(Failed) }
+        if rc == ly::LY_ERR::LY_SUCCESS && clean {
+            Ok(())
+        } else {
+            Err(Failed)
+        }
     }
 
     /// Creates an instance of a schema node below `parent`, or at the top: a list entry by its predicates, a leaf or
@@ -430,7 +481,9 @@ impl Forest {
                 _ => ly::lyd_new_inner(parent_ptr, module, name.as_ptr(), 0, &raw mut node),
             }
         };
-        let node = Raw::new(node).filter(|_| rc == ly::LY_ERR::LY_SUCCESS).ok_or(Failed)?;
+        let node = Raw::new(node)
+            .filter(|_| rc == ly::LY_ERR::LY_SUCCESS)
+            .ok_or(Failed)?;
         if self.root.is_none() {
             self.root = Some(node);
         }
@@ -441,7 +494,9 @@ impl Forest {
     /// Nodes that an XPath in JSON form selects.
     pub(crate) fn find(&self, ctx: Ctx, xpath: &str) -> Result<Vec<Raw>, Failed> {
         ctx.clear_errors();
-        let Some(root) = self.root else { return Ok(Vec::new()) };
+        let Some(root) = self.root else {
+            return Ok(Vec::new());
+        };
         root.find(xpath)
     }
 
@@ -490,7 +545,11 @@ impl Forest {
             Place::After(anchor) => unsafe { ly::lyd_insert_after(anchor.ptr(), node.ptr()) },
         };
         self.fix_root();
-        if moved == ly::LY_ERR::LY_SUCCESS { Ok(()) } else { Err(Failed) }
+        if moved == ly::LY_ERR::LY_SUCCESS {
+            Ok(())
+        } else {
+            Err(Failed)
+        }
     }
 
     /// Takes a node out of the forest.

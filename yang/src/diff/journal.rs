@@ -15,7 +15,11 @@ impl Diff {
     /// # Errors
     /// Out of memory.
     pub fn print(&self) -> Result<String> {
-        let ops = self.ops.iter().map(|op| self.print_op(op)).collect::<Result<Vec<_>>>()?;
+        let ops = self
+            .ops
+            .iter()
+            .map(|op| self.print_op(op))
+            .collect::<Result<Vec<_>>>()?;
         Ok(Value::Array(ops).to_string())
     }
 
@@ -75,7 +79,8 @@ impl Diff {
         let flags = ly::LYD_PRINT_SHRINK | ly::LYD_PRINT_WD_IMPL_TAG | ly::LYD_PRINT_EMPTY_CONT;
         let internal = || Error::internal(self.schema.ctx, "printing a change");
         let root = forest.root.ok_or_else(internal)?;
-        root.print(ly::LYD_FORMAT::LYD_XML, flags).map_err(|Failed| internal())
+        root.print(ly::LYD_FORMAT::LYD_XML, flags)
+            .map_err(|Failed| internal())
     }
 
     /// Reads what [`Self::print`] wrote.
@@ -87,7 +92,10 @@ impl Diff {
         let values: Vec<Value> = serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
         let ops = values
             .iter()
-            .map(|value| parse_op(schema, value).and_then(|op| op.ok_or_else(|| bad("an operation is incomplete".into()))))
+            .map(|value| {
+                parse_op(schema, value)
+                    .and_then(|op| op.ok_or_else(|| bad("an operation is incomplete".into())))
+            })
             .collect::<Result<Vec<_>>>()?;
         Ok(Self { schema, ops })
     }
@@ -95,15 +103,24 @@ impl Diff {
 
 fn parse_op(schema: &'static Schema, value: &Value) -> Result<Option<Op>> {
     let text = |name: &str| value.get(name).and_then(Value::as_str);
-    let (Some(op), Some(data)) = (text("op"), text("data")) else { return Ok(None) };
-    let Some(depth) = value.get("depth").and_then(Value::as_u64) else { return Ok(None) };
-    let Some(at) = parse_located(schema, data, depth)? else { return Ok(None) };
+    let (Some(op), Some(data)) = (text("op"), text("data")) else {
+        return Ok(None);
+    };
+    let Some(depth) = value.get("depth").and_then(Value::as_u64) else {
+        return Ok(None);
+    };
+    let Some(at) = parse_located(schema, data, depth)? else {
+        return Ok(None);
+    };
     let place = |name: &str| -> Result<Option<Where>> {
         match value.get(name) {
             None => Ok(Some(Where::Natural)),
             Some(Value::String(_)) => Ok(Some(Where::First)),
             Some(other) => {
-                let anchor = other.get("after").and_then(Value::as_str).unwrap_or_default();
+                let anchor = other
+                    .get("after")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
                 Ok(parse_detached(schema, anchor, depth)?.map(Where::After))
             }
         }
@@ -143,7 +160,9 @@ fn parse_located(schema: &'static Schema, text: &str, depth: u64) -> Result<Opti
 }
 
 fn parse_detached(schema: &'static Schema, text: &str, depth: u64) -> Result<Option<Forest>> {
-    let Some(mut located) = parse_located(schema, text, depth)? else { return Ok(None) };
+    let Some(mut located) = parse_located(schema, text, depth)? else {
+        return Ok(None);
+    };
     located
         .forest
         .unlink(located.node)

@@ -124,7 +124,10 @@ impl Net {
             Kind::Any => node.any_text(),
             _ => node.value().map(str::to_owned),
         };
-        let state = State { value, is_default: node.is_default() };
+        let state = State {
+            value,
+            is_default: node.is_default(),
+        };
         let index = *self.by_path.entry(path.to_owned()).or_insert_with(|| {
             self.entries.push(Entry {
                 path: path.to_owned(),
@@ -144,7 +147,10 @@ impl Net {
     pub(super) fn moved(&mut self, node: Raw) {
         let Some(schema) = node.schema() else { return };
         let path = node.path();
-        let state = State { value: node.value().map(str::to_owned), is_default: false };
+        let state = State {
+            value: node.value().map(str::to_owned),
+            is_default: false,
+        };
         let index = *self.by_path.entry(path.clone()).or_insert_with(|| {
             self.entries.push(Entry {
                 path,
@@ -194,7 +200,9 @@ impl Net {
 
 /// Path of a child that has no predicate of its own.
 fn child_path(parent_path: &str, parent: Raw, child: Raw) -> String {
-    let (Some(p), Some(c)) = (parent.schema(), child.schema()) else { return child.path() };
+    let (Some(p), Some(c)) = (parent.schema(), child.schema()) else {
+        return child.path();
+    };
     if p.module() == c.module() {
         format!("{parent_path}/{}", c.name())
     } else {

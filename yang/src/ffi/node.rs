@@ -68,7 +68,11 @@ impl Raw {
         // SAFETY: live node; `prev` is never null and the first's points to the last, whose `next` is null.
         unsafe {
             let prev = (*self.ptr()).prev;
-            if (*prev).next.is_null() { None } else { Self::new(prev) }
+            if (*prev).next.is_null() {
+                None
+            } else {
+                Self::new(prev)
+            }
         }
     }
 
@@ -222,7 +226,8 @@ impl Raw {
         const FULL_RECURSION: u32 = 1;
         // SAFETY: two live nodes.
         unsafe {
-            ly::lyd_compare_single(self.ptr(), other.ptr(), FULL_RECURSION) == ly::LY_ERR::LY_SUCCESS
+            ly::lyd_compare_single(self.ptr(), other.ptr(), FULL_RECURSION)
+                == ly::LY_ERR::LY_SUCCESS
         }
     }
 
@@ -230,7 +235,12 @@ impl Raw {
     pub(crate) fn path(self) -> String {
         // SAFETY: live node; null buffer asks libyang to allocate.
         take_text(unsafe {
-            ly::lyd_path(self.ptr(), ly::LYD_PATH_TYPE::LYD_PATH_STD, ptr::null_mut(), 0)
+            ly::lyd_path(
+                self.ptr(),
+                ly::LYD_PATH_TYPE::LYD_PATH_STD,
+                ptr::null_mut(),
+                0,
+            )
         })
         .unwrap_or_default()
     }
@@ -293,7 +303,11 @@ impl Raw {
                     ptr::null_mut(),
                 )
             };
-            return if rc == ly::LY_ERR::LY_SUCCESS { Ok(()) } else { Err(Failed) };
+            return if rc == ly::LY_ERR::LY_SUCCESS {
+                Ok(())
+            } else {
+                Err(Failed)
+            };
         }
         let (name, value) = (c(name)?, c(value)?);
         // SAFETY: live node; a null module means that the name bears the module's prefix.
@@ -308,7 +322,11 @@ impl Raw {
                 ptr::null_mut(),
             )
         };
-        if rc == ly::LY_ERR::LY_SUCCESS { Ok(()) } else { Err(Failed) }
+        if rc == ly::LY_ERR::LY_SUCCESS {
+            Ok(())
+        } else {
+            Err(Failed)
+        }
     }
 
     /// Name of an opaque node.
@@ -340,7 +358,9 @@ impl Raw {
                 let n = &(*attr).name;
                 out.push((
                     OpaqueName {
-                        module: text(n.__bindgen_anon_1.module_ns).unwrap_or_default().to_owned(),
+                        module: text(n.__bindgen_anon_1.module_ns)
+                            .unwrap_or_default()
+                            .to_owned(),
                         name: text(n.name).unwrap_or_default().to_owned(),
                     },
                     text((*attr).value).unwrap_or_default().to_owned(),
@@ -367,23 +387,24 @@ impl Raw {
         }
         let mut dup = ptr::null_mut();
         // SAFETY: live source, out pointer to a local.
-        let rc =
-            unsafe { ly::lyd_dup_single(self.ptr(), ptr::null_mut(), options, &raw mut dup) };
+        let rc = unsafe { ly::lyd_dup_single(self.ptr(), ptr::null_mut(), options, &raw mut dup) };
         let forest = Forest::new(dup);
-        if rc == ly::LY_ERR::LY_SUCCESS { Ok(forest) } else { Err(Failed) }
+        if rc == ly::LY_ERR::LY_SUCCESS {
+            Ok(forest)
+        } else {
+            Err(Failed)
+        }
     }
 
     /// A detached copy inside a copy of its parents (lists with their keys). Gives the whole and the copy.
     pub(crate) fn copy_with_parents(self, recursive: bool) -> Result<(Forest, Self), Failed> {
-        let mut options =
-            ly::LYD_DUP_WITH_FLAGS | ly::LYD_DUP_NO_META | ly::LYD_DUP_WITH_PARENTS;
+        let mut options = ly::LYD_DUP_WITH_FLAGS | ly::LYD_DUP_NO_META | ly::LYD_DUP_WITH_PARENTS;
         if recursive {
             options |= ly::LYD_DUP_RECURSIVE;
         }
         let mut dup = ptr::null_mut();
         // SAFETY: live source, out pointer to a local.
-        let rc =
-            unsafe { ly::lyd_dup_single(self.ptr(), ptr::null_mut(), options, &raw mut dup) };
+        let rc = unsafe { ly::lyd_dup_single(self.ptr(), ptr::null_mut(), options, &raw mut dup) };
         let forest = Forest::new(dup);
         match (rc, Self::new(dup)) {
             (ly::LY_ERR::LY_SUCCESS, Some(copy)) => Ok((forest, copy)),
@@ -397,7 +418,8 @@ impl Raw {
         let mut set = ptr::null_mut();
         // SAFETY: live node, NUL-terminated expression; the set is freed after its pointers were copied.
         unsafe {
-            if ly::lyd_find_xpath(self.ptr(), xpath.as_ptr(), &raw mut set) != ly::LY_ERR::LY_SUCCESS
+            if ly::lyd_find_xpath(self.ptr(), xpath.as_ptr(), &raw mut set)
+                != ly::LY_ERR::LY_SUCCESS
             {
                 return Err(Failed);
             }
@@ -413,12 +435,20 @@ impl Raw {
     }
 
     /// Prints this node, with its later siblings if the options say so.
-    pub(crate) fn print(self, format: ly::LYD_FORMAT::Type, options: u32) -> Result<String, Failed> {
+    pub(crate) fn print(
+        self,
+        format: ly::LYD_FORMAT::Type,
+        options: u32,
+    ) -> Result<String, Failed> {
         let mut out = ptr::null_mut();
         // SAFETY: live node, out pointer to a local; the text is ours.
         let rc = unsafe { ly::lyd_print_mem(&raw mut out, self.ptr(), format, options) };
         let printed = take_text(out);
-        if rc == ly::LY_ERR::LY_SUCCESS { Ok(printed.unwrap_or_default()) } else { Err(Failed) }
+        if rc == ly::LY_ERR::LY_SUCCESS {
+            Ok(printed.unwrap_or_default())
+        } else {
+            Err(Failed)
+        }
     }
 
     /// Validates an operation or notification against the data it refers to.
@@ -436,7 +466,11 @@ impl Raw {
                 ptr::null_mut(),
             )
         };
-        if rc == ly::LY_ERR::LY_SUCCESS { Ok(()) } else { Err(Failed) }
+        if rc == ly::LY_ERR::LY_SUCCESS {
+            Ok(())
+        } else {
+            Err(Failed)
+        }
     }
 
     /// JSON or XML text of the content of anydata or anyxml.

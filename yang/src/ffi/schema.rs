@@ -191,7 +191,10 @@ impl SRaw {
         if self.kind() != Kind::List {
             return Vec::new();
         }
-        self.children(false).into_iter().filter(|n| n.is_key()).collect()
+        self.children(false)
+            .into_iter()
+            .filter(|n| n.is_key())
+            .collect()
     }
 
     /// Whether an extension such as (`ietf-netconf-acm`, `default-deny-write`) stands on this node.
@@ -222,7 +225,12 @@ impl SRaw {
     pub(crate) fn path(self) -> String {
         // SAFETY: live schema node; null buffer asks libyang to allocate.
         take_text(unsafe {
-            ly::lysc_path(self.ptr(), ly::LYSC_PATH_TYPE::LYSC_PATH_DATA, ptr::null_mut(), 0)
+            ly::lysc_path(
+                self.ptr(),
+                ly::LYSC_PATH_TYPE::LYSC_PATH_DATA,
+                ptr::null_mut(),
+                0,
+            )
         })
         .unwrap_or_default()
     }
@@ -313,13 +321,17 @@ impl Ctx {
 
     /// A top-level data node, rpc or notification of an implemented module.
     pub(crate) fn top_node(self, module: &str, name: &str) -> Option<SRaw> {
-        self.top_nodes(module).into_iter().find(|n| n.name() == name)
+        self.top_nodes(module)
+            .into_iter()
+            .find(|n| n.name() == name)
     }
 
     /// Top-level nodes of an implemented module.
     pub(crate) fn top_nodes(self, module: &str) -> Vec<SRaw> {
         let mut out = Vec::new();
-        let Ok(module) = CString::new(module) else { return out };
+        let Ok(module) = CString::new(module) else {
+            return out;
+        };
         // SAFETY: live context; the compiled module is null if it is not implemented.
         unsafe {
             let module = ly::ly_ctx_get_module_implemented(self.raw(), module.as_ptr());
@@ -373,8 +385,10 @@ pub(crate) fn module_info(module: &yang5::schema::SchemaModule<'_>) -> ModuleInf
                 } else {
                     text((*revs).date.as_ptr()).unwrap_or_default().to_owned()
                 };
-                out.submodules
-                    .push((text((*submodule).name).unwrap_or_default().to_owned(), revision));
+                out.submodules.push((
+                    text((*submodule).name).unwrap_or_default().to_owned(),
+                    revision,
+                ));
             }
         }
     }

@@ -3,8 +3,10 @@
 
 use std::sync::OnceLock;
 
-use tranche_netconf::message::{DefaultOperation, EditConfig, ErrorOption, TestOption, WithDefaults};
 use tranche_netconf::message::Datastore;
+use tranche_netconf::message::{
+    DefaultOperation, EditConfig, ErrorOption, TestOption, WithDefaults,
+};
 use tranche_netconf::xml::Fragment;
 use tranche_yang::{Content, Error, Format, PrintOptions, Schema, Tree};
 
@@ -13,12 +15,18 @@ pub(crate) fn schema() -> &'static Schema {
     static SCHEMA: OnceLock<&'static Schema> = OnceLock::new();
     SCHEMA.get_or_init(|| {
         Schema::builder()
-            .module("ietf-netconf", &["writable-running", "candidate", "xpath", "validate"])
+            .module(
+                "ietf-netconf",
+                &["writable-running", "candidate", "xpath", "validate"],
+            )
             .module("ietf-netconf-with-defaults", &[])
             .module("ietf-netconf-acm", &[])
             .module("ietf-netconf-monitoring", &[])
             .all_features("tranche-wifi")
-            .file(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/modules/test-box.yang"))
+            .file(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/tests/modules/test-box.yang"
+            ))
             .build()
             .expect("the test schema builds")
     })
@@ -43,7 +51,10 @@ pub(crate) fn tree(inner: &str) -> Tree {
 pub(crate) fn full(tree: &Tree) -> String {
     tree.print(
         Format::Xml,
-        PrintOptions { with_defaults: WithDefaults::ReportAllTagged, pretty: true },
+        PrintOptions {
+            with_defaults: WithDefaults::ReportAllTagged,
+            pretty: true,
+        },
     )
 }
 
@@ -51,12 +62,20 @@ pub(crate) fn full(tree: &Tree) -> String {
 pub(crate) fn set(tree: &Tree) -> String {
     let text = tree.print(
         Format::Xml,
-        PrintOptions { with_defaults: WithDefaults::Explicit, pretty: false },
+        PrintOptions {
+            with_defaults: WithDefaults::Explicit,
+            pretty: false,
+        },
     );
-    text.replace("<box xmlns=\"urn:test:box\">", "").replace("</box>", "")
+    text.replace("<box xmlns=\"urn:test:box\">", "")
+        .replace("</box>", "")
 }
 
-pub(crate) fn edit(tree: &mut Tree, inner: &str, op: DefaultOperation) -> Result<tranche_yang::Diff, Vec<Error>> {
+pub(crate) fn edit(
+    tree: &mut Tree,
+    inner: &str,
+    op: DefaultOperation,
+) -> Result<tranche_yang::Diff, Vec<Error>> {
     tranche_yang::edit::apply(tree, &fragment(&xml(inner)), op, ErrorOption::StopOnError)
 }
 
