@@ -1,1 +1,3 @@
-//! Under construction.
+//! The Tranche controller.
+
+pub mod scheduler;
