@@ -1,3 +1,5 @@
 //! The Tranche controller.
 
+pub mod intent;
+pub mod inventory;
 pub mod scheduler;

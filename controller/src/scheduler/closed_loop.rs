@@ -500,7 +500,7 @@ fn a_radio_that_is_gone_is_forgotten() {
         .step(Period(looped.plant.now), &report, &looped.table);
     assert_eq!(decision.domains.len(), 1);
     assert_eq!(
-        decision.domains[0].radios,
+        *decision.domains[0].radios,
         [RadioId::new("node-1", "radio0")]
     );
     assert!(looped.scheduler.conflicts().is_empty());

@@ -24,7 +24,7 @@ mod closed_loop;
 #[cfg(test)]
 mod plant;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub use types::{
@@ -79,6 +79,7 @@ struct Domain {
     /// Its first radio in the order of names, which also keeps the domain's memory.
     lead: u32,
     members: Vec<u32>,
+    radios: Arc<[RadioId]>,
     /// Whether all its radios hear each other.
     clique: bool,
 }
@@ -167,20 +168,8 @@ impl Scheduler {
 
     /// Brings radios and graph up to date.
     fn ingest(&mut self, now: Period, input: &NetworkReport) {
-        self.forget_missing(input);
-        let mut order = Vec::with_capacity(input.radios.len());
-        for report in &input.radios {
-            let at = match self.index.get(&report.id) {
-                Some(&at) => at,
-                None => {
-                    let at = self.radios.len() as u32;
-                    self.index.insert(report.id.clone(), at);
-                    self.radios.push(Radio::new(report.id.clone()));
-                    self.graph.push();
-                    at
-                }
-            };
-            order.push(at);
+        let order = self.number(input);
+        for (report, &at) in input.radios.iter().zip(&order) {
             self.radios[at as usize].take(now, report);
             self.graph.beacons(at, report);
         }
@@ -194,17 +183,33 @@ impl Scheduler {
         }
     }
 
+    /// The number of each report's radio; new radios get one, missing ones are forgotten.
+    fn number(&mut self, input: &NetworkReport) -> Vec<u32> {
+        let same = |(radio, report): (&Radio, &Arc<RadioReport>)| radio.id == report.id;
+        if self.radios.len() == input.radios.len()
+            && self.radios.iter().zip(&input.radios).all(same)
+        {
+            return (0..input.radios.len() as u32).collect();
+        }
+        self.forget_missing(input);
+        let mut order = Vec::with_capacity(input.radios.len());
+        for report in &input.radios {
+            let next = self.radios.len() as u32;
+            let at = *self.index.entry(report.id.clone()).or_insert(next);
+            if at == next {
+                self.radios.push(Radio::new(report.id.clone()));
+                self.graph.push();
+            }
+            order.push(at);
+        }
+        order
+    }
+
     fn forget_missing(&mut self, input: &NetworkReport) {
-        let known = input
-            .radios
-            .iter()
-            .filter(|report| self.index.contains_key(&report.id))
-            .count();
-        if known == self.radios.len() {
+        let present: HashSet<&RadioId> = input.radios.iter().map(|report| &report.id).collect();
+        if self.radios.iter().all(|radio| present.contains(&radio.id)) {
             return;
         }
-        let present: std::collections::HashSet<&RadioId> =
-            input.radios.iter().map(|report| &report.id).collect();
         let mut next = 0;
         let renumber: Vec<Option<u32>> = self
             .radios
@@ -231,22 +236,30 @@ impl Scheduler {
         }
         self.domains = members
             .into_iter()
-            .filter_map(|members| {
-                let lead = *members
-                    .iter()
-                    .min_by_key(|&&radio| &self.radios[radio as usize].id)?;
+            .filter_map(|mut members| {
+                members.sort_unstable_by(|&a, &b| {
+                    self.radios[a as usize].id.cmp(&self.radios[b as usize].id)
+                });
+                let lead = *members.first()?;
+                let rows = self.graph.rows();
                 let clique = members
                     .iter()
-                    .all(|&radio| self.graph.rows()[radio as usize].len() == members.len());
+                    .all(|&radio| rows[radio as usize].len() == members.len());
+                let radios: Arc<[RadioId]> = members
+                    .iter()
+                    .map(|&radio| self.radios[radio as usize].id.clone())
+                    .collect();
                 let name = self.radios[lead as usize].id.to_string().into();
                 Some(Domain {
                     name,
                     lead,
                     members,
+                    radios,
                     clique,
                 })
             })
             .collect();
+        self.domains.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         // A domain's memory lives with its lead; who leads no more forgets.
         let mut leads = vec![false; self.radios.len()];
         for domain in &self.domains {
@@ -269,7 +282,10 @@ impl Scheduler {
         for radio in &mut self.radios {
             let known = radio.is_fresh(now);
             for vif in radio.vifs.iter_mut() {
-                let slice = sla.position(&vif.slice).unwrap_or(target::BEST_EFFORT);
+                let slice = sla
+                    .position_near(vif.slice_at, &vif.slice)
+                    .unwrap_or(target::BEST_EFFORT);
+                vif.slice_at = slice;
                 flows.slice.push(slice);
                 flows.used.push(if known { vif.used } else { 0.0 });
                 flows.demand.push(if known { vif.demand() } else { 0.0 });

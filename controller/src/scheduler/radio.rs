@@ -42,6 +42,8 @@ pub(super) struct Radio {
 pub(super) struct Vif {
     pub(super) name: Name,
     pub(super) slice: Name,
+    /// Where it was in the SLA table.
+    pub(super) slice_at: u32,
     pub(super) used: f64,
     pub(super) backlogged: bool,
     pub(super) configured_min: f64,
@@ -149,6 +151,7 @@ impl Vif {
         Self {
             name,
             slice,
+            slice_at: 0,
             used: 0.0,
             backlogged: false,
             configured_min: 0.0,

@@ -108,6 +108,14 @@ struct Tally {
     scale: f64,
 }
 
+/// A flow of the row at hand, gathered once because it is gone through three times.
+#[derive(Clone, Copy)]
+struct Member {
+    flow: u32,
+    slice: u32,
+    demand: f64,
+}
+
 impl Tally {
     /// What the slice wants of the share it is owed here.
     fn asks(&self, owed: f64) -> f64 {
@@ -134,18 +142,24 @@ fn guarantees(
     };
     let mut tallies = vec![Tally::default(); entries.len()];
     let mut touched: Vec<u32> = Vec::new();
+    let mut members: Vec<Member> = Vec::new();
     for (row, &capacity) in capacity.iter().enumerate() {
-        tally(topology, row, flows, &mut tallies, &mut touched);
+        members.clear();
+        members.extend(topology.row(row).map(|flow| Member {
+            flow: flow as u32,
+            slice: flows.slice[flow],
+            demand: flows.demand[flow],
+        }));
+        tally(&members, &mut tallies, &mut touched);
         for &slice in &touched {
             let tally = &mut tallies[slice as usize];
             let owed = entries[slice as usize].1.min_ratio / 100.0 * capacity;
             tally.level = owed / f64::from(tally.active.max(1));
         }
-        for flow in topology.row(row) {
-            let Some(tally) = tallies.get_mut(flows.slice[flow] as usize) else {
+        for &Member { slice, demand, .. } in &members {
+            let Some(tally) = tallies.get_mut(slice as usize) else {
                 continue;
             };
-            let demand = flows.demand[flow];
             if demand > tally.level {
                 tally.heavy += 1;
                 tally.heavy_demand += demand;
@@ -163,8 +177,13 @@ fn guarantees(
             });
         }
         let own = topology.flows(row);
-        for flow in topology.row(row) {
-            let slice = flows.slice[flow] as usize;
+        for &Member {
+            flow,
+            slice,
+            demand,
+        } in &members
+        {
+            let (flow, slice) = (flow as usize, slice as usize);
             let Some(tally) = tallies.get(slice) else {
                 out.floor[flow] = 0.0;
                 out.promised[flow] = 0.0;
@@ -172,7 +191,7 @@ fn guarantees(
                 continue;
             };
             let sla = &entries[slice].1;
-            let promised = flows.demand[flow].min(tally.level);
+            let promised = demand.min(tally.level);
             out.promised[flow] = out.promised[flow].min(promised);
             out.floor[flow] = out.floor[flow].min(promised * tally.scale);
             let share = sla.min_ratio / 100.0 * capacity / f64::from(tally.present);
@@ -193,23 +212,16 @@ fn guarantees(
     out
 }
 
-fn tally(
-    topology: Topology<'_>,
-    row: usize,
-    flows: &Flows,
-    tallies: &mut [Tally],
-    touched: &mut Vec<u32>,
-) {
-    for flow in topology.row(row) {
-        let slice = flows.slice[flow];
-        let Some(tally) = tallies.get_mut(slice as usize) else {
+fn tally(members: &[Member], tallies: &mut [Tally], touched: &mut Vec<u32>) {
+    for member in members {
+        let Some(tally) = tallies.get_mut(member.slice as usize) else {
             continue;
         };
         if tally.present == 0 {
-            touched.push(slice);
+            touched.push(member.slice);
         }
         tally.present += 1;
-        tally.active += u32::from(flows.demand[flow] > 0.0);
+        tally.active += u32::from(member.demand > 0.0);
     }
 }
 

@@ -178,8 +178,16 @@ impl SlaTable {
         self.position(slice).map(|at| self.entries[at as usize].1)
     }
 
-    pub(super) fn position(&self, slice: &str) -> Option<u32> {
+    fn position(&self, slice: &str) -> Option<u32> {
         self.index.get(slice).copied()
+    }
+
+    /// The place of a slice, which is likely where it was last time.
+    pub(super) fn position_near(&self, hint: u32, slice: &str) -> Option<u32> {
+        match self.entries.get(hint as usize) {
+            Some((name, _)) if **name == *slice => Some(hint),
+            _ => self.position(slice),
+        }
     }
 }
 
@@ -250,8 +258,8 @@ pub struct SliceMeasure {
 pub struct DomainMeasure {
     /// Name.
     pub domain: DomainId,
-    /// Its radios.
-    pub radios: Vec<RadioId>,
+    /// Its radios, in the order of names.
+    pub radios: Arc<[RadioId]>,
     /// Airtime available to our vifs at the tightest spot.
     pub capacity: f64,
     /// Airtime taken by others (received airtime included) at the tightest spot.

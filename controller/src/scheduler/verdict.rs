@@ -8,6 +8,8 @@
 //!       5 periods less than 2 % short (smoothed), or idle
 //! ```
 
+use std::sync::Arc;
+
 use super::types::{Decision, DomainMeasure, Event, SliceMeasure, SliceState};
 use super::{Domain, Name, Round, Scheduler};
 
@@ -74,14 +76,12 @@ impl Scheduler {
     /// Measures every slice in every domain.
     pub(super) fn judge(&mut self, round: &Round<'_>) -> Decision {
         let mut decision = Decision::default();
-        let mut order: Vec<usize> = (0..self.domains.len()).collect();
-        order.sort_unstable_by(|&a, &b| self.domains[a].name.cmp(&self.domains[b].name));
         let mut scratch = Scratch::new(round.sla.entries.len());
         let mut short_rows = vec![None; self.radios.len()];
         for (at, shortage) in round.targets.shortages.iter().enumerate() {
             short_rows[shortage.row as usize] = Some(at);
         }
-        for at in order {
+        for at in 0..self.domains.len() {
             let spots = self.spots(&self.domains[at], round, &mut scratch);
             decision.domains.push(self.domain(&self.domains[at], round));
             self.judge_guarantees(at, round, &short_rows, &mut decision.events);
@@ -188,11 +188,9 @@ impl Scheduler {
                 .map(|&radio| &self.radios[radio as usize])
         };
         let least = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::INFINITY, f64::min);
-        let mut names: Vec<_> = radios().map(|radio| radio.id.clone()).collect();
-        names.sort_unstable();
         DomainMeasure {
             domain: domain.name.clone(),
-            radios: names,
+            radios: Arc::clone(&domain.radios),
             capacity: 100.0
                 * least(
                     &mut domain
