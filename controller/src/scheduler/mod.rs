@@ -290,6 +290,7 @@ impl Scheduler {
                 flows.used.push(if known { vif.used } else { 0.0 });
                 flows.demand.push(if known { vif.demand() } else { 0.0 });
                 flows.known.push(known);
+                flows.backlogged.push(known && vif.backlogged);
             }
             flows.first.push(flows.slice.len() as u32);
         }
@@ -298,28 +299,30 @@ impl Scheduler {
 
     /// Teaches each row's capacity what its radio saw.
     fn observe(&mut self, flows: &Flows) {
-        let observations: Vec<Option<Observation>> = (0..self.radios.len())
-            .map(|at| {
-                let radio = &self.radios[at];
-                if !radio.is_new {
-                    return None;
-                }
-                let row = &self.graph.rows()[at];
-                let topology = fill::Topology {
-                    rows: self.graph.rows(),
-                    first: &flows.first,
-                };
-                let used = topology.row(at).map(|flow| flows.used[flow]).sum();
-                let uncapped = row.iter().any(|&member| {
-                    let member = &self.radios[member as usize];
-                    member.is_new && member.vifs.iter().any(radio::Vif::is_short_uncapped)
-                });
-                Some(Observation {
-                    busy: radio.busy,
-                    used,
-                    uncapped,
-                })
+        let topology = fill::Topology {
+            rows: self.graph.rows(),
+            first: &flows.first,
+        };
+        let short: Vec<bool> = self
+            .radios
+            .iter()
+            .map(|radio| radio.is_new && radio.vifs.iter().any(radio::Vif::is_short_uncapped))
+            .collect();
+        let used: Vec<f64> = (0..self.radios.len())
+            .map(|radio| flows.used[topology.flows(radio)].iter().sum())
+            .collect();
+        let observe = |(row, radio): (&Vec<u32>, &Radio)| {
+            radio.is_new.then(|| Observation {
+                busy: radio.busy,
+                used: row.iter().map(|&member| used[member as usize]).sum(),
+                uncapped: row.iter().any(|&member| short[member as usize]),
             })
+        };
+        let observations: Vec<Option<Observation>> = topology
+            .rows
+            .iter()
+            .zip(&self.radios)
+            .map(observe)
             .collect();
         for (radio, seen) in self.radios.iter_mut().zip(observations) {
             if let Some(seen) = seen {

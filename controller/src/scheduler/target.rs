@@ -23,6 +23,8 @@ pub(crate) struct Flows {
     pub(crate) used: Vec<f64>,
     /// Whether its radio's report is fresh.
     pub(crate) known: Vec<bool>,
+    /// Whether it had more to send, as far as is known.
+    pub(crate) backlogged: Vec<bool>,
 }
 
 /// Guarantees around a radio exceed its capacity.
@@ -300,6 +302,7 @@ mod tests {
             demand: demand.to_vec(),
             used: vec![0.0; slice.len()],
             known: vec![true; slice.len()],
+            backlogged: demand.iter().map(|demand| demand.is_infinite()).collect(),
         }
     }
 

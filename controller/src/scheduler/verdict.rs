@@ -140,8 +140,7 @@ impl Scheduler {
             let row = row as usize;
             let own = topology.flows(row);
             for &member in &self.graph.rows()[row] {
-                let vifs = &self.radios[member as usize].vifs;
-                for (flow, vif) in topology.flows(member as usize).zip(vifs) {
+                for flow in topology.flows(member as usize) {
                     let Some(spot) = scratch.row.get_mut(flows.slice[flow] as usize) else {
                         continue;
                     };
@@ -151,7 +150,7 @@ impl Scheduler {
                     }
                     spot.flows += 1;
                     spot.unknown |= !flows.known[flow];
-                    spot.backlogged |= flows.known[flow] && vif.backlogged;
+                    spot.backlogged |= flows.backlogged[flow];
                     spot.used += flows.used[flow];
                     spot.target += targets.target[flow];
                     spot.promised += targets.promised[flow];
