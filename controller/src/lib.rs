@@ -1,5 +1,9 @@
 //! The Tranche controller.
 
+pub mod device;
 pub mod intent;
 pub mod inventory;
 pub mod scheduler;
+
+#[cfg(test)]
+mod toy;

@@ -98,15 +98,20 @@ impl NodePlan {
     }
 }
 
-/// Same, as far as the node shows it.
+/// Same, as far as the node shows it. White space at the ends of a text does not survive the reading of XML.
 fn same(wanted: &VifConfig, has: &VifConfig) -> bool {
     if wanted == has {
         return true;
     }
     let mut shown = wanted.clone();
+    shown.access_point.ssid = shown.access_point.ssid.trim().to_owned();
     let (mine, theirs) = (&mut shown.access_point.security, &has.access_point.security);
-    if theirs.passphrase.is_none() {
-        mine.passphrase = None;
+    match (&mut mine.passphrase, &theirs.passphrase) {
+        (Some(mine), Some(theirs)) if mine.reveal().trim() == theirs.reveal() => {
+            *mine = theirs.clone()
+        }
+        (mine, None) => *mine = None,
+        (_, Some(_)) => {}
     }
     if let (Some(mine), Some(theirs)) = (&mut mine.radius, &theirs.radius)
         && theirs.secret.reveal().is_empty()
