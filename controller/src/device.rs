@@ -259,6 +259,11 @@ impl Device {
         session::read(&self.shared, &client).await
     }
 
+    /// Reads it now over a session of the caller's.
+    pub(crate) async fn read_over(&self, client: &Client) -> Result<Arc<Observed>, DeviceError> {
+        session::read(&self.shared, client).await
+    }
+
     /// Sends corrections; `lifetime` is rounded up to whole seconds.
     ///
     /// # Errors

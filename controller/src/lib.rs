@@ -3,6 +3,7 @@
 pub mod device;
 pub mod intent;
 pub mod inventory;
+pub mod rollout;
 pub mod scheduler;
 
 #[cfg(test)]

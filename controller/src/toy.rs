@@ -61,7 +61,7 @@ pub(crate) struct ToyNode {
     pub(crate) server: ServerHandle,
     pub(crate) host_key: HostKey,
     pub(crate) config: DeviceConfig,
-    pub(crate) _dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
 }
 
 impl ToyNode {
@@ -90,17 +90,56 @@ impl ToyNode {
         }
     }
 
-    /// Stops the server and starts it again at the same address.
-    pub(crate) async fn restart(self) -> Self {
-        let addr = self.server.local_addr();
-        self.server.shutdown().await;
-        self.toy.dead.store(false, Ordering::SeqCst);
-        let server = serve(&self.toy, &self.host_key, addr).await;
-        Self { server, ..self }
+    /// Takes it away.
+    pub(crate) async fn stop(self) -> StoppedNode {
+        let Self {
+            toy,
+            server,
+            host_key,
+            config,
+            _dir,
+        } = self;
+        server.shutdown().await;
+        StoppedNode {
+            toy,
+            host_key,
+            config,
+            _dir,
+        }
     }
 }
 
-pub(crate) async fn serve(toy: &Arc<Toy>, host_key: &HostKey, listen: SocketAddr) -> ServerHandle {
+/// A node that is away.
+pub(crate) struct StoppedNode {
+    pub(crate) toy: Arc<Toy>,
+    host_key: HostKey,
+    pub(crate) config: DeviceConfig,
+    _dir: tempfile::TempDir,
+}
+
+impl StoppedNode {
+    /// Brings it back, at the address where it was and with the configuration it had.
+    pub(crate) async fn start(self) -> ToyNode {
+        let Self {
+            toy,
+            host_key,
+            config,
+            _dir,
+        } = self;
+        toy.dead.store(false, Ordering::SeqCst);
+        let listen = SocketAddr::new(config.address.parse().unwrap(), config.port);
+        let server = serve(&toy, &host_key, listen).await;
+        ToyNode {
+            toy,
+            server,
+            host_key,
+            config,
+            _dir,
+        }
+    }
+}
+
+async fn serve(toy: &Arc<Toy>, host_key: &HostKey, listen: SocketAddr) -> ServerHandle {
     let limits = Limits {
         auth_failure_delay: Duration::from_millis(10),
         ..Limits::default()
@@ -196,7 +235,8 @@ impl Toy {
     /// Ends every session.
     pub(crate) fn drop_sessions(&self) {
         for session in self.sessions.list() {
-            drop(self.sessions.kill(session.info.id, 0));
+            // It may have ended meanwhile.
+            let _ended = self.sessions.kill(session.info.id, 0);
         }
     }
 
@@ -219,7 +259,8 @@ impl Toy {
     async fn die(&self) -> Outcome {
         self.dead.store(true, Ordering::SeqCst);
         self.drop_sessions();
-        // The session is over; nobody reads this.
+        // Longer than anybody waits for the answer.
+        tokio::time::sleep(Duration::from_secs(4)).await;
         Ok(Reply::Ok)
     }
 

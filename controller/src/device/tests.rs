@@ -2,7 +2,6 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::scheduler::RadioId;
-use crate::toy::serve as restarted;
 use crate::toy::{Fault, ToyNode, eventually, quick};
 use tranche_netconf::transport::ssh::HostKey;
 
@@ -81,20 +80,13 @@ async fn a_lost_session_is_made_again() {
 #[tokio::test]
 async fn a_node_that_is_away_is_unreachable_and_found_when_it_comes() {
     let node = ToyNode::start("n1").await;
-    let addr = node.server.local_addr();
-    let ToyNode {
-        toy,
-        server,
-        host_key,
-        config,
-        _dir,
-    } = node;
-    server.shutdown().await;
+    let port = node.config.port;
+    let node = node.stop().await;
     let fleet = Fleet::new(quick());
-    fleet.configure([config.clone()]);
+    fleet.configure([node.config.clone()]);
     let status = state(&fleet, "n1", DeviceState::Unreachable).await;
     let why = status.last_error.expect("says why");
-    assert!(why.contains(&addr.to_string()), "{why}");
+    assert!(why.contains(&port.to_string()), "{why}");
     assert_eq!(status.observed, None);
     assert!(
         fleet
@@ -106,13 +98,7 @@ async fn a_node_that_is_away_is_unreachable_and_found_when_it_comes() {
             .to_string()
             .contains("node n1 is away")
     );
-    let node = ToyNode {
-        server: restarted(&toy, &host_key, addr).await,
-        toy,
-        host_key,
-        config,
-        _dir,
-    };
+    let node = node.start().await;
     state(&fleet, "n1", DeviceState::Connected).await;
     fleet.shutdown().await;
     drop(node);
