@@ -31,6 +31,7 @@ use tranche_netconf::xml::Fragment;
 use crate::inventory::{Inventory, NodeName, Observed};
 use crate::scheduler::{Correction, NetworkReport, Period};
 
+pub(crate) use backoff::pause;
 pub use read::ReadError;
 pub use telemetry::AirtimeReport;
 

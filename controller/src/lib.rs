@@ -3,6 +3,8 @@
 pub mod device;
 pub mod intent;
 pub mod inventory;
+pub mod network;
+pub mod reconcile;
 pub mod rollout;
 pub mod scheduler;
 

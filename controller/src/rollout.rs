@@ -82,18 +82,33 @@ impl Target {
     }
 }
 
-/// Puts a change on all nodes or on none.
+/// Puts a change on all nodes or on none. `keep` runs when all have committed and before any is told to confirm: it makes the
+/// change last here. If it fails, all nodes undo it.
 ///
 /// # Errors
-/// When a node is away, refuses or does not answer in time before all have committed: what was done is undone everywhere, and
-/// the error names every node that failed and what it said.
+/// When a node is away, refuses or does not answer in time before all have committed, or `keep` fails: what was done is
+/// undone everywhere, and the error names every node that failed and what it said.
 pub async fn rollout(
     settings: &RolloutSettings,
     targets: Vec<Target>,
+    keep: impl Future<Output = Result<(), String>>,
 ) -> Result<RolloutDone, RolloutFailed> {
     let mut run = Run::prepare(settings, targets).await?;
-    if let Err(failures) = run.phase(Phase::Commit, Session::commit).await {
-        return Err(run.cancel(failures).await);
+    if let Err(failures) = run.phase(Phase::Commit).await {
+        return Err(run
+            .cancel(RolloutFailed {
+                failures,
+                ..RolloutFailed::default()
+            })
+            .await);
+    }
+    if let Err(why) = keep.await {
+        return Err(run
+            .cancel(RolloutFailed {
+                not_kept: Some(why),
+                ..RolloutFailed::default()
+            })
+            .await);
     }
     let unconfirmed = run.confirm().await;
     let nodes = run.nodes();
@@ -140,10 +155,11 @@ impl<'a> Run<'a> {
         targets: Vec<Target>,
     ) -> Result<Self, RolloutFailed> {
         let token = token();
-        let opening = targets
-            .into_iter()
-            .map(|target| Session::open(target, &token, settings));
-        let opened: Vec<_> = gather(opening, settings.fan_out).await;
+        let mut opening = Vec::with_capacity(targets.len());
+        for target in targets {
+            opening.push(Session::open(target, &token, settings));
+        }
+        let opened = gather(opening, settings.fan_out).await;
         let mut run = Self {
             settings,
             sessions: Vec::new(),
@@ -161,40 +177,35 @@ impl<'a> Run<'a> {
             Err(failures)
         };
         if outcome.is_ok() {
-            outcome = run.phase(Phase::Lock, Session::lock).await;
+            outcome = run.phase(Phase::Lock).await;
         }
         if outcome.is_ok() {
-            outcome = run.phase(Phase::Edit, Session::edit).await;
+            outcome = run.phase(Phase::Edit).await;
         }
         if outcome.is_ok() {
-            outcome = run.phase(Phase::Validate, Session::validate).await;
+            outcome = run.phase(Phase::Validate).await;
         }
         match outcome {
             Ok(()) => Ok(run),
             Err(failures) => {
                 let not_undone = run.release().await;
-                Err(RolloutFailed::new(failures, not_undone))
+                Err(RolloutFailed {
+                    failures,
+                    not_undone,
+                    not_kept: None,
+                })
             }
         }
     }
 
     /// One phase on all nodes at the same time; waits for all of them even if one fails.
-    async fn phase(
-        &mut self,
-        phase: Phase,
-        step: impl AsyncFn(&mut Session) -> Result<(), tranche_netconf::Error>,
-    ) -> Result<(), Vec<NodeFailure>> {
-        let step = &step;
-        let steps = self.sessions.iter_mut().map(|session| async move {
-            let done = step(session).await;
-            done.err()
-                .map(|error| NodeFailure::new(session.node(), phase, &error))
-        });
-        let failures: Vec<_> = gather(steps, self.settings.fan_out)
-            .await
-            .into_iter()
-            .flatten()
-            .collect();
+    async fn phase(&mut self, phase: Phase) -> Result<(), Vec<NodeFailure>> {
+        let mut steps = Vec::with_capacity(self.sessions.len());
+        for session in &mut self.sessions {
+            steps.push(session.step(phase));
+        }
+        let steps = gather(steps, self.settings.fan_out).await;
+        let failures: Vec<_> = steps.into_iter().filter_map(Result::err).collect();
         if failures.is_empty() {
             Ok(())
         } else {
@@ -204,38 +215,30 @@ impl<'a> Run<'a> {
 
     /// Confirms on all nodes, again and over a new session where the first try fails, as long as the node waits for it.
     async fn confirm(&mut self) -> Vec<NodeFailure> {
-        self.phase(Phase::Confirm, Session::confirm)
-            .await
-            .err()
-            .unwrap_or_default()
+        self.phase(Phase::Confirm).await.err().unwrap_or_default()
     }
 
-    /// Undoes a commit that not all nodes took.
-    async fn cancel(mut self, failures: Vec<NodeFailure>) -> RolloutFailed {
-        let mut not_undone = self
-            .phase(Phase::Cancel, Session::cancel)
-            .await
-            .err()
-            .unwrap_or_default();
-        not_undone.extend(self.release().await);
-        RolloutFailed::new(failures, not_undone)
+    /// Undoes a commit on all nodes that may have it.
+    async fn cancel(mut self, mut failed: RolloutFailed) -> RolloutFailed {
+        let cancelled = self.phase(Phase::Cancel).await;
+        failed
+            .not_undone
+            .extend(cancelled.err().unwrap_or_default());
+        failed.not_undone.extend(self.release().await);
+        failed
     }
 
     /// Undoes an edit that was not committed, and closes.
     async fn release(mut self) -> Vec<NodeFailure> {
-        let failures = self
-            .phase(Phase::Discard, Session::discard)
-            .await
-            .err()
-            .unwrap_or_default();
+        let failures = self.phase(Phase::Discard).await.err().unwrap_or_default();
         self.close().await;
         failures
     }
 
     /// Frees the locks and closes. What can't be unlocked is freed by the end of the session.
     async fn close(self) {
-        let fan_out = self.settings.fan_out;
-        gather(self.sessions.into_iter().map(Session::close), fan_out).await;
+        let closing: Vec<_> = self.sessions.into_iter().map(Session::close).collect();
+        gather(closing, self.settings.fan_out).await;
     }
 
     fn nodes(&self) -> Vec<NodeName> {
@@ -247,7 +250,7 @@ impl<'a> Run<'a> {
 }
 
 /// Runs all, so many at once; the results in the order of the nodes.
-async fn gather<F: Future>(futures: impl Iterator<Item = F>, at_once: usize) -> Vec<F::Output> {
+async fn gather<F: Future>(futures: Vec<F>, at_once: usize) -> Vec<F::Output> {
     futures_util::stream::iter(futures)
         .buffered(at_once.max(1))
         .collect()
@@ -260,4 +263,4 @@ fn token() -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

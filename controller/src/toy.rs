@@ -197,6 +197,17 @@ impl Toy {
         data.candidate = data.running.clone();
     }
 
+    /// Content of a vif in force.
+    pub(crate) fn vif(&self, name: &str) -> String {
+        self.data.lock().unwrap().running[name].clone()
+    }
+
+    pub(crate) fn remove(&self, name: &str) {
+        let mut data = self.data.lock().unwrap();
+        data.running.remove(name);
+        data.candidate = data.running.clone();
+    }
+
     pub(crate) fn is_locked(&self) -> bool {
         !self.data.lock().unwrap().locks.is_empty()
     }

@@ -54,7 +54,97 @@ impl fmt::Display for Drift {
     }
 }
 
+/// One line of a plan's difference to what a node has. `Display` shows no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VifChange {
+    /// It is made.
+    Add {
+        /// Name.
+        name: VifName,
+        /// What it will be.
+        to: VifConfig,
+    },
+    /// It is replaced.
+    Change {
+        /// Name.
+        name: VifName,
+        /// What it is, where it is of the kind that this controller makes.
+        from: Option<VifConfig>,
+        /// What it will be.
+        to: VifConfig,
+    },
+    /// It is removed.
+    Remove {
+        /// Name.
+        name: VifName,
+    },
+}
+
+impl fmt::Display for VifChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Add { name, to } => write!(f, "+ {name}: {}", Summary(to)),
+            Self::Change {
+                name,
+                from: Some(from),
+                to,
+            } => {
+                write!(f, "~ {name}: {} -> {}", Summary(from), Summary(to))
+            }
+            Self::Change {
+                name,
+                from: None,
+                to,
+            } => write!(f, "~ {name}: -> {}", Summary(to)),
+            Self::Remove { name } => write!(f, "- {name}"),
+        }
+    }
+}
+
+struct Summary<'a>(&'a VifConfig);
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let VifConfig {
+            radio,
+            access_point,
+            min_ratio,
+            max_ratio,
+            ..
+        } = self.0;
+        let mode = access_point.security.mode.as_str();
+        write!(
+            f,
+            "{radio}, SSID {:?}, {mode}, {min_ratio}-{max_ratio} %",
+            access_point.ssid
+        )
+    }
+}
+
 impl NodePlan {
+    /// What would change at a node.
+    #[must_use]
+    pub fn changes(&self, before: Option<&Self>, has: &Observed) -> Vec<VifChange> {
+        let drift = self.drift(has);
+        let mut changes: Vec<VifChange> = drift
+            .surplus
+            .iter()
+            .map(|name| VifChange::Remove { name: name.clone() })
+            .collect();
+        for (name, to) in self.to_put(before, has, &drift) {
+            let (name, to) = (name.clone(), to.clone());
+            changes.push(match has.vifs.get(&name) {
+                None => VifChange::Add { name, to },
+                Some(vif) => VifChange::Change {
+                    name,
+                    from: vif.config.clone(),
+                    to,
+                },
+            });
+        }
+        changes
+    }
+
     /// Compares with what the node has. Secrets that the node did not show are taken to be right.
     #[must_use]
     pub fn drift(&self, has: &Observed) -> Drift {
@@ -82,19 +172,21 @@ impl NodePlan {
     #[must_use]
     pub fn edit(&self, before: Option<&Self>, has: &Observed) -> Option<Fragment> {
         let drift = self.drift(has);
-        let put = self.vifs.iter().filter(|(name, wanted)| {
+        render(self.to_put(before, has, &drift), drift.surplus.iter())
+    }
+
+    fn to_put<'a>(
+        &'a self,
+        before: Option<&'a Self>,
+        has: &'a Observed,
+        drift: &'a Drift,
+    ) -> impl Iterator<Item = (&'a VifName, &'a VifConfig)> {
+        self.vifs.iter().filter(move |(name, wanted)| {
             let known = before.and_then(|before| before.vifs.get(*name));
             drift.missing.contains(*name)
                 || drift.different.contains(*name)
                 || (hides_secret(wanted, has, name) && known != Some(*wanted))
-        });
-        render(put, drift.surplus.iter())
-    }
-
-    /// The content of an `edit-config` that puts all of this plan and removes `surplus`, whatever is there.
-    #[must_use]
-    pub fn edit_all<'a>(&'a self, surplus: impl Iterator<Item = &'a VifName>) -> Option<Fragment> {
-        render(self.vifs.iter(), surplus)
+        })
     }
 }
 
@@ -259,6 +351,13 @@ mod tests {
         let old = plan(&[config("a", Some("correct horse"))]);
         let new = plan(&[config("a", Some("battery staple"))]);
         assert!(new.drift(&observed).is_empty());
+        let told: Vec<String> = new
+            .changes(Some(&old), &observed)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let summary = "radio0, SSID \"a & <co>\", wpa3-personal, 30.00-100.00 %";
+        assert_eq!(told, [format!("~ a-radio0: {summary} -> {summary}")]);
         assert_eq!(old.edit(Some(&old), &observed), None);
         let edit = new
             .edit(Some(&old), &observed)

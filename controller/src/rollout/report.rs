@@ -59,7 +59,7 @@ pub struct NodeFailure {
 }
 
 impl NodeFailure {
-    pub(super) fn new(node: &NodeName, phase: Phase, error: &Error) -> Self {
+    pub(crate) fn new(node: &NodeName, phase: Phase, error: &Error) -> Self {
         let errors = match error {
             Error::Rpc(errors) => errors.clone(),
             _ => Vec::new(),
@@ -108,36 +108,34 @@ pub struct RolloutDone {
 }
 
 /// The change is on no node, but for those of `not_undone`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", sentence(.failures, .not_undone))]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RolloutFailed {
-    /// Who refused or failed, at least one.
+    /// Who refused or failed.
     pub failures: Vec<NodeFailure>,
     /// Who could not be told to undo what it did; a node undoes a commit by itself when the confirmation does not come.
     pub not_undone: Vec<NodeFailure>,
+    /// All nodes took it, and it could not be kept here: why.
+    pub not_kept: Option<String>,
 }
 
-impl RolloutFailed {
-    pub(super) fn new(failures: Vec<NodeFailure>, not_undone: Vec<NodeFailure>) -> Self {
-        Self {
-            failures,
-            not_undone,
+impl fmt::Display for RolloutFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let join = |failures: &[NodeFailure]| {
+            failures
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; ")
+        };
+        match &self.not_kept {
+            Some(why) => write!(f, "the change could not be kept: {why}")?,
+            None => f.write_str(&join(&self.failures))?,
         }
+        if !self.not_undone.is_empty() {
+            write!(f, "; left to undo itself: {}", join(&self.not_undone))?;
+        }
+        Ok(())
     }
 }
 
-fn sentence(failures: &[NodeFailure], not_undone: &[NodeFailure]) -> String {
-    let join = |failures: &[NodeFailure]| {
-        failures
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("; ")
-    };
-    let mut text = join(failures);
-    if !not_undone.is_empty() {
-        text.push_str("; left to undo itself: ");
-        text.push_str(&join(not_undone));
-    }
-    text
-}
+impl std::error::Error for RolloutFailed {}

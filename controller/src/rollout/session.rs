@@ -30,6 +30,13 @@ enum Progress {
     Settled,
 }
 
+/// What a node that has committed is asked for.
+#[derive(Debug, Clone, Copy)]
+enum Ask {
+    Confirm,
+    Cancel,
+}
+
 /// What came of asking a node until it answers.
 enum Answer {
     /// It did what it was asked.
@@ -85,8 +92,23 @@ impl Session {
         self.target.device.node()
     }
 
+    /// One phase of the rollout after [`Session::open`].
+    pub(super) async fn step(&mut self, phase: Phase) -> Result<(), NodeFailure> {
+        let done = match phase {
+            Phase::Connect => Ok(()),
+            Phase::Lock => self.lock().await,
+            Phase::Edit => self.edit().await,
+            Phase::Validate => self.validate().await,
+            Phase::Commit => self.commit().await,
+            Phase::Confirm => self.confirm().await,
+            Phase::Cancel => self.cancel().await,
+            Phase::Discard => self.discard().await,
+        };
+        done.map_err(|error| NodeFailure::new(self.node(), phase, &error))
+    }
+
     /// Always in this order, so that two controllers do not wait for each other.
-    pub(super) async fn lock(&mut self) -> Result<(), Error> {
+    async fn lock(&mut self) -> Result<(), Error> {
         for datastore in [Datastore::Candidate, Datastore::Running] {
             self.limited("the lock", self.client.lock(datastore))
                 .await?;
@@ -95,7 +117,7 @@ impl Session {
         Ok(())
     }
 
-    pub(super) async fn edit(&mut self) -> Result<(), Error> {
+    async fn edit(&mut self) -> Result<(), Error> {
         self.progress = Progress::Edited;
         let edit = EditConfig {
             target: Datastore::Candidate,
@@ -109,13 +131,13 @@ impl Session {
             .await
     }
 
-    pub(super) async fn validate(&mut self) -> Result<(), Error> {
+    async fn validate(&mut self) -> Result<(), Error> {
         let candidate = ConfigSource::Datastore(Datastore::Candidate);
         self.limited("the validation", self.client.validate(candidate))
             .await
     }
 
-    pub(super) async fn commit(&mut self) -> Result<(), Error> {
+    async fn commit(&mut self) -> Result<(), Error> {
         let commit = Commit {
             confirmed: true,
             confirm_timeout: Some(self.settings.confirm_timeout),
@@ -133,15 +155,8 @@ impl Session {
         done
     }
 
-    pub(super) async fn confirm(&mut self) -> Result<(), Error> {
-        let confirm = Commit {
-            persist_id: Some(self.token.clone()),
-            ..Commit::default()
-        };
-        let asked = self.insist("the confirmation", async |client| {
-            client.commit(&confirm).await
-        });
-        match asked.await {
+    async fn confirm(&mut self) -> Result<(), Error> {
+        match self.insist(Ask::Confirm).await {
             Answer::Done => Ok(()),
             // The confirmation was carried out and its answer lost, or the commit has undone itself: look.
             Answer::RefusedLater(error) => match self.target.device.read_over(&self.client).await {
@@ -152,15 +167,11 @@ impl Session {
         }
     }
 
-    pub(super) async fn cancel(&mut self) -> Result<(), Error> {
+    async fn cancel(&mut self) -> Result<(), Error> {
         if self.progress != Progress::Committed {
             return Ok(());
         }
-        let token = self.token.clone();
-        let asked = self.insist("the cancellation", async |client| {
-            client.cancel_commit(Some(&token)).await
-        });
-        match asked.await {
+        match self.insist(Ask::Cancel).await {
             Answer::Done => Ok(()),
             // There is nothing (any more) to cancel: it never committed, or an earlier try was carried out.
             Answer::Refused(_) if !self.acknowledged => Ok(()),
@@ -169,7 +180,7 @@ impl Session {
         }
     }
 
-    pub(super) async fn discard(&mut self) -> Result<(), Error> {
+    async fn discard(&mut self) -> Result<(), Error> {
         if self.progress != Progress::Edited || self.client.is_closed() {
             // The end of the session has discarded it (RFC 6241 8.3.5.2).
             return Ok(());
@@ -197,16 +208,11 @@ impl Session {
     }
 
     /// Asks until the node answers or has undone the commit by itself, over a new session where the old one broke.
-    async fn insist(
-        &mut self,
-        what: &str,
-        ask: impl AsyncFn(&Client) -> Result<(), Error>,
-    ) -> Answer {
+    async fn insist(&mut self, ask: Ask) -> Answer {
         let deadline = self.deadline.unwrap_or_else(Instant::now);
         let mut tried = false;
         loop {
-            let limit = self.settings.commit_timeout;
-            let error = match within(limit, what, ask(&self.client)).await {
+            let error = match self.ask(ask).await {
                 Ok(()) => {
                     self.progress = Progress::Settled;
                     return Answer::Done;
@@ -225,6 +231,23 @@ impl Session {
                 // The locks went with the old session.
                 self.client = client;
                 self.locked.clear();
+            }
+        }
+    }
+
+    async fn ask(&self, ask: Ask) -> Result<(), Error> {
+        let limit = self.settings.commit_timeout;
+        match ask {
+            Ask::Confirm => {
+                let confirm = Commit {
+                    persist_id: Some(self.token.clone()),
+                    ..Commit::default()
+                };
+                within(limit, "the confirmation", self.client.commit(&confirm)).await
+            }
+            Ask::Cancel => {
+                let cancelled = self.client.cancel_commit(Some(&self.token));
+                within(limit, "the cancellation", cancelled).await
             }
         }
     }

@@ -71,7 +71,7 @@ impl Network {
     }
 
     async fn rollout(&self) -> Result<RolloutDone, RolloutFailed> {
-        rollout(&settings(), self.targets()).await
+        rollout(&settings(), self.targets(), async { Ok(()) }).await
     }
 
     /// No node has anything of the change, no lock is held, and only the fleet's own sessions are left.
@@ -300,6 +300,28 @@ async fn a_rollout_that_is_dropped_frees_its_locks() {
         .break_on("validate", Fault::Slow(Duration::from_secs(1)));
     let dropped = tokio::time::timeout(Duration::from_millis(600), network.rollout()).await;
     assert!(dropped.is_err());
+    network.nothing_is_left().await;
+    network.fleet.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_change_that_cannot_be_kept_here_is_undone_on_all_nodes() {
+    let network = Network::start().await;
+    let toys: Vec<_> = network.nodes.iter().map(|node| &node.toy).collect();
+    let keep = async {
+        assert!(
+            toys.iter().all(|toy| toy.has_unconfirmed()),
+            "kept when all have committed"
+        );
+        Err("the disk is full".to_owned())
+    };
+    let failed = rollout(&settings(), network.targets(), keep)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        failed.to_string(),
+        "the change could not be kept: the disk is full"
+    );
     network.nothing_is_left().await;
     network.fleet.shutdown().await;
 }
