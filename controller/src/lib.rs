@@ -7,6 +7,7 @@ pub mod network;
 pub mod reconcile;
 pub mod rollout;
 pub mod scheduler;
+pub mod store;
 
 #[cfg(test)]
 mod toy;
