@@ -3,6 +3,8 @@
 //! Owns [`Fragment`] (XML that travels unread), [`Element`] (XML that was read, owned) and the escaping of what is
 //! written. The pull reader under both is in `xml/reader.rs`.
 
+mod lexical;
+mod namespaces;
 mod reader;
 
 pub(crate) use reader::{Event, Reader, Tag};
@@ -175,7 +177,7 @@ pub struct Element {
     /// Attributes in order.
     pub attributes: Vec<Attribute>,
     /// Child elements in order.
-    pub children: Vec<Element>,
+    pub children: Vec<Self>,
     /// The text directly inside, unescaped, joined, without white space at its ends.
     pub text: String,
 }
