@@ -17,6 +17,7 @@ pub mod rollout;
 pub mod scheduler;
 pub mod service;
 pub mod sla;
+pub mod store;
 mod text;
 #[cfg(test)]
 mod toy;
