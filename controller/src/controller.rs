@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +16,9 @@ use crate::network::Network;
 use crate::northbound::{Northbound, NorthboundError};
 use crate::reconcile::{ReconcileSettings, Reconciler};
 use crate::rollout::RolloutSettings;
-use crate::service::{Service, Setup, schema};
+use crate::service::{Service, Setup, print, rpc_errors, schema};
+use crate::store::{History, HistoryError, SledStore, StoreError};
+use crate::users::store_passwords;
 
 /// A controller that listens and doesn't serve yet.
 #[derive(Debug)]
@@ -54,6 +57,24 @@ pub enum StartError {
     /// The service can't be started.
     #[error("{0}")]
     Service(String),
+    /// The state directory can't be made.
+    #[error("can't make {path}", path = .path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The store can't be opened or read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The newest commit can't be found or the first one not be kept.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// What is kept is not a valid configuration of this version.
+    #[error("what is kept in {path} can't be used: {1}", path = .0.display())]
+    Kept(PathBuf, String),
     /// The northbound can't be served.
     #[error(transparent)]
     Northbound(#[from] NorthboundError),
@@ -66,20 +87,21 @@ impl Controller {
     /// Anything that stands in the way, in words for an operator.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let schema = schema::build().map_err(StartError::Schema)?;
-        let Some(path) = &config.factory_default else {
-            return Err(StartError::NoConfiguration(config.state_dir));
-        };
-        let running = factory_default(schema, path)?;
+        let store = open_store(&config.state_dir)?;
+        let mut history = History::open(Arc::new(store), config.history.commits).await?;
+        let running = load(schema, &mut history, &config).await?;
         let network = Arc::new(Network::new(Fleet::new(devices(&config)), rollout(&config)));
+        let commits = history.list().await?;
         let setup = Setup {
             network: Arc::clone(&network),
             state_dir: config.state_dir.clone(),
+            history,
+            commits,
+            keep: config.history.commits,
             periods: config.history.periods,
         };
-        let service = Service::new(running, setup).map_err(|errors| StartError::FactoryDefault {
-            path: path.clone(),
-            reasons: reasons(&errors),
-        })?;
+        let service = Service::new(running, setup)
+            .map_err(|errors| StartError::Kept(config.state_dir.clone(), reasons(&errors)))?;
         let northbound = Northbound::bind(&config).await?;
         Ok(Self { service, northbound, network })
     }
@@ -107,6 +129,45 @@ impl Controller {
     }
 }
 
+/// Opens the store of a state directory, for its owner alone: there are secrets in it.
+fn open_store(state_dir: &Path) -> Result<SledStore, StartError> {
+    let path = state_dir.join("store");
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&path)
+        .map_err(|source| StartError::Directory { path: path.clone(), source })?;
+    Ok(SledStore::open(&path)?)
+}
+
+/// The configuration of the newest commit; where there is none, the factory default, which becomes the first.
+async fn load(
+    schema: &'static Schema,
+    history: &mut History,
+    config: &Config,
+) -> Result<Tree, StartError> {
+    if let Some(newest) = history.newest() {
+        let kept = |errors: &[RpcError]| {
+            StartError::Kept(config.state_dir.clone(), reasons(errors))
+        };
+        let record = history.get(newest).await?.ok_or_else(|| kept(&[]))?;
+        let text = String::from_utf8_lossy(&record.config);
+        return Tree::parse(schema, Format::Json, &text, Content::Config)
+            .map_err(|errors| kept(&rpc_errors(errors)));
+    }
+    let Some(path) = &config.factory_default else {
+        return Err(StartError::NoConfiguration(config.state_dir.clone()));
+    };
+    let mut running = factory_default(schema, path)?;
+    store_passwords(&mut running).map_err(|errors| StartError::FactoryDefault {
+        path: path.clone(),
+        reasons: reasons(&errors),
+    })?;
+    let label = "factory default";
+    history.commit("factory", label, String::new(), print(&running).into_bytes()).await?;
+    Ok(running)
+}
+
 fn devices(config: &Config) -> DeviceSettings {
     DeviceSettings {
         connect_timeout: config.nodes.connect_timeout,
@@ -132,9 +193,9 @@ fn factory_default(schema: &'static Schema, path: &Path) -> Result<Tree, StartEr
         .map_err(|source| StartError::Read { path: path.to_owned(), source })?;
     let is_xml = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("xml"));
     let format = if is_xml { Format::Xml } else { Format::Json };
-    Tree::parse(schema, format, &text, Content::ConfigUnvalidated).map_err(|errors| {
-        let errors = errors.iter().map(tranche_yang::Error::to_rpc_error).collect::<Vec<_>>();
-        StartError::FactoryDefault { path: path.to_owned(), reasons: reasons(&errors) }
+    Tree::parse(schema, format, &text, Content::Config).map_err(|errors| {
+        let reasons = reasons(&rpc_errors(errors));
+        StartError::FactoryDefault { path: path.to_owned(), reasons }
     })
 }
 

@@ -12,19 +12,23 @@ mod regulate;
 pub mod schema;
 mod state;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tranche_netconf::error::{ErrorTag, RpcError};
+use tranche_netconf::message::WithDefaults;
 use tranche_yang::datastore::SERVER;
 use tranche_yang::nacm::{Nacm, User};
 use tranche_yang::restconf::Resource;
-use tranche_yang::{Datastores, Operation, Proposal, Schema, SchemaNode, Tree};
+use tranche_yang::{
+    Content, Datastores, Diff, Format, Operation, PrintOptions, Proposal, Schema, SchemaNode, Tree,
+};
 
 use self::apply::Consequence;
 use self::desired::Desired;
@@ -34,7 +38,8 @@ use crate::keys;
 use crate::network::Network;
 use crate::scheduler::{NetworkReport, RadioId};
 use crate::sla::Record;
-use crate::users::{Login, Users, passwords_to_store, store_passwords};
+use crate::store::{CommitInfo, History};
+use crate::users::{Login, Users, passwords_to_store};
 
 /// The running controller.
 #[derive(Debug)]
@@ -48,6 +53,7 @@ pub struct Service {
     stateful: HashSet<SchemaNode>,
     network: Arc<Network>,
     state_dir: PathBuf,
+    keep: usize,
     live: std::sync::Mutex<Live>,
     /// Public halves of the keys that credentials name.
     public_keys: std::sync::Mutex<BTreeMap<String, String>>,
@@ -66,6 +72,8 @@ struct Live {
     applied: BTreeMap<String, SystemTime>,
     /// Nodes that can't have the slices that select them, and why.
     unplaced: BTreeMap<NodeName, String>,
+    /// The commits that are kept, oldest first.
+    commits: VecDeque<CommitInfo>,
 }
 
 /// What a service works with.
@@ -75,6 +83,12 @@ pub struct Setup {
     pub network: Arc<Network>,
     /// Where the private keys are.
     pub state_dir: PathBuf,
+    /// What is kept.
+    pub history: History,
+    /// The commits in it, oldest first.
+    pub commits: Vec<CommitInfo>,
+    /// Commits to keep.
+    pub keep: usize,
     /// Periods of the global scheduler to remember.
     pub periods: usize,
 }
@@ -109,6 +123,7 @@ pub struct Version {
 #[derive(Debug)]
 struct Writer {
     datastores: Datastores,
+    history: History,
 }
 
 /// A change that is worked out and permitted.
@@ -130,9 +145,9 @@ pub struct Author {
 }
 
 impl Version {
-    fn new(commit: u64, time: SystemTime) -> Self {
-        let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        Self { commit, tag: format!("{commit}-{millis:x}"), time }
+    fn new(info: &CommitInfo) -> Self {
+        let tag = format!("{}-{:x}", info.id, info.time_ms);
+        Self { commit: info.id, tag, time: info.time() }
     }
 }
 
@@ -144,29 +159,35 @@ impl Published {
 }
 
 impl Service {
-    /// A service that starts from this configuration.
+    /// A service that starts from this configuration, which the newest commit of `setup` led to.
     ///
     /// # Errors
     /// A configuration that isn't valid, each fault with its path.
-    pub fn new(mut running: Tree, setup: Setup) -> Result<Arc<Self>, Vec<RpcError>> {
+    pub fn new(running: Tree, setup: Setup) -> Result<Arc<Self>, Vec<RpcError>> {
         let schema = running.schema();
-        store_passwords(&mut running)?;
+        let newest = setup.commits.last();
+        let newest = newest.ok_or_else(|| internal("there is no commit to start from"))?;
+        let version = Version::new(newest);
         let datastores = Datastores::new(schema, running, None).map_err(rpc_errors)?;
         let running = datastores.running();
         let nacm = Nacm::from_running(&running).map_err(|e| vec![e.to_rpc_error()])?;
         let desired = Arc::new(Desired::read(&running)?);
-        let version = Version::new(0, SystemTime::now());
         let published = Published::new(running, nacm, version, desired);
-        let live = Live { record: Record::new(setup.periods), ..Live::default() };
+        let live = Live {
+            record: Record::new(setup.periods),
+            commits: setup.commits.into(),
+            ..Live::default()
+        };
         Ok(Arc::new(Self {
             schema,
             published: RwLock::new(Arc::new(published)),
-            writer: Arc::new(Mutex::new(Writer { datastores })),
+            writer: Arc::new(Mutex::new(Writer { datastores, history: setup.history })),
             events: Events::default(),
             tasks: TaskTracker::new(),
             stateful: state::nodes(schema),
             network: setup.network,
             state_dir: setup.state_dir,
+            keep: setup.keep,
             live: std::sync::Mutex::new(live),
             public_keys: std::sync::Mutex::default(),
         }))
@@ -263,15 +284,25 @@ impl Service {
             writer.refuse(proposal, Vec::new());
             return Ok(before.version.clone());
         }
-        let version = Version::new(before.version.commit + 1, SystemTime::now());
-        let kept = async { Ok(()) };
+        let (diff, config) = (summary(proposal.diff()), print(proposal.new()));
+        let mut info = None;
+        let (history, noted) = (&mut writer.history, &mut info);
+        let kept = async {
+            let name = &author.user.name;
+            let commit = history.commit(name, &author.label, diff, config.into_bytes());
+            *noted = Some(commit.await.map_err(|e| e.to_string())?);
+            Ok(())
+        };
         let put = match consequence.plans {
             Some(plans) => self.put(plans, kept).await,
             None => kept.await.map_err(|e: String| internal(&e)),
         };
-        if let Err(errors) = put {
-            return Err(writer.refuse(proposal, errors));
-        }
+        let info = match (put, info) {
+            (Ok(()), Some(info)) => info,
+            (Ok(()), None) => return Err(writer.refuse(proposal, internal("nothing was kept"))),
+            (Err(errors), _) => return Err(writer.refuse(proposal, errors)),
+        };
+        let version = Version::new(&info);
         let service = Arc::clone(self);
         let (desired, next) = (consequence.desired, version.clone());
         let writer = blocking(move || {
@@ -282,7 +313,7 @@ impl Service {
                     writer.datastores.running()
                 }
             };
-            service.publish(Published::new(running, nacm, next, desired));
+            service.publish(Published::new(running, nacm, next, desired), info);
             writer
         })
         .await?;
@@ -297,7 +328,13 @@ impl Service {
     }
 
     /// Shows readers another state, and reaches for the nodes that it names. Blocks on the disk where a key has to be made.
-    fn publish(&self, published: Published) {
+    fn publish(&self, published: Published, info: CommitInfo) {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.commits.push_back(info);
+        while live.commits.len() > self.keep {
+            live.commits.pop_front();
+        }
+        drop(live);
         let before = self.published();
         let after = Arc::new(published);
         *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&after);
@@ -355,13 +392,50 @@ impl Service {
     /// What the operation refuses.
     pub async fn call(
         self: &Arc<Self>,
-        _user: User,
+        user: User,
         operation: Operation,
     ) -> Result<Option<Operation>, Vec<RpcError>> {
-        Err(vec![RpcError::new(
-            ErrorTag::OperationNotSupported,
-            format!("the operation {} is not supported", operation.name()),
-        )])
+        match (operation.module(), operation.name()) {
+            ("tranche-commits", "rollback") => self.rollback(user, &operation).await.map(Some),
+            (module, name) => Err(vec![RpcError::new(
+                ErrorTag::OperationNotSupported,
+                format!("the operation {module}:{name} is not supported"),
+            )]),
+        }
+    }
+
+    /// Goes back to the configuration after a commit.
+    async fn rollback(
+        self: &Arc<Self>,
+        user: User,
+        operation: &Operation,
+    ) -> Result<Operation, Vec<RpcError>> {
+        let input = operation.data();
+        let to = input.get("to").and_then(|to| to.parse::<u64>().ok()).ok_or_else(|| {
+            vec![RpcError::new(ErrorTag::MissingElement, "to is missing").with_info("bad-element", "to")]
+        })?;
+        let label = input.get("label").map_or_else(|| format!("rollback to {to}"), str::to_owned);
+        let record = self.writer.lock().await.history.get(to).await;
+        let record = record.map_err(|e| internal(&e.to_string()))?.ok_or_else(|| {
+            let message = format!("commit {to} is not among those that are kept");
+            vec![RpcError::new(ErrorTag::InvalidValue, message).at("/tranche-commits:rollback/to")]
+        })?;
+        let schema = self.schema;
+        let author = Author { user, label };
+        let propose = move |before: &Published, datastores: &mut Datastores| {
+            let text = String::from_utf8_lossy(&record.config);
+            let tree = Tree::parse(schema, Format::Json, &text, Content::ConfigUnvalidated);
+            let tree = tree.map_err(rpc_errors)?;
+            let proposal = datastores.propose_replace(SERVER, &tree).map_err(rpc_errors)?;
+            Ok::<_, Vec<RpcError>>((proposal, before.version.commit))
+        };
+        let (before, version) = self.change(author, propose).await?;
+        let one = |e: tranche_yang::Error| vec![e.to_rpc_error()];
+        let mut output = schema.new_output("/tranche-commits:rollback").map_err(one)?;
+        if version.commit != before {
+            output.set("id", version.commit.to_string().as_str()).map_err(one)?;
+        }
+        Ok(output)
     }
 }
 
@@ -425,6 +499,24 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 fn internal(message: &str) -> Vec<RpcError> {
     vec![RpcError::new(ErrorTag::OperationFailed, message)]
+}
+
+/// A configuration as it is kept. Secrets are in it.
+pub(crate) fn print(config: &Tree) -> String {
+    let options = PrintOptions { with_defaults: WithDefaults::Explicit, pretty: false };
+    config.print(Format::Json, options)
+}
+
+/// What a change did, one line for each node of the tree that somebody set: paths, and no values.
+fn summary(diff: &Diff) -> String {
+    let mut text = String::new();
+    for change in diff.changes() {
+        if !change.is_key && !change.is_default {
+            // Writing to a string can't fail.
+            let _infallible = writeln!(text, "{} {}", change.op.as_str(), change.path);
+        }
+    }
+    text
 }
 
 /// Errors of data as NETCONF says them.

@@ -14,6 +14,7 @@ use crate::device::DeviceState;
 use crate::intent::{Intent, Slice};
 use crate::inventory::{NodeConfig, NodeName, Observed, Radio};
 use crate::scheduler::RadioId;
+use crate::store::CommitInfo;
 
 /// The schema nodes that are state or contain state.
 pub(super) fn nodes(schema: &'static Schema) -> HashSet<SchemaNode> {
@@ -69,6 +70,11 @@ impl Service {
             let history = json!({ "period": live.record.periods() });
             let sla = json!({ "slice": live.record.slices(), "history": history });
             data.insert("tranche-sla:sla".into(), sla);
+        }
+        if concerns("tranche-commits") {
+            let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+            let commits: Vec<Value> = live.commits.iter().map(commit_json).collect();
+            data.insert("tranche-commits:commits".into(), json!({ "commit": commits }));
         }
         if !data.is_empty() {
             let text = Value::Object(data).to_string();
@@ -203,6 +209,15 @@ impl Service {
             seen.points.push(point.into());
         }
     }
+}
+
+fn commit_json(info: &CommitInfo) -> Value {
+    json!({
+        "id": info.id.to_string(),
+        "time": rfc3339(info.time()),
+        "author": plain(&info.author),
+        "label": plain(&info.label),
+    })
 }
 
 /// What is seen of a slice.
