@@ -1,1 +1,6 @@
 //! Under construction.
+
+pub mod clock;
+pub mod config;
+pub mod store;
+pub mod users;
