@@ -1,5 +1,7 @@
 //! Under construction.
 
+pub mod backend;
+
 pub mod clock;
 pub mod config;
 pub mod store;
