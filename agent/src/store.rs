@@ -424,8 +424,19 @@ fn chunked<'a>(prefix: &'a [u8], bytes: &'a [u8]) -> impl Iterator<Item = (Vec<u
 mod tests {
     use super::*;
 
+    /// The database gives its lock back a moment after it is dropped.
+    fn opened(dir: &Path) -> Store {
+        for _ in 0..100_000 {
+            match Store::open(dir) {
+                Err(StoreError::InUse { .. }) => std::thread::yield_now(),
+                opened => return opened.unwrap(),
+            }
+        }
+        panic!("the store stays locked");
+    }
+
     fn reopened(dir: &Path) -> (Store, Option<Stored>) {
-        let store = Store::open(dir).unwrap();
+        let store = opened(dir);
         let stored = store.load().unwrap();
         (store, stored)
     }
