@@ -458,7 +458,7 @@ impl Iterator for Siblings {
 }
 
 /// A reference to an opaque node's or attribute's qualified name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct OpaqueName {
     /// Namespace (XML) or module (JSON).
     pub(crate) module: String,
@@ -539,6 +539,17 @@ impl Raw {
         // SAFETY: live nodes; out pointer to a local, null if there is none.
         unsafe {
             ly::lyd_find_sibling_val(self.ptr(), schema.ptr(), ptr::null(), 0, &raw mut found);
+        }
+        Self::new(found)
+    }
+
+    /// The sibling with these keys (`[name='a']`) or this leaf-list value.
+    pub(crate) fn instance(self, schema: SRaw, keys_or_value: &str) -> Option<Self> {
+        let text = c(keys_or_value).ok()?;
+        let mut found = ptr::null_mut();
+        // SAFETY: live nodes, NUL-terminated text (length 0 asks libyang to measure it), out pointer to a local.
+        unsafe {
+            ly::lyd_find_sibling_val(self.ptr(), schema.ptr(), text.as_ptr(), 0, &raw mut found);
         }
         Self::new(found)
     }

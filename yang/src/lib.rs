@@ -4,11 +4,22 @@
 //! told to load, and never logs or prints values. libyang stays inside: no type of it is in the public interface.
 
 mod context;
+pub mod datastore;
+mod diff;
+pub mod edit;
 mod error;
+pub mod filter;
 mod ffi;
+mod library;
+mod rpc;
 mod tree;
+mod xpath;
 
 pub use context::{Builder, Module, Schema, SchemaNode};
+pub use datastore::{Datastores, Proposal};
+pub use diff::{Change, ChangeOp, Diff};
 pub use error::{Error, Result};
 pub use ffi::Kind;
+pub use library::SchemaEntry;
+pub use rpc::{Operation, Part};
 pub use tree::{Content, Format, Node, PrintOptions, Tree};
