@@ -645,6 +645,25 @@ impl Diff {
     /// (non-presence, nothing set inside) are not.
     #[must_use]
     pub fn changes(&self) -> Vec<Change> {
+        self.fold().finish()
+    }
+
+    /// The net changes with their nodes (inside this diff) and whether they were and are defaults.
+    pub(crate) fn net(&self) -> Vec<NetChange> {
+        self.fold()
+            .entries
+            .into_iter()
+            .filter(|e| e.before != e.after || e.moved)
+            .map(|e| NetChange {
+                path: e.path,
+                node: e.node,
+                was: e.before.map(|s| s.is_default),
+                is: e.after.map(|s| s.is_default),
+            })
+            .collect()
+    }
+
+    fn fold(&self) -> Net {
         let mut net = Net::default();
         for op in &self.ops {
             match op {
@@ -660,8 +679,18 @@ impl Diff {
                 Op::Move { at, .. } => net.moved(at.node),
             }
         }
-        net.finish()
+        net
     }
+}
+
+/// A net change for access control.
+pub(crate) struct NetChange {
+    pub(crate) path: String,
+    pub(crate) node: Raw,
+    /// Whether it was a default; `None` if it was not there.
+    pub(crate) was: Option<bool>,
+    /// Whether it is a default; `None` if it is not there.
+    pub(crate) is: Option<bool>,
 }
 
 /// State of a node before or after.
@@ -673,6 +702,7 @@ struct State {
 
 struct Entry {
     path: String,
+    node: Raw,
     schema: SRaw,
     before: Option<State>,
     after: Option<State>,
@@ -714,6 +744,7 @@ impl Net {
         let index = *self.by_path.entry(path.to_owned()).or_insert_with(|| {
             self.entries.push(Entry {
                 path: path.to_owned(),
+                node,
                 schema,
                 before: (!present).then(|| state.clone()),
                 after: None,
@@ -721,7 +752,9 @@ impl Net {
             });
             self.entries.len() - 1
         });
-        self.entries[index].after = present.then_some(state);
+        let entry = &mut self.entries[index];
+        entry.node = node;
+        entry.after = present.then_some(state);
     }
 
     fn moved(&mut self, node: Raw) {
@@ -731,6 +764,7 @@ impl Net {
         let index = *self.by_path.entry(path.clone()).or_insert_with(|| {
             self.entries.push(Entry {
                 path,
+                node,
                 schema,
                 before: Some(state.clone()),
                 after: Some(state),

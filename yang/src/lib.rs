@@ -11,6 +11,8 @@ mod error;
 pub mod filter;
 mod ffi;
 mod library;
+pub mod nacm;
+mod path;
 mod rpc;
 mod tree;
 mod xpath;
