@@ -10,6 +10,7 @@ pub mod edit;
 mod error;
 pub mod filter;
 mod ffi;
+mod journal;
 mod library;
 pub mod nacm;
 mod path;
