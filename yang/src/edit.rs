@@ -244,7 +244,9 @@ impl Editor<'_> {
         if op == EditOp::Replace {
             self.remove_unmentioned(&edits, parent)?;
         }
-        for &edit in &edits {
+        // What goes, goes first: otherwise a new case of a choice would remove what the same edit deletes.
+        let (first, then): (Vec<Raw>, Vec<Raw>) = edits.iter().partition(|edit| removes(**edit));
+        for edit in first.into_iter().chain(then) {
             if edit.schema().is_some_and(SRaw::is_key) {
                 self.refuse_key_operation(edit)?;
             } else if edit.schema().is_none() {
@@ -546,6 +548,15 @@ impl Editor<'_> {
             }
         }))
     }
+}
+
+/// Whether a node of an edit is deleted or removed.
+fn removes(edit: Raw) -> bool {
+    edit.schema().is_none()
+        || edit
+            .metadata()
+            .iter()
+            .any(|(_, name, value)| name == "operation" && (value == "delete" || value == "remove"))
 }
 
 fn missing(path: String) -> Error {

@@ -142,7 +142,10 @@ impl Ctx {
             )
         };
         let forest = Forest::new(root);
-        if rc == ly::LY_ERR::LY_SUCCESS { Ok(forest) } else { Err(Failed) }
+        // With several errors wanted, libyang goes on after an attribute without prefix and says success at the end.
+        // SAFETY: live context.
+        let clean = unsafe { ly::ly_err_first(self.raw()) }.is_null();
+        if rc == ly::LY_ERR::LY_SUCCESS && clean { Ok(forest) } else { Err(Failed) }
     }
 
     /// Parses the content of an operation or notification. `parent` is the request for replies.
