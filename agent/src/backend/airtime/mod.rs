@@ -1,8 +1,9 @@
 //! The airtime domain: what each virtual interface of a radio is owed, and what it really got.
 //!
 //! Owns the typed observations, the correction of what is in force, and the [`AirtimeBackend`] trait. The arithmetic of the
-//! scheduler is C (`bpf/airtime.h`), the same for the kernel and the simulator; `law` calls it.
+//! scheduler is C (`bpf/airtime.h`), the same for the kernel and the simulator; [`law`] calls it.
 
+pub mod law;
 pub mod sim;
 mod state;
 
@@ -20,7 +21,8 @@ pub struct Correction {
     /// Guaranteed minimum from now on, until the next correction or until the configuration of this interface changes;
     /// as it is where absent.
     pub min_ratio: Option<Ratio>,
-    /// Ceiling until it lapses; as configured where absent.
+    /// Ceiling of the time that passes, until it lapses; as it is, with the end that it has, where absent. 100 % takes a
+    /// ceiling away.
     pub max_ratio: Option<Ratio>,
 }
 
@@ -30,7 +32,8 @@ pub trait AirtimeBackend: Backend {
     /// corrected minimum stays.
     ///
     /// # Errors
-    /// A [`Refusal`] for an unknown interface, a ceiling of nothing, or a minimum above the ceiling.
+    /// A [`Refusal`] for an unknown interface or a ceiling of nothing. A minimum above the ceiling is none: the one is a part
+    /// of the airtime that the radio gets, the other of all time.
     fn correct(
         &self,
         corrections: &[Correction],

@@ -3,10 +3,12 @@
 //! Owns the typed `tranche-wifi` configuration, what can be observed, and the [`WifiBackend`] trait. Leaves the shares of
 //! airtime to [`super::airtime`]: this domain brings interfaces up, that one divides the radio between them.
 
+mod channel;
 mod config;
 pub mod sim;
 mod state;
 
+pub use channel::spectrum;
 pub use config::{
     AccessPoint, AirtimeConfig, Attachment, Band, MeshPoint, RadioConfig, Radius, Role,
     SchedulerConfig, Security, SecurityMode, TelemetryConfig, VifConfig, Width, WifiConfig,
