@@ -106,7 +106,8 @@ CONFIGURATION FILE
               max-depth = 128           max-attributes = 64          max-sessions = 1024
               max-unauthenticated = 64  max-auth-tries = 4           auth-timeout-s = 20
               idle-timeout-s = 0        write-timeout-s = 30         max-pipelined-bytes = 1048576
-              notification-queue = 256  (idle-timeout-s = 0: never)
+              notification-queue = 256  keepalive-s = 30             auth-failure-delay-ms = 1000
+              (idle-timeout-s = 0: never)
 
 OUTPUT
   One line on standard output for each node once it listens, for scripts:
@@ -205,6 +206,8 @@ struct LimitsTable {
     max_unauthenticated: Option<usize>,
     max_auth_tries: Option<usize>,
     auth_timeout_s: Option<u32>,
+    auth_failure_delay_ms: Option<u32>,
+    keepalive_s: Option<u32>,
     idle_timeout_s: Option<u32>,
     write_timeout_s: Option<u32>,
     max_pipelined_bytes: Option<usize>,
@@ -338,6 +341,10 @@ impl LimitsTable {
             max_unauthenticated: self.max_unauthenticated.unwrap_or(default.max_unauthenticated),
             max_auth_tries: self.max_auth_tries.unwrap_or(default.max_auth_tries),
             auth_timeout: seconds(self.auth_timeout_s, default.auth_timeout),
+            auth_failure_delay: self
+                .auth_failure_delay_ms
+                .map_or(default.auth_failure_delay, |ms| Duration::from_millis(ms.into())),
+            keepalive: seconds(self.keepalive_s, default.keepalive),
             idle_timeout: match self.idle_timeout_s {
                 None => default.idle_timeout,
                 Some(0) => None,
@@ -357,6 +364,7 @@ impl LimitsTable {
             ("limits.max-unauthenticated", limits.max_unauthenticated == 0),
             ("limits.max-auth-tries", limits.max_auth_tries == 0),
             ("limits.auth-timeout-s", limits.auth_timeout.is_zero()),
+            ("limits.keepalive-s", limits.keepalive.is_zero()),
             ("limits.write-timeout-s", limits.write_timeout.is_zero()),
             ("limits.max-pipelined-bytes", limits.max_pipelined_bytes == 0),
             ("limits.notification-queue", limits.notification_queue == 0),
@@ -473,7 +481,8 @@ mod tests {
         let help = Args::command().render_long_help().to_string();
         let toml = "max-hello-bytes max-message-bytes max-depth max-attributes max-sessions \
                     max-unauthenticated max-auth-tries auth-timeout-s idle-timeout-s write-timeout-s \
-                    max-pipelined-bytes notification-queue hello-timeout-s";
+                    max-pipelined-bytes notification-queue hello-timeout-s keepalive-s \
+                    auth-failure-delay-ms";
         for key in toml.split_whitespace() {
             assert!(help.contains(key), "{key}");
         }

@@ -43,6 +43,14 @@ pub enum Error {
         /// Every reason, with the path of the node it is about.
         reasons: Vec<String>,
     },
+    /// An empty store and nothing to begin with.
+    #[error(
+        "the store of {node} is empty and no factory default is given: nobody could log in (--factory-default FILE)"
+    )]
+    NoFactoryDefault {
+        /// Node.
+        node: String,
+    },
     /// What is stored does not fit the modules of this build.
     #[error("the stored configuration of {node} cannot be used:{}", listed(.reasons))]
     Stored {
@@ -136,6 +144,7 @@ impl Error {
             | Self::File { .. }
             | Self::Schema(_)
             | Self::FactoryDefault { .. }
+            | Self::NoFactoryDefault { .. }
             | Self::Stored { .. }
             | Self::Listen { .. }
             | Self::HostKey { .. } => {

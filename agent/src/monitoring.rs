@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 use tranche_netconf::message::Datastore;
 use tranche_netconf::server::{SessionCounters, SessionSnapshot, Totals};
-use tranche_yang::Schema;
 
 use crate::clock::rfc3339;
 use crate::streams::Stream;
@@ -23,11 +22,10 @@ pub struct DatastoreState {
     pub locked: Option<(u32, SystemTime)>,
 }
 
-/// `/ietf-netconf-monitoring:netconf-state`.
+/// `/ietf-netconf-monitoring:netconf-state` but for `schemas`, which the schema knows itself.
 #[must_use]
 pub fn netconf_state(
     capabilities: &[String],
-    schema: &Schema,
     datastores: &[DatastoreState],
     sessions: &[SessionSnapshot],
     totals: &Totals,
@@ -36,7 +34,6 @@ pub fn netconf_state(
         "ietf-netconf-monitoring:netconf-state": {
             "capabilities": { "capability": capabilities },
             "datastores": { "datastore": datastores.iter().map(datastore).collect::<Vec<_>>() },
-            "schemas": { "schema": schemas(schema) },
             "sessions": { "session": sessions.iter().map(session).collect::<Vec<_>>() },
             "statistics": statistics(totals),
         }
@@ -65,26 +62,6 @@ pub fn datastore_name(datastore: Datastore) -> &'static str {
         Datastore::Candidate => "candidate",
         Datastore::Startup => "startup",
     }
-}
-
-fn schemas(schema: &Schema) -> Vec<Value> {
-    let mut out = Vec::new();
-    for module in schema.modules() {
-        let mut add = |name: &str, revision: &str| {
-            out.push(json!({
-                "identifier": name,
-                "version": revision,
-                "format": "yang",
-                "namespace": module.namespace,
-                "location": ["NETCONF"],
-            }));
-        };
-        add(&module.name, &module.revision);
-        for (name, revision) in &module.submodules {
-            add(name, revision);
-        }
-    }
-    out
 }
 
 fn session(session: &SessionSnapshot) -> Value {

@@ -5,7 +5,7 @@
 //! the operations to [`crate::rpc`].
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
@@ -24,7 +24,6 @@ use crate::error::Error;
 use crate::journal;
 use crate::monitoring::DatastoreState;
 use crate::notification::{self, ConfirmEvent};
-use crate::read::PrunedCache;
 use crate::store::{Store, StoreError, Window};
 use crate::streams::{Share, Stream, Streams};
 use crate::transaction::{Origin, Propose, Transactions};
@@ -41,6 +40,8 @@ pub struct InForce {
     pub users: Arc<Users>,
     /// Who may do what.
     pub nacm: Arc<Nacm>,
+    /// Running as users see it, by user, as far as they asked.
+    pruned: Mutex<HashMap<String, Arc<Tree>>>,
 }
 
 impl InForce {
@@ -55,7 +56,16 @@ impl InForce {
             None => Nacm::from_running(&running),
         };
         let nacm = nacm.map_err(|error| vec![Error::Data(error)])?;
-        Ok(Self { running, users: Arc::new(users), nacm: Arc::new(nacm) })
+        Ok(Self {
+            running,
+            users: Arc::new(users),
+            nacm: Arc::new(nacm),
+            pruned: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn pruned(&self) -> MutexGuard<'_, HashMap<String, Arc<Tree>>> {
+        self.pruned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -97,7 +107,7 @@ pub struct Node {
     sessions: Sessions,
     notifiers: Mutex<HashMap<u32, Notifier>>,
     capabilities: Vec<String>,
-    pruned: PrunedCache,
+    library: OnceLock<Tree>,
 }
 
 impl std::fmt::Debug for Node {
@@ -151,7 +161,7 @@ impl Node {
             sessions: parts.sessions,
             notifiers: Mutex::default(),
             capabilities,
-            pruned: PrunedCache::default(),
+            library: OnceLock::new(),
         }
     }
 
@@ -215,9 +225,17 @@ impl Node {
         Arc::clone(&self.in_force.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Running as users see it, by user.
-    pub(crate) fn pruned(&self) -> &PrunedCache {
-        &self.pruned
+    /// `ietf-yang-library`, which never changes while the process lives.
+    pub(crate) fn library(&self) -> Result<&Tree, Vec<Error>> {
+        if let Some(library) = self.library.get() {
+            return Ok(library);
+        }
+        let mut names = vec!["running", "candidate"];
+        if self.has_startup {
+            names.push("startup");
+        }
+        let library = self.schema.yang_library(&names).map_err(|error| data(vec![error]))?;
+        Ok(self.library.get_or_init(|| library))
     }
 
     /// The datastores. Whoever holds them may take as long as validation takes: not on a runtime thread.
@@ -293,7 +311,7 @@ impl Node {
         }
         let changes = proposal.diff().changes();
         let touches = |module: &str| changes.iter().any(|change| change.module == module);
-        let new = proposal.new_tree();
+        let new = proposal.new();
         let config = (touches("tranche-wifi") || touches("tranche-sim"))
             .then(|| node_config(new))
             .transpose()?;
@@ -304,7 +322,7 @@ impl Node {
             .map_err(|error| data(vec![error]))?;
         let entry = match changes.is_empty() {
             true => Vec::new(),
-            false => journal::encode(proposal.diff()),
+            false => journal::encode(proposal.diff()).map_err(|error| data(vec![error]))?,
         };
         Ok(Checked { changes, config, users, nacm, entry })
     }
@@ -335,10 +353,10 @@ impl Node {
                 running,
                 users: users.map_or_else(|| Arc::clone(&before.users), Arc::new),
                 nacm: nacm.map_or_else(|| Arc::clone(&before.nacm), Arc::new),
+                pruned: Mutex::default(),
             };
             *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
         }
-        self.pruned.clear();
         if !changes.is_empty() {
             tracing::info!(
                 session_id = origin.session,
@@ -515,17 +533,21 @@ fn with_hashed_passwords(
     session: u32,
     proposal: Proposal,
 ) -> Result<Proposal, Vec<Error>> {
-    if proposal.is_test_only() || !has_clear_passwords(proposal.new_tree())? {
+    if proposal.is_test_only() || !has_clear_passwords(proposal.new())? {
         return Ok(proposal);
     }
-    let mut tree = proposal.new_tree().duplicate().map_err(|error| data(vec![error]))?;
+    let mut tree = proposal.new().duplicate().map_err(|error| data(vec![error]))?;
     let hashed = hash_passwords(&mut tree);
     datastores.reject(proposal).map_err(|error| data(vec![error]))?;
     hashed?;
     datastores.propose_replace(session, &tree).map_err(data)
 }
 
-fn has_clear_passwords(tree: &Tree) -> Result<bool, Vec<Error>> {
+/// Whether a tree has a password that is still to be hashed.
+///
+/// # Errors
+/// The schema has no users.
+pub(crate) fn has_clear_passwords(tree: &Tree) -> Result<bool, Vec<Error>> {
     let mut passwords = tree.find(PASSWORDS).map_err(|error| data(vec![error]))?;
     let clear = passwords.any(|node| node.value().is_some_and(|value| value.starts_with("$0$")));
     Ok(clear)

@@ -10,6 +10,7 @@
 //! j <seq>               the change that leads from <seq>-1 to <seq>
 //! p                     open confirmed commit: the sequence number to go back to
 //! u <chunk>             startup, in chunks
+//! d                     startup was deleted
 //! ```
 //! A confirmed commit that is still open when the database is loaded was cut off by a crash: what came after its start is
 //! dropped (RFC 6241 8.4.1), which is why no snapshot is taken while one is open.
@@ -24,6 +25,7 @@ const LAYOUT: &[u8] = b"1";
 const VERSION_KEY: &[u8] = b"v";
 const HEAD_KEY: &[u8] = b"h";
 const PENDING_KEY: &[u8] = b"p";
+const DELETED_KEY: &[u8] = b"d";
 const SNAPSHOT: u8 = b's';
 const JOURNAL: u8 = b'j';
 const STARTUP: u8 = b'u';
@@ -91,6 +93,17 @@ pub struct Stored {
     pub journal: Vec<Vec<u8>>,
     /// Changes that were dropped because they were inside a confirmed commit that nobody confirmed.
     pub reverted: Option<usize>,
+}
+
+/// What is known of the startup configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Startup {
+    /// It was never stored.
+    Never,
+    /// It was deleted.
+    Deleted,
+    /// It is this.
+    Stored(Vec<u8>),
 }
 
 /// The durable side of one node.
@@ -294,30 +307,35 @@ impl Store {
         Ok(())
     }
 
-    /// The stored startup configuration, if there is one.
+    /// What is known of startup.
     ///
     /// # Errors
     /// The database refuses.
-    pub fn startup(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        let prefix = [STARTUP];
-        if self.keys(&prefix)?.is_empty() {
-            return Ok(None);
+    pub fn startup(&self) -> Result<Startup, StoreError> {
+        if self.keys(&[STARTUP])?.is_empty() {
+            let deleted = self.db.get(DELETED_KEY).map_err(|e| self.database(e))?.is_some();
+            return Ok(if deleted { Startup::Deleted } else { Startup::Never });
         }
-        self.chunks(&prefix).map(Some)
+        self.chunks(&[STARTUP]).map(Startup::Stored)
     }
 
-    /// Replaces the stored startup configuration, durably and in one step.
+    /// Replaces the stored startup configuration (`None` deletes it), durably and in one step.
     ///
     /// # Errors
     /// The database or the file system refuses.
-    pub fn set_startup(&self, startup: &[u8]) -> Result<(), StoreError> {
-        let prefix = [STARTUP];
+    pub fn set_startup(&self, startup: Option<&[u8]>) -> Result<(), StoreError> {
         let mut batch = Batch::default();
-        for key in self.keys(&prefix)? {
+        for key in self.keys(&[STARTUP])? {
             batch.remove(key);
         }
-        for (key, chunk) in chunked(&prefix, startup) {
-            batch.insert(key, chunk);
+        match startup {
+            Some(startup) => {
+                batch.remove(DELETED_KEY);
+                for (key, chunk) in chunked(&[STARTUP], startup) {
+                    batch.insert(key, chunk);
+                }
+            }
+            None => batch.insert(DELETED_KEY, LAYOUT),
         }
         self.write(batch)
     }
@@ -446,7 +464,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (store, stored) = reopened(dir.path());
         assert_eq!(stored, None);
-        assert_eq!(store.startup().unwrap(), None);
+        assert_eq!(store.startup().unwrap(), Startup::Never);
     }
 
     #[test]
@@ -521,12 +539,14 @@ mod tests {
     fn startup_is_replaced_as_a_whole() {
         let dir = tempfile::tempdir().unwrap();
         let (store, _) = reopened(dir.path());
-        store.set_startup(&vec![7; CHUNK_BYTES + 1]).unwrap();
-        store.set_startup(b"").unwrap();
+        store.set_startup(Some(&vec![7; CHUNK_BYTES + 1])).unwrap();
+        store.set_startup(Some(b"")).unwrap();
         drop(store);
         let (store, stored) = reopened(dir.path());
         assert_eq!(stored, None, "startup alone is not a running configuration");
-        assert_eq!(store.startup().unwrap(), Some(Vec::new()));
+        assert_eq!(store.startup().unwrap(), Startup::Stored(Vec::new()));
+        store.set_startup(None).unwrap();
+        assert_eq!(store.startup().unwrap(), Startup::Deleted);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::backend::{Applied, NodeConfig, Refusal, Registry};
 use crate::confirmed_commit::Step;
 use crate::error::Error;
 use crate::node::{Node, Prepared};
-use crate::notification::{ConfigChange, ConfirmEvent};
+use crate::notification::ConfirmEvent;
 use crate::store::Window;
 
 /// Requests that may wait for the change in progress.
