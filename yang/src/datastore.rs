@@ -436,18 +436,32 @@ impl Datastores {
     pub fn propose_edit(&mut self, session: u32, request: &EditConfig) -> Result<Proposal, Vec<Error>> {
         self.check_lock(session, Datastore::Running).map_err(|e| vec![e])?;
         let parsed = edit::Edit::parse(self.schema, Format::Xml, request.config.as_str())?;
-        self.propose_parsed(&parsed, request.default_operation, request.error_option, request.test_option)
+        let test_only = request.test_option == TestOption::TestOnly;
+        self.propose_with(&parsed, request.default_operation, request.error_option, test_only)
     }
 
-    /// Works out an edit that is already a tree with operations (RESTCONF).
-    pub(crate) fn propose_parsed(
+    /// Works out an edit that is parsed already (RESTCONF).
+    ///
+    /// # Errors
+    /// As [`Self::propose_edit`].
+    pub fn propose_parsed(
+        &mut self,
+        session: u32,
+        parsed: &edit::Edit,
+        default_operation: DefaultOperation,
+        error_option: ErrorOption,
+    ) -> Result<Proposal, Vec<Error>> {
+        self.check_lock(session, Datastore::Running).map_err(|e| vec![e])?;
+        self.propose_with(parsed, default_operation, error_option, false)
+    }
+
+    fn propose_with(
         &mut self,
         parsed: &edit::Edit,
         default_operation: DefaultOperation,
         error_option: ErrorOption,
-        test_option: TestOption,
+        test_only: bool,
     ) -> Result<Proposal, Vec<Error>> {
-        let test_only = test_option == TestOption::TestOnly;
         self.propose(Origin::Edit, test_only, |recorder| {
             let (done, errors) = edit::run(recorder.tree, parsed, default_operation.into(), error_option);
             let ops = done.ops;

@@ -6,6 +6,7 @@ mod stream;
 pub(crate) mod client;
 pub(crate) mod server;
 
+pub use client::RawChannel;
 pub use host_key::{HostKey, HostKeyPin};
 
 use std::borrow::Cow;

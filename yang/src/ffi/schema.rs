@@ -92,7 +92,7 @@ impl SRaw {
         text(unsafe { (*self.ptr()).dsc })
     }
 
-    fn module_ptr(self) -> *mut ly::lys_module {
+    pub(super) fn module_ptr(self) -> *mut ly::lys_module {
         // SAFETY: as above.
         unsafe { (*self.ptr()).module }
     }
@@ -141,6 +141,20 @@ impl SRaw {
         self.children(output)
             .into_iter()
             .find(|n| n.name() == name && module.is_none_or(|m| n.module() == m))
+    }
+
+    /// An action of a container or list.
+    pub(crate) fn action(self, module: &str, name: &str) -> Option<Self> {
+        // SAFETY: live schema node; the list of actions is linked by `next`.
+        let mut action = Self::new(unsafe { ly::lysc_node_actions(self.ptr()) }.cast());
+        while let Some(a) = action {
+            if a.name() == name && a.module() == module {
+                return Some(a);
+            }
+            // SAFETY: as above.
+            action = Self::new(unsafe { (*a.ptr()).next });
+        }
+        None
     }
 
     pub(crate) fn is_config(self) -> bool {

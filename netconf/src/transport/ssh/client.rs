@@ -4,10 +4,12 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use russh::client::{self, Msg};
 use russh::keys::{HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate};
 use russh::{ChannelMsg, Disconnect, SshId};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::host_key::{HostKeyPin, private_key};
@@ -18,7 +20,7 @@ use super::{
 };
 use crate::client::{Auth, ClientConfig, HostKeyCheck};
 use crate::error::Error;
-use crate::transport::Link;
+use crate::transport::{Link, Receive, Transmit, TransportLost};
 
 /// What lies under a client's link.
 pub(crate) struct Connection {
@@ -37,6 +39,55 @@ impl Connection {
             Ok(Err(error)) => tracing::trace!(%error, "connection was closed already"),
             Err(_) => tracing::trace!("the server takes no more bytes"),
         }
+    }
+}
+
+/// The `netconf` channel of a connection, as bytes: what it carries is up to the caller. For conformance tests and tools
+/// that must send what [`Client`](crate::client::Client) never would.
+pub struct RawChannel {
+    link: Link<SshReceiver, SshTransmitter<Msg>>,
+    connection: Connection,
+}
+
+impl RawChannel {
+    /// Connects, checks the host key, authenticates and opens the channel.
+    ///
+    /// # Errors
+    /// As [`Client::connect`](crate::client::Client::connect), but for the hello.
+    pub async fn open(config: &ClientConfig) -> Result<Self, Error> {
+        let limit = config.connect_timeout;
+        let timed_out = |_| Error::Timeout {
+            what: format!("connecting to {}", config.addr),
+            limit,
+        };
+        let (link, connection) = timeout(limit, connect(config)).await.map_err(timed_out)??;
+        Ok(Self { link, connection })
+    }
+
+    /// Sends bytes; waits while the server takes none.
+    ///
+    /// # Errors
+    /// [`Error::Closed`] when the server is gone.
+    pub async fn send(&mut self, bytes: impl Into<Bytes>) -> Result<(), Error> {
+        let lost = |lost: TransportLost| Error::Closed {
+            reason: lost.to_string(),
+        };
+        self.link
+            .transmitter
+            .transmit(bytes.into())
+            .await
+            .map_err(lost)
+    }
+
+    /// The next bytes of the server; `None` at the end.
+    pub async fn receive(&mut self) -> Option<Bytes> {
+        self.link.receiver.receive().await
+    }
+
+    /// Closes the channel and the connection.
+    pub async fn close(mut self) {
+        self.link.transmitter.close().await;
+        self.connection.finish(Duration::from_secs(2)).await;
     }
 }
 

@@ -81,6 +81,12 @@ impl HostKey {
         self.key.public_key().to_openssh().unwrap_or_default()
     }
 
+    /// The public half in the form of RFC 4253 6.6.
+    #[must_use]
+    pub fn public_blob(&self) -> Vec<u8> {
+        self.key.public_key().to_bytes().unwrap_or_default()
+    }
+
     /// Fingerprint of the public half, `SHA256:...`.
     #[must_use]
     pub fn fingerprint(&self) -> String {
