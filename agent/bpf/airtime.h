@@ -13,10 +13,13 @@
  * What was charged before sending is an estimate. The completion of a frame brings what it really took: the difference is
  * the vif's debt and is charged to its next packet. From completions come also the capacity (airtime served while the
  * driver had work, over that time) and the airtime in flight; both steer the congestion factor, which makes the clocks run
- * as fast as the medium lets us send, whatever our neighbours do. Completions that never come expire.
+ * as fast as the medium lets us send, whatever our neighbours do.
+ *
+ * Completions get lost. Airtime that left is kept by vif and departure: a completion answers for all that its vif sent well
+ * before it, and what nothing answers for expires. Either way it counts as sent, at what the vif's frames take otherwise.
  *
  * One caller at a time changes a radio (a spin lock in the kernel), except airtime_complete() and airtime_cancel(), which
- * run where no lock can be had: they change by atomic additions only.
+ * run where no lock can be had: they change by atomic operations only.
  *
  * Fractions are 16.16 fixed point unless a name says otherwise; times are nanoseconds.
  */
@@ -29,6 +32,9 @@ typedef unsigned int airtime_u32;
 
 #define AIRTIME_VIFS 32            /* a power of two */
 #define AIRTIME_WHEEL 64           /* a power of two */
+#define AIRTIME_WHEEL_AHEAD 16     /* slots of a horizon */
+#define AIRTIME_WHEEL_BEHIND 46    /* slots until what left expires */
+#define AIRTIME_WHEEL_SLOT (8 * AIRTIME_MS)
 #define AIRTIME_ONE 65536U
 #define AIRTIME_RATIO_FULL 10000U  /* a ceiling, in hundredths of a percent */
 #define AIRTIME_MS 1000000ULL
@@ -38,6 +44,7 @@ typedef unsigned int airtime_u32;
 #define AIRTIME_LONGEST (1000 * AIRTIME_MS)
 
 #define AIRTIME_ADD(field, value) ((void)__sync_fetch_and_add(&(field), (value)))
+#define AIRTIME_TAKE(field) __sync_lock_test_and_set(&(field), 0)
 
 enum airtime_verdict { AIRTIME_SEND = 0, AIRTIME_DROP = 1 };
 
@@ -56,7 +63,8 @@ struct airtime_vif {
 	airtime_u64 burst_left;        /* airtime that still fits into it */
 	airtime_u64 charged;           /* since usage was last smoothed */
 	airtime_s64 debt;              /* measured less estimated, not charged yet */
-	airtime_s64 flight[2];         /* admitted and not completed: this epoch, the one before */
+	airtime_u64 landed_to;         /* wheel slot before which nothing is in flight */
+	airtime_s64 wheel[AIRTIME_WHEEL]; /* estimated airtime that is not completed, by departure */
 	/* counters */
 	airtime_u64 admitted;          /* packets */
 	airtime_u64 delayed;           /* packets */
@@ -81,15 +89,14 @@ struct airtime_radio {
 	airtime_u64 refresh_at;
 	airtime_u64 usage_since;
 	airtime_u64 control_since;
-	airtime_u64 epoch_since;
 	airtime_u64 gate;              /* nothing leaves before: too much is in flight */
 	airtime_u64 last_done;         /* time of the last completion */
 	airtime_u64 done;              /* airtime completed since the last control step */
 	airtime_u64 idle;              /* time without anything in flight since then */
 	airtime_u64 area;              /* airtime in flight, integrated since then, square microseconds */
 	airtime_s64 outstanding;       /* airtime that left and was not completed */
-	airtime_u64 wheel_at;          /* wheel slot up to which airtime has left */
-	airtime_u64 wheel[AIRTIME_WHEEL]; /* airtime by departure */
+	airtime_u64 wheel_at;          /* wheel slot before which everything has left */
+	airtime_u64 wheel_slot;        /* length of a wheel slot */
 	struct airtime_vif vif[AIRTIME_VIFS];
 };
 
@@ -109,7 +116,10 @@ static inline airtime_u64 airtime_estimate(airtime_u64 overhead, airtime_u32 seg
 	return overhead * segments + (airtime_u64)bytes * 8000000ULL / (kbps ? kbps : 1000);
 }
 
-/* A radio on which nothing has been sent yet. Sets what is the law's own, and no vif. */
+/*
+ * A radio on which nothing has been sent yet; to be called after the horizon was changed, too. Keeps the vifs with their
+ * counters, and forgets what they have in flight.
+ */
 static inline void airtime_radio_reset(struct airtime_radio *r, airtime_u64 now)
 {
 	r->congestion = AIRTIME_ONE;
@@ -120,37 +130,77 @@ static inline void airtime_radio_reset(struct airtime_radio *r, airtime_u64 now)
 	r->refresh_at = now;
 	r->usage_since = now;
 	r->control_since = now;
-	r->epoch_since = now;
 	r->gate = 0;
 	r->last_done = now;
 	r->done = 0;
 	r->idle = 0;
 	r->area = 0;
 	r->outstanding = 0;
-	r->wheel_at = 0;
-	for (int i = 0; i < AIRTIME_WHEEL; i++)
-		r->wheel[i] = 0;
+	r->wheel_slot = airtime_max(r->horizon / AIRTIME_WHEEL_AHEAD + 1, AIRTIME_WHEEL_SLOT);
+	r->wheel_at = now / r->wheel_slot;
+	for (int i = 0; i < AIRTIME_VIFS; i++) {
+		struct airtime_vif *v = &r->vif[i];
+
+		v->landed_to = r->wheel_at;
+		v->debt = 0;
+		v->next = 0;
+		v->next_ceiling = 0;
+		v->depart = 0;
+		v->burst_left = 0;
+		for (int j = 0; j < AIRTIME_WHEEL; j++)
+			v->wheel[j] = 0;
+	}
 }
 
-/* Length of a wheel slot: the wheel spans two horizons. */
-static inline airtime_u64 airtime_wheel_slot(const struct airtime_radio *r)
+/* What frames of this vif really take when `estimated` was expected. */
+static inline airtime_u64 airtime_inflated(const struct airtime_vif *v, airtime_u64 estimated)
 {
-	return r->horizon / (AIRTIME_WHEEL / 2) + 1;
+	return (estimated >> 8) * (v->inflation ? v->inflation : AIRTIME_ONE) >> 8;
 }
 
-/* Moves the airtime whose departure has come from the wheel to what is in flight. */
+/* Takes what a vif has in flight in a wheel slot as sent, without having been told what it took. What it did take then. */
+static inline airtime_u64 airtime_lose(struct airtime_radio *r, struct airtime_vif *v, airtime_u64 slot)
+{
+	airtime_s64 lost = AIRTIME_TAKE(v->wheel[slot & (AIRTIME_WHEEL - 1)]);
+	airtime_u64 took;
+
+	if (lost <= 0)
+		return 0;
+	took = airtime_inflated(v, lost);
+	AIRTIME_ADD(v->lost, lost);
+	AIRTIME_ADD(v->measured, took);
+	AIRTIME_ADD(v->debt, (airtime_s64)took - lost);
+	AIRTIME_ADD(r->done, took);
+	if (slot < r->wheel_at)
+		AIRTIME_ADD(r->outstanding, -lost);
+	return took;
+}
+
+/* Time goes on: what left too long ago expires, and the rest of what left and was not answered for is in flight. */
 static inline void airtime_wheel_turn(struct airtime_radio *r, airtime_u64 now)
 {
-	airtime_u64 to = now / airtime_wheel_slot(r);
+	airtime_u64 to = now / r->wheel_slot;
+	airtime_s64 outstanding = 0;
 
-	for (int i = 0; i < AIRTIME_WHEEL && r->wheel_at < to; i++) {
-		airtime_u64 *slot = &r->wheel[r->wheel_at & (AIRTIME_WHEEL - 1)];
+	if (r->wheel_at >= to)
+		return;
+	for (int i = 0; i < AIRTIME_VIFS; i++) {
+		struct airtime_vif *v = &r->vif[i];
 
-		AIRTIME_ADD(r->outstanding, (airtime_s64)*slot);
-		*slot = 0;
-		r->wheel_at++;
+		if (!v->weight)
+			continue;
+		/* Slots of the future are at most a horizon ahead of where the wheel was: the others are of the past. */
+		for (airtime_u64 age = AIRTIME_WHEEL - AIRTIME_WHEEL_AHEAD - 1; age > 0; age--) {
+			if (age > to || to - age < v->landed_to)
+				continue;
+			if (age > AIRTIME_WHEEL_BEHIND)
+				airtime_lose(r, v, to - age);
+			else
+				outstanding += v->wheel[(to - age) & (AIRTIME_WHEEL - 1)];
+		}
 	}
-	r->wheel_at = airtime_max(r->wheel_at, to);
+	r->outstanding = outstanding;
+	r->wheel_at = to;
 }
 
 /* What each vif may use now: its part of all weights, or what the light ones leave, whichever is more. */
@@ -195,39 +245,7 @@ static inline void airtime_share_out(struct airtime_radio *r, airtime_u64 now)
 	}
 }
 
-/* What frames of this vif really take when `estimated` was expected. */
-static inline airtime_u64 airtime_inflated(const struct airtime_vif *v, airtime_u64 estimated)
-{
-	return (estimated >> 8) * (v->inflation ? v->inflation : AIRTIME_ONE) >> 8;
-}
-
-/* Gives up completions that did not come within an epoch: they count as sent, at what the vif's frames take otherwise. */
-static inline void airtime_expire(struct airtime_radio *r, airtime_u64 now)
-{
-	if (now - r->epoch_since < airtime_max(250 * AIRTIME_MS, 2 * r->horizon))
-		return;
-	r->epoch_since = now;
-	for (int i = 0; i < AIRTIME_VIFS; i++) {
-		struct airtime_vif *v = &r->vif[i];
-		airtime_s64 lost = v->flight[1];
-		airtime_u64 took;
-
-		if (lost > 0) {
-			took = airtime_inflated(v, lost);
-			v->lost += lost;
-			v->measured += took;
-			AIRTIME_ADD(v->debt, (airtime_s64)took - lost);
-			AIRTIME_ADD(r->done, took);
-			AIRTIME_ADD(r->outstanding, -lost);
-		}
-		v->flight[1] = v->flight[0];
-		v->flight[0] = 0;
-	}
-	if (r->outstanding < 0)
-		r->outstanding = 0;
-}
-
-/* Part of `base` that `amount` is of `whole`, cut to `most`. */
+/* The fraction that `amount` is of `whole`, cut to `most`. */
 static inline airtime_s64 airtime_part(airtime_u64 amount, airtime_u64 whole, airtime_u64 most)
 {
 	return (airtime_s64)airtime_min(airtime_scale(amount, AIRTIME_ONE, whole), most);
@@ -236,7 +254,7 @@ static inline airtime_s64 airtime_part(airtime_u64 amount, airtime_u64 whole, ai
 /* Steers the congestion factor: the inverse of the capacity, corrected so that about two bursts are in flight. */
 static inline void airtime_control(struct airtime_radio *r, airtime_u64 now)
 {
-	airtime_u64 window = now - r->control_since, target = 2 * r->burst, busy, flight, sample;
+	airtime_u64 window = now - r->control_since, target = 3 * r->burst, busy, flight, sample;
 	airtime_s64 error, factor;
 
 	if (window < r->interval / 5 || !window)
@@ -259,6 +277,8 @@ static inline void airtime_control(struct airtime_radio *r, airtime_u64 now)
 		error = airtime_part(flight - target, r->interval, AIRTIME_ONE);
 	else
 		error = -airtime_part(target - flight, r->interval, AIRTIME_ONE / 8);
+	if (r->paced)
+		error -= airtime_part(window - busy, 2 * window, AIRTIME_ONE / 8);
 	if (!r->paced && error < 0) {
 		error = 0;
 		r->bias -= r->bias >> 3;
@@ -286,7 +306,6 @@ static inline void airtime_refresh(struct airtime_radio *r, airtime_u64 now)
 
 	r->refresh_at = now + AIRTIME_REFRESH;
 	airtime_wheel_turn(r, now);
-	airtime_expire(r, now);
 	airtime_share_out(r, now);
 	airtime_control(r, now);
 	excess = r->outstanding - (airtime_s64)AIRTIME_FLIGHT_LIMIT;
@@ -342,8 +361,7 @@ static inline enum airtime_verdict airtime_admit(struct airtime_radio *r, airtim
 
 	v->charged += cost;
 	v->estimated += airtime;
-	AIRTIME_ADD(v->flight[0], (airtime_s64)airtime);
-	r->wheel[(at / airtime_wheel_slot(r)) & (AIRTIME_WHEEL - 1)] += airtime;
+	AIRTIME_ADD(v->wheel[(at / r->wheel_slot) & (AIRTIME_WHEEL - 1)], (airtime_s64)airtime);
 	v->admitted++;
 	if (at > airtime_max(now, earliest))
 		v->delayed++;
@@ -355,14 +373,23 @@ static inline enum airtime_verdict airtime_admit(struct airtime_radio *r, airtim
 	return AIRTIME_SEND;
 }
 
-/* Takes estimated airtime out of what is in flight, oldest first. */
-static inline void airtime_land(struct airtime_vif *v, airtime_u64 estimated)
+/*
+ * Takes airtime that departed at `departure` out of what a vif has in flight. How much of it was: less than `estimated`
+ * where it was given up before.
+ */
+static inline airtime_u64 airtime_land(struct airtime_radio *r, struct airtime_vif *v, airtime_u64 departure,
+				       airtime_u64 estimated)
 {
-	airtime_s64 old = v->flight[1] > 0 ? v->flight[1] : 0;
-	airtime_s64 first = (airtime_s64)airtime_min(estimated, (airtime_u64)old);
+	airtime_u64 slot = departure / r->wheel_slot;
+	airtime_s64 *in_slot = &v->wheel[slot & (AIRTIME_WHEEL - 1)], there = *in_slot, landed;
 
-	AIRTIME_ADD(v->flight[1], -first);
-	AIRTIME_ADD(v->flight[0], first - (airtime_s64)estimated);
+	if (slot < v->landed_to || there <= 0)
+		return 0;
+	landed = (airtime_s64)airtime_min(estimated, there);
+	AIRTIME_ADD(*in_slot, -landed);
+	if (slot < r->wheel_at)
+		AIRTIME_ADD(r->outstanding, -landed);
+	return landed;
 }
 
 /*
@@ -373,39 +400,49 @@ static inline void airtime_complete(struct airtime_radio *r, airtime_u32 k, airt
 				    airtime_u64 estimated, airtime_u64 measured)
 {
 	struct airtime_vif *v = &r->vif[k & (AIRTIME_VIFS - 1)];
-	airtime_u64 from = airtime_max(r->last_done, r->control_since), inflation;
+	airtime_u64 from = airtime_max(r->last_done, r->control_since), slot, landed, lost = 0, gap, inflation;
 
 	if (!v->weight)
 		return;
+	estimated = airtime_min(estimated, AIRTIME_LONGEST);
+	measured = airtime_min(measured, AIRTIME_LONGEST);
 	if (measured && estimated) {
 		inflation = airtime_min(measured * AIRTIME_ONE / estimated, AIRTIME_CONGESTION_MAX);
 		v->inflation = v->inflation ? (15ULL * v->inflation + inflation + 8) / 16 : inflation;
 	} else if (!measured) {
 		measured = airtime_inflated(v, estimated);
 	}
-	airtime_land(v, estimated);
-	AIRTIME_ADD(r->outstanding, -(airtime_s64)estimated);
-	AIRTIME_ADD(v->debt, (airtime_s64)measured - (airtime_s64)estimated);
+
+	/* It answers for what left a slot or more before it. */
+	slot = departure / r->wheel_slot;
+	for (int i = 0; i < AIRTIME_WHEEL && v->landed_to + 1 < slot; i++)
+		lost += airtime_lose(r, v, v->landed_to++);
+	v->landed_to = airtime_max(v->landed_to, slot ? slot - 1 : 0);
+
+	/* What was given up before is accounted for already. */
+	landed = airtime_land(r, v, departure, estimated);
+	measured = airtime_scale(measured, landed, estimated);
+	AIRTIME_ADD(v->debt, (airtime_s64)measured - (airtime_s64)landed);
 	AIRTIME_ADD(v->measured, measured);
 	AIRTIME_ADD(v->completed, 1);
 	AIRTIME_ADD(r->done, measured);
-	if (departure > from && departure <= now)
-		AIRTIME_ADD(r->idle, departure - from);
+	gap = departure > from && departure <= now ? departure - from : 0;
+	if (gap > lost * r->congestion >> 16)
+		AIRTIME_ADD(r->idle, gap - (lost * r->congestion >> 16));
 	if (departure < now)
-		AIRTIME_ADD(r->area, (measured / 1000) * ((now - departure) / 1000));
+		AIRTIME_ADD(r->area, ((measured + lost) / 1000) * ((now - departure) / 1000));
 	r->last_done = airtime_max(r->last_done, now);
 }
 
-/* A packet of vif `k` that had been charged `estimated` was thrown away without having been on the air. */
-static inline void airtime_cancel(struct airtime_radio *r, airtime_u32 k, airtime_u64 estimated)
+/* A packet of vif `k` that was to leave at `departure` was thrown away without having been on the air. */
+static inline void airtime_cancel(struct airtime_radio *r, airtime_u32 k, airtime_u64 departure,
+				  airtime_u64 estimated)
 {
 	struct airtime_vif *v = &r->vif[k & (AIRTIME_VIFS - 1)];
 
 	if (!v->weight)
 		return;
-	airtime_land(v, estimated);
-	AIRTIME_ADD(r->outstanding, -(airtime_s64)estimated);
-	AIRTIME_ADD(v->debt, -(airtime_s64)estimated);
+	AIRTIME_ADD(v->debt, -(airtime_s64)airtime_land(r, v, departure, airtime_min(estimated, AIRTIME_LONGEST)));
 }
 
 #endif

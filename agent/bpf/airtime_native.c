@@ -27,7 +27,7 @@ void tranche_airtime_complete(struct airtime_radio *r, airtime_u32 k, airtime_u6
 	airtime_complete(r, k, now, departure, estimated, measured);
 }
 
-void tranche_airtime_cancel(struct airtime_radio *r, airtime_u32 k, airtime_u64 estimated)
+void tranche_airtime_cancel(struct airtime_radio *r, airtime_u32 k, airtime_u64 departure, airtime_u64 estimated)
 {
-	airtime_cancel(r, k, estimated);
+	airtime_cancel(r, k, departure, estimated);
 }

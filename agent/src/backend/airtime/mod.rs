@@ -3,9 +3,12 @@
 //! Owns the typed observations, the correction of what is in force, and the [`AirtimeBackend`] trait. The arithmetic of the
 //! scheduler is C (`bpf/airtime.h`), the same for the kernel and the simulator; [`law`] calls it.
 
+mod ffi;
 pub mod law;
 pub mod sim;
 mod state;
+#[cfg(test)]
+pub(crate) mod suite;
 
 use std::time::Duration;
 

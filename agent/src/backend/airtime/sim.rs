@@ -247,3 +247,110 @@ fn steps(old: &AirtimeTable, new: &WifiConfig) -> Vec<Step> {
     }
     steps
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::airtime::suite::{self, AirtimeRig};
+    use crate::backend::sim::scenario::{Scenario, node, now_or_never, saturated, vif};
+
+    struct Rig {
+        scenario: Scenario,
+        airtime: SimulatedAirtime,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let scenario = Scenario::new(vec![Self::config()]);
+            let airtime = SimulatedAirtime::new(Arc::clone(&scenario.medium), "n0");
+            Self { scenario, airtime }
+        }
+
+        fn config() -> NodeConfig {
+            let vifs = vec![
+                vif("t-a", "phy0", 0.0, 100.0),
+                vif("t-b", "phy0", 0.0, 100.0),
+            ];
+            node(
+                0,
+                vifs,
+                vec![saturated(1, "t-a", 24_000), saturated(2, "t-b", 54_000)],
+            )
+        }
+    }
+
+    impl AirtimeRig for Rig {
+        fn airtime(&mut self) -> &mut dyn AirtimeBackend {
+            &mut self.airtime
+        }
+
+        fn two_vifs(&self) -> NodeConfig {
+            Self::config()
+        }
+
+        async fn pass(&mut self, time: Duration) {
+            self.scenario.medium.advance(time);
+        }
+
+        fn sent(&mut self, vif: &str) -> Duration {
+            let ledger = self.scenario.medium.ledger();
+            ledger
+                .iter()
+                .filter(|entry| entry.vif == vif)
+                .map(|entry| entry.sent)
+                .sum()
+        }
+    }
+
+    #[tokio::test]
+    async fn simulator_passes_the_suite() {
+        suite::run(Rig::new).await;
+    }
+
+    #[test]
+    fn more_interfaces_than_the_scheduler_carries_are_refused_unless_it_is_off() {
+        let medium = Medium::new(crate::backend::sim::MediumParams::default());
+        let airtime = SimulatedAirtime::new(medium, "n");
+        let names: Vec<String> = (0..33).map(|number| format!("v{number}")).collect();
+        let vifs = names
+            .iter()
+            .map(|name| vif(name, "phy0", 0.0, 100.0))
+            .collect();
+        let mut config = node(0, vifs, Vec::new());
+        let refusal = airtime.plan(&NodeConfig::default(), &config).unwrap_err();
+        assert_eq!(
+            refusal.to_string(),
+            "/tranche-wifi:wifi/radio[name='phy0']/scheduler: the scheduler carries at most 32 \
+             interfaces of a radio, not 33"
+        );
+        config.wifi.radios[0].scheduler.enabled = false;
+        airtime.plan(&NodeConfig::default(), &config).unwrap();
+    }
+
+    #[test]
+    fn a_report_is_the_notification_of_the_module() {
+        let rig = Rig::new();
+        rig.scenario.medium.advance(Duration::from_secs(1));
+        let report = now_or_never(rig.airtime.report()).unwrap();
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["sequence"], "1");
+        assert_eq!(json["interval"], 1000);
+        let radio = &json["radio"][0];
+        assert_eq!(
+            (&radio["band"], &radio["channel"]),
+            (&"5GHz".into(), &36.into())
+        );
+        let vif = &radio["vif"][0];
+        assert_eq!(vif["slice"], "slice-t-a");
+        assert_eq!(vif["effective-max-ratio"], "100.0");
+        assert_eq!(vif["stations"], 1);
+        assert!(
+            vif["used-ratio"]
+                .as_str()
+                .unwrap()
+                .parse::<Ratio>()
+                .unwrap()
+                > Ratio::ZERO
+        );
+    }
+}

@@ -210,11 +210,14 @@ impl World {
             .copied()
             .unwrap_or_default();
         place.scheduler = scheduler;
-        place.law.configure(Settings {
-            interval: std::time::Duration::from_millis(scheduler.interval_ms.into()),
-            max_delay: std::time::Duration::from_millis(scheduler.max_delay_ms.into()),
-            ..Settings::default()
-        });
+        place.law.configure(
+            now,
+            Settings {
+                interval: std::time::Duration::from_millis(scheduler.interval_ms.into()),
+                max_delay: std::time::Duration::from_millis(scheduler.max_delay_ms.into()),
+                ..Settings::default()
+            },
+        );
         let owed_to = |vif: &Vif| {
             table
                 .vifs
@@ -291,7 +294,9 @@ impl World {
         };
         for held in vif.held.drain(..) {
             if let Some(law_slot) = vif.law_slot {
-                place.law.cancel(law_slot, held.packet.estimated_ns);
+                place
+                    .law
+                    .cancel(law_slot, held.packet.departure_ns, held.packet.estimated_ns);
             }
         }
     }
@@ -317,7 +322,9 @@ impl World {
         let law_slot = place.vif(station.vif).and_then(|vif| vif.law_slot);
         for packet in station.down.iter().filter(|packet| packet.estimated_ns > 0) {
             if let Some(law_slot) = law_slot {
-                place.law.cancel(law_slot, packet.estimated_ns);
+                place
+                    .law
+                    .cancel(law_slot, packet.departure_ns, packet.estimated_ns);
             }
         }
     }

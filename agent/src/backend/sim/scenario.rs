@@ -9,9 +9,9 @@ use super::{
 use crate::backend::airtime::{AirtimeBackend, Correction};
 use crate::backend::wifi::{
     AccessPoint, AirtimeConfig, Attachment, Band, RadioConfig, Role, SchedulerConfig, Security,
-    SecurityMode, VifConfig, Width,
+    SecurityMode, VifConfig, Width, WifiBackend,
 };
-use crate::backend::{Backend, MacAddress, NodeConfig, Ratio, Registry};
+use crate::backend::{MacAddress, NodeConfig, Ratio, Registry};
 
 /// Waits for a future that has nothing to wait for.
 pub(crate) fn now_or_never<T>(future: impl Future<Output = T>) -> T {
@@ -137,6 +137,15 @@ impl Scenario {
         let mut config = self.nodes[index].1.clone();
         change(&mut config);
         self.commit(index, config);
+    }
+
+    /// What a node was brought to last.
+    pub(crate) fn config(&self, index: usize) -> &NodeConfig {
+        &self.nodes[index].1
+    }
+
+    pub(crate) fn wifi(&self, index: usize) -> &dyn WifiBackend {
+        self.nodes[index].0.wifi()
     }
 
     pub(crate) fn airtime(&self, index: usize) -> &dyn AirtimeBackend {

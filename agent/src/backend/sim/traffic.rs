@@ -204,7 +204,9 @@ impl World {
             {
                 self.to_driver(radio, held.station, held.packet);
             } else if let Some(law_slot) = law_slot {
-                place.law.cancel(law_slot, held.packet.estimated_ns);
+                place
+                    .law
+                    .cancel(law_slot, held.packet.departure_ns, held.packet.estimated_ns);
             }
         }
     }
@@ -220,7 +222,9 @@ impl World {
                 vif.tally.lost_packets += 1;
                 vif.tally.overflowed_packets += 1;
                 if let Some(law_slot) = vif.law_slot {
-                    place.law.cancel(law_slot, packet.estimated_ns);
+                    place
+                        .law
+                        .cancel(law_slot, packet.departure_ns, packet.estimated_ns);
                 }
             }
             return;

@@ -7,6 +7,8 @@ mod channel;
 mod config;
 pub mod sim;
 mod state;
+#[cfg(test)]
+pub(crate) mod suite;
 
 pub use channel::spectrum;
 pub use config::{
