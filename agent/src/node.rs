@@ -112,7 +112,9 @@ pub struct Node {
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Node")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -234,27 +236,38 @@ impl Node {
         if self.has_startup {
             names.push("startup");
         }
-        let library = self.schema.yang_library(&names).map_err(|error| data(vec![error]))?;
+        let library = self
+            .schema
+            .yang_library(&names)
+            .map_err(|error| data(vec![error]))?;
         Ok(self.library.get_or_init(|| library))
     }
 
     /// The datastores. Whoever holds them may take as long as validation takes: not on a runtime thread.
     pub fn datastores(&self) -> MutexGuard<'_, Datastores> {
-        self.datastores.lock().unwrap_or_else(PoisonError::into_inner)
+        self.datastores
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The confirmed commit.
     pub fn confirmed_commit(&self) -> MutexGuard<'_, ConfirmedCommit> {
-        self.confirmed_commit.lock().unwrap_or_else(PoisonError::into_inner)
+        self.confirmed_commit
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The sessions' ways to be notified.
     pub(crate) fn notifiers(&self) -> MutexGuard<'_, HashMap<u32, Notifier>> {
-        self.notifiers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.notifiers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn lock_times(&self) -> MutexGuard<'_, HashMap<Datastore, SystemTime>> {
-        self.lock_times.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock_times
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The datastores there are, with their locks.
@@ -297,7 +310,9 @@ impl Node {
                 entry: checked.entry,
             }),
             Err(errors) => {
-                datastores.reject(proposal).map_err(|error| data(vec![error]))?;
+                datastores
+                    .reject(proposal)
+                    .map_err(|error| data(vec![error]))?;
                 Err(errors)
             }
         }
@@ -307,7 +322,10 @@ impl Node {
         let in_force = self.in_force();
         if !origin.is_server() {
             let user = User::new(&*origin.user);
-            in_force.nacm.write(&user, proposal.diff()).map_err(|error| data(vec![error]))?;
+            in_force
+                .nacm
+                .write(&user, proposal.diff())
+                .map_err(|error| data(vec![error]))?;
         }
         let changes = proposal.diff().changes();
         let touches = |module: &str| changes.iter().any(|change| change.module == module);
@@ -315,7 +333,9 @@ impl Node {
         let config = (touches("tranche-wifi") || touches("tranche-sim"))
             .then(|| node_config(new))
             .transpose()?;
-        let users = touches("ietf-system").then(|| read_users(new)).transpose()?;
+        let users = touches("ietf-system")
+            .then(|| read_users(new))
+            .transpose()?;
         let nacm = touches("ietf-netconf-acm")
             .then(|| in_force.nacm.reload(new))
             .transpose()
@@ -324,7 +344,13 @@ impl Node {
             true => Vec::new(),
             false => journal::encode(proposal.diff()).map_err(|error| data(vec![error]))?,
         };
-        Ok(Checked { changes, config, users, nacm, entry })
+        Ok(Checked {
+            changes,
+            config,
+            users,
+            nacm,
+            entry,
+        })
     }
 
     /// Makes a change durable.
@@ -344,10 +370,18 @@ impl Node {
     /// # Errors
     /// Out of memory while the candidate followed; running is the new one nevertheless.
     pub fn publish(&self, prepared: Prepared, origin: &Origin) -> Result<(), Vec<Error>> {
-        let Prepared { proposal, changes, users, nacm, .. } = prepared;
+        let Prepared {
+            proposal,
+            changes,
+            users,
+            nacm,
+            ..
+        } = prepared;
         {
             let mut datastores = self.datastores();
-            let running = datastores.accept(proposal).map_err(|error| data(vec![error]))?;
+            let running = datastores
+                .accept(proposal)
+                .map_err(|error| data(vec![error]))?;
             let before = self.in_force();
             let after = InForce {
                 running,
@@ -355,7 +389,10 @@ impl Node {
                 nacm: nacm.map_or_else(|| Arc::clone(&before.nacm), Arc::new),
                 pruned: Mutex::default(),
             };
-            *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
+            *self
+                .in_force
+                .write()
+                .unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
         }
         if !changes.is_empty() {
             tracing::info!(
@@ -379,7 +416,9 @@ impl Node {
     /// # Errors
     /// Out of memory; running is as before nevertheless.
     pub fn reject(&self, prepared: Prepared) -> Result<(), Vec<Error>> {
-        self.datastores().reject(prepared.proposal).map_err(|error| data(vec![error]))
+        self.datastores()
+            .reject(prepared.proposal)
+            .map_err(|error| data(vec![error]))
     }
 
     /// Replaces the journal by a snapshot of running.
@@ -394,7 +433,12 @@ impl Node {
     // Announcements
 
     /// Announces what happened to a confirmed commit.
-    pub fn announce_confirm(&self, event: ConfirmEvent, origin: &Origin, timeout: Option<Duration>) {
+    pub fn announce_confirm(
+        &self,
+        event: ConfirmEvent,
+        origin: &Origin,
+        timeout: Option<Duration>,
+    ) {
         if self.streams.has_subscribers(Stream::Netconf) {
             self.announce(
                 Stream::Netconf,
@@ -406,7 +450,8 @@ impl Node {
     /// Sends a notification, given as RFC 7951 JSON, to those who subscribed to its stream and may hear it.
     pub fn announce(&self, stream: Stream, event: &Value) {
         let parsed =
-            self.schema.parse_operation(Format::Json, &event.to_string(), Part::Notification, None);
+            self.schema
+                .parse_operation(Format::Json, &event.to_string(), Part::Notification, None);
         match parsed {
             Ok(event) => self.send(stream, &event),
             Err(errors) => {
@@ -419,12 +464,17 @@ impl Node {
 
     fn send(&self, stream: Stream, event: &Operation) {
         let in_force = self.in_force();
-        self.streams.publish(stream, SystemTime::now(), &event.to_fragment(), |user, filter| {
-            if in_force.nacm.notification(&User::new(user), event).is_err() {
-                return Share::Denied;
-            }
-            share(event, filter)
-        });
+        self.streams.publish(
+            stream,
+            SystemTime::now(),
+            &event.to_fragment(),
+            |user, filter| {
+                if in_force.nacm.notification(&User::new(user), event).is_err() {
+                    return Share::Denied;
+                }
+                share(event, filter)
+            },
+        );
     }
 }
 
@@ -437,12 +487,12 @@ struct Checked {
 }
 
 fn share(event: &Operation, filter: Option<&Filter>) -> Share {
-    let Some(filter) = filter else { return Share::Whole };
+    let Some(filter) = filter else {
+        return Share::Whole;
+    };
     match filter::select(event.tree(), Some(filter)) {
         Ok(part) if part.top().next().is_none() => Share::Nothing,
-        Ok(part) => {
-            Share::Part(part.to_fragment(tranche_netconf::message::WithDefaults::Explicit))
-        }
+        Ok(part) => Share::Part(part.to_fragment(tranche_netconf::message::WithDefaults::Explicit)),
         Err(error) => {
             tracing::debug!(%error, "the filter of a subscription does not fit an event");
             Share::Nothing
@@ -480,7 +530,10 @@ pub fn node_config(tree: &Tree) -> Result<NodeConfig, Vec<Error>> {
     let json = json_of(
         tree,
         "/w:wifi | /s:sim",
-        &[("w", "urn:tranche:yang:tranche-wifi"), ("s", "urn:tranche:yang:tranche-sim")],
+        &[
+            ("w", "urn:tranche:yang:tranche-wifi"),
+            ("s", "urn:tranche:yang:tranche-sim"),
+        ],
     )?;
     serde_json::from_str(&json).map_err(|error| {
         tracing::error!(%error, "a valid configuration is not what the backends understand");
@@ -504,7 +557,8 @@ fn read_users(tree: &Tree) -> Result<Users, Vec<Error>> {
 pub fn hash_passwords(tree: &mut Tree) -> Result<bool, Vec<Error>> {
     let hashes = password_hashes(tree)?;
     for (path, hash) in &hashes {
-        tree.set(path, hash.as_str()).map_err(|error| data(vec![error]))?;
+        tree.set(path, hash.as_str())
+            .map_err(|error| data(vec![error]))?;
     }
     Ok(!hashes.is_empty())
 }
@@ -536,9 +590,14 @@ fn with_hashed_passwords(
     if proposal.is_test_only() || !has_clear_passwords(proposal.new())? {
         return Ok(proposal);
     }
-    let mut tree = proposal.new().duplicate().map_err(|error| data(vec![error]))?;
+    let mut tree = proposal
+        .new()
+        .duplicate()
+        .map_err(|error| data(vec![error]))?;
     let hashed = hash_passwords(&mut tree);
-    datastores.reject(proposal).map_err(|error| data(vec![error]))?;
+    datastores
+        .reject(proposal)
+        .map_err(|error| data(vec![error]))?;
     hashed?;
     datastores.propose_replace(session, &tree).map_err(data)
 }
