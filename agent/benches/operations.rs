@@ -3,7 +3,12 @@
 //! Beside criterion's wall time each benchmark prints the server's CPU time per operation, read from the kernel's
 //! accounting of its threads.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "a benchmark")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "a benchmark"
+)]
 
 use std::fmt::Write as _;
 use std::fs;
@@ -35,7 +40,15 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
         let mut child = Command::new(env!("CARGO_BIN_EXE_tranche-agent"))
-            .args(["--sim", "1", "--listen", "127.0.0.1:0", "--log", "error", "--state-dir"])
+            .args([
+                "--sim",
+                "1",
+                "--listen",
+                "127.0.0.1:0",
+                "--log",
+                "error",
+                "--state-dir",
+            ])
             .arg(dir.path())
             .arg("--factory-default")
             .arg(data.join("factory.json"))
@@ -45,11 +58,21 @@ impl Server {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         let field = |name: &str| {
-            line.split_whitespace().find_map(|word| word.strip_prefix(name)).unwrap().to_owned()
+            line.split_whitespace()
+                .find_map(|word| word.strip_prefix(name))
+                .unwrap()
+                .to_owned()
         };
-        Self { address: field("address="), host_key: field("host-key="), child, _dir: dir }
+        Self {
+            address: field("address="),
+            host_key: field("host-key="),
+            child,
+            _dir: dir,
+        }
     }
 
     async fn client(&self) -> Client {
@@ -97,7 +120,11 @@ fn location(number: u64) -> String {
 fn assets(note: u64) -> String {
     let mut xml = String::from("<assets xmlns=\"urn:example:inventory\">");
     for number in 0..ENTRIES {
-        write!(xml, "<asset><tag>A-{number}</tag><note>{note}</note></asset>").unwrap();
+        write!(
+            xml,
+            "<asset><tag>A-{number}</tag><note>{note}</note></asset>"
+        )
+        .unwrap();
     }
     xml + "</assets>"
 }
@@ -112,7 +139,9 @@ fn measure(
 ) {
     let (mut cpu, mut count, mut number) = (Duration::ZERO, 0_u32, 0);
     let mut group = c.benchmark_group("agent");
-    group.sample_size(10).measurement_time(Duration::from_secs(4));
+    group
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(4));
     group.bench_function(BenchmarkId::from_parameter(name), |bencher| {
         bencher.iter_custom(|iterations| {
             runtime.block_on(async {
@@ -130,7 +159,10 @@ fn measure(
         });
     });
     group.finish();
-    println!("agent/{name}: server CPU {:?} per operation\n", cpu / count.max(1));
+    println!(
+        "agent/{name}: server CPU {:?} per operation\n",
+        cpu / count.max(1)
+    );
 }
 
 fn operations(c: &mut Criterion) {
@@ -141,28 +173,77 @@ fn operations(c: &mut Criterion) {
         Fragment::parse(&format!("<system xmlns=\"{SYSTEM}\"><location/></system>")).unwrap(),
     );
     measure(c, "get-config, one leaf", &server, &runtime, async |_| {
-        client.get_config(Datastore::Running, Some(small.clone()), None).await.unwrap();
+        client
+            .get_config(Datastore::Running, Some(small.clone()), None)
+            .await
+            .unwrap();
     });
-    measure(c, "edit-config to running", &server, &runtime, async |number| {
-        client.edit_config(&edit(Datastore::Running, &location(number))).await.unwrap();
-    });
-    measure(c, "edit-config to candidate and commit", &server, &runtime, async |number| {
-        client.edit_config(&edit(Datastore::Candidate, &location(number))).await.unwrap();
-        client.commit(&Commit::default()).await.unwrap();
-    });
+    measure(
+        c,
+        "edit-config to running",
+        &server,
+        &runtime,
+        async |number| {
+            client
+                .edit_config(&edit(Datastore::Running, &location(number)))
+                .await
+                .unwrap();
+        },
+    );
+    measure(
+        c,
+        "edit-config to candidate and commit",
+        &server,
+        &runtime,
+        async |number| {
+            client
+                .edit_config(&edit(Datastore::Candidate, &location(number)))
+                .await
+                .unwrap();
+            client.commit(&Commit::default()).await.unwrap();
+        },
+    );
     measure(c, "session set-up and end", &server, &runtime, async |_| {
         server.client().await.close_session().await.unwrap();
     });
-    measure(c, "edit-config of 10,000 entries", &server, &runtime, async |number| {
-        client.edit_config(&edit(Datastore::Running, &assets(number))).await.unwrap();
-    });
-    let all = Filter::Subtree(Fragment::parse("<assets xmlns=\"urn:example:inventory\"/>").unwrap());
-    measure(c, "get-config of 10,000 entries", &server, &runtime, async |_| {
-        client.get_config(Datastore::Running, Some(all.clone()), None).await.unwrap();
-    });
-    measure(c, "edit-config to running beside 10,000 entries", &server, &runtime, async |number| {
-        client.edit_config(&edit(Datastore::Running, &location(number))).await.unwrap();
-    });
+    measure(
+        c,
+        "edit-config of 10,000 entries",
+        &server,
+        &runtime,
+        async |number| {
+            client
+                .edit_config(&edit(Datastore::Running, &assets(number)))
+                .await
+                .unwrap();
+        },
+    );
+    let all =
+        Filter::Subtree(Fragment::parse("<assets xmlns=\"urn:example:inventory\"/>").unwrap());
+    measure(
+        c,
+        "get-config of 10,000 entries",
+        &server,
+        &runtime,
+        async |_| {
+            client
+                .get_config(Datastore::Running, Some(all.clone()), None)
+                .await
+                .unwrap();
+        },
+    );
+    measure(
+        c,
+        "edit-config to running beside 10,000 entries",
+        &server,
+        &runtime,
+        async |number| {
+            client
+                .edit_config(&edit(Datastore::Running, &location(number)))
+                .await
+                .unwrap();
+        },
+    );
 }
 
 criterion_group!(benches, operations);

@@ -12,6 +12,7 @@ pub mod capabilities;
 pub mod clock;
 pub mod config;
 pub mod confirmed_commit;
+pub mod content;
 pub mod error;
 pub mod journal;
 pub mod monitoring;

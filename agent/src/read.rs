@@ -16,9 +16,10 @@ use tranche_yang::{Schema, Tree, filter};
 
 use crate::backend::Refusal;
 use crate::clock::rfc3339;
+use crate::content::state_tree;
 use crate::error::Error;
 use crate::monitoring;
-use crate::node::{InForce, Node, data, state_tree};
+use crate::node::{InForce, Node, data};
 
 /// The modules that a filter can touch at the top.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,8 @@ use tranche_agent::backend::wifi::{RadioState, VifState, WifiBackend};
 use tranche_agent::backend::{
     Applied, Backend, BoxFuture, NodeConfig, Plan, Reconciled, Refusal, Registry,
 };
-use tranche_agent::node::{InForce, Node, Parts, node_config};
+use tranche_agent::content::node_config;
+use tranche_agent::node::{InForce, Node, Parts};
 use tranche_agent::schema;
 use tranche_agent::store::Store;
 use tranche_agent::transaction::{Committer, Done, Origin, Transactions};
