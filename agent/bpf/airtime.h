@@ -132,8 +132,8 @@ static inline airtime_u64 airtime_estimate(airtime_u64 overhead, airtime_u32 seg
 static inline void airtime_radio_reset(struct airtime_radio *r, airtime_u64 now)
 {
 	/* Cautious until something was measured. */
-	r->congestion = 4 * AIRTIME_ONE;
-	r->capacity = AIRTIME_ONE / 4;
+	r->congestion = 2 * AIRTIME_ONE;
+	r->capacity = AIRTIME_ONE / 2;
 	r->measuring = 0;
 	r->bias = 0;
 	r->paced = 0;
@@ -377,9 +377,10 @@ static inline enum airtime_verdict airtime_admit(struct airtime_radio *r, airtim
 	debt = v->debt;
 	if (debt < -(airtime_s64)expected)
 		debt = -(airtime_s64)expected;
-	if (debt > (airtime_s64)AIRTIME_LONGEST)
-		debt = AIRTIME_LONGEST;
 	AIRTIME_ADD(v->debt, -debt);
+	/* What a vif got in ignorance of the medium is forgiven where paying it back would starve it. */
+	if (debt > (airtime_s64)(5 * r->burst))
+		debt = 5 * r->burst;
 	charge = expected + debt;
 	cost = charge * r->congestion >> 16;
 	v->next = next + airtime_scale(cost, AIRTIME_ONE, v->share);
