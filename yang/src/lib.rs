@@ -10,6 +10,7 @@ pub mod edit;
 mod error;
 mod ffi;
 pub mod filter;
+mod journal;
 mod library;
 pub mod nacm;
 mod path;
