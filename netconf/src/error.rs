@@ -1,8 +1,83 @@
-//! `rpc-error` as a type: tags, types and severities of RFC 6241 appendix A.
+//! The crate's [`Error`], and `rpc-error` as a type: tags, types and severities of RFC 6241 appendix A.
 
 use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::xml::Fragment;
+
+/// What may go wrong between two peers.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The peer answered the request with errors (at least one).
+    #[error("{}", display_all(.0))]
+    Rpc(Vec<RpcError>),
+    /// An address could not be listened on or connected to.
+    #[error("{addr}: {source}")]
+    Io {
+        /// The address.
+        addr: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A key that cannot be used.
+    #[error("key {}: {reason}", path.as_ref().map_or_else(|| "in memory".into(), |p| p.display().to_string()))]
+    Key {
+        /// The file, if it came from one.
+        path: Option<PathBuf>,
+        /// Why.
+        reason: String,
+    },
+    /// The server is not who it should be.
+    #[error("{addr} has host key {presented}, expected {expected}")]
+    HostKey {
+        /// The server's address.
+        addr: String,
+        /// Fingerprint of the pinned key.
+        expected: String,
+        /// Fingerprint of the key the server has.
+        presented: String,
+    },
+    /// The server does not let the user in.
+    #[error("{addr} refuses user {user}")]
+    AuthRefused {
+        /// The server's address.
+        addr: String,
+        /// The user.
+        user: String,
+    },
+    /// SSH failed.
+    #[error("{addr}: ssh: {source}")]
+    Ssh {
+        /// The peer's address.
+        addr: String,
+        /// What the SSH library said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Nothing came in time.
+    #[error("{what} took more than {limit:?}")]
+    Timeout {
+        /// What was waited for.
+        what: String,
+        /// For how long.
+        limit: Duration,
+    },
+    /// The session is over.
+    #[error("session closed: {reason}")]
+    Closed {
+        /// Why.
+        reason: String,
+    },
+    /// The peer's message is not what the protocol says.
+    #[error("protocol error: {0}")]
+    Protocol(String),
+}
+
+fn display_all(errors: &[RpcError]) -> String {
+    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    texts.join("; ")
+}
 
 /// The layer at which an error occurred (RFC 6241 4.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

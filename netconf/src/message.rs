@@ -252,3 +252,11 @@ pub struct Notification {
     /// The event element.
     pub content: Fragment,
 }
+
+impl Notification {
+    /// The message text, without framing.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        todo!()
+    }
+}

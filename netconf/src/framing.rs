@@ -1,0 +1,1 @@
+//! RFC 6242 framing.

@@ -1,0 +1,3 @@
+//! What carries bytes between two peers.
+
+pub mod ssh;
