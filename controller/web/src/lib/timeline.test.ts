@@ -1,0 +1,80 @@
+import { expect, test } from 'vitest';
+import { addLines, logHistory } from './events';
+import type { Period, SlaState } from './model';
+import { Timeline } from './timeline';
+
+function period(sequence: number, seconds: number, state: SlaState = 'met', more: Partial<Period> = {}): Period {
+  return {
+    sequence,
+    time: seconds * 1000,
+    schedulerEnabled: true,
+    measures: [{ slice: 'a', domain: 'n/phy0', owed: 30, measured: 29, backlogged: true, state }],
+    corrections: [],
+    ...more,
+  };
+}
+
+test('history and stream overlap without doubling, and late periods find their place', () => {
+  const timeline = new Timeline();
+  expect(timeline.add(period(3, 106))).toBe(true);
+  expect(timeline.add(period(1, 102))).toBe(true);
+  expect(timeline.add(period(2, 104))).toBe(true);
+  expect(timeline.add(period(3, 106.02))).toBe(false);
+  expect(timeline.columns('a', 'n/phy0', 600, null).x).toEqual([102, 104, 106]);
+  // The controller starts anew: its first period is another one, although its number was seen.
+  expect(timeline.add(period(3, 160))).toBe(true);
+});
+
+test('violations become spans, gaps break the line, corrections belong to their domain', () => {
+  const timeline = new Timeline();
+  const fix = (node: string) => [{ node, vif: 'w', slice: 'a', minRatio: 40, maxRatio: null }];
+  timeline.add(period(1, 100));
+  timeline.add(period(2, 102, 'violated', { schedulerEnabled: false }));
+  timeline.add(period(3, 104, 'violated', { corrections: fix('n') }));
+  timeline.add(period(4, 106, 'met', { corrections: fix('elsewhere') }));
+  timeline.add(period(5, 130));
+  const columns = timeline.columns('a', 'n/phy0', 600, new Set(['n']));
+  expect(columns.violated).toEqual([{ from: 100, to: 104 }]);
+  expect(columns.violatedPeriods).toBe(2);
+  expect(columns.schedulerOff).toEqual([{ from: 100, to: 102 }]);
+  expect(columns.corrections.map((c) => c.at)).toEqual([104]);
+  expect(columns.x).toEqual([100, 102, 104, 106, 118, 130]);
+  expect(columns.measured).toEqual([29, 29, 29, 29, null, 29]);
+  expect(timeline.columns('a', 'n/phy0', 25, null).x).toEqual([106, 118, 130]);
+});
+
+test('memory is bounded and the newest stay', () => {
+  const timeline = new Timeline();
+  for (let i = 0; i < 2500; i++) timeline.add(period(i, 100 + 2 * i));
+  expect(timeline.length).toBe(1800);
+  expect(timeline.lastTime).toBe((100 + 2 * 2499) * 1000);
+});
+
+test('the log of the past tells violation, correction and relief', () => {
+  const correction = [{ node: 'n', vif: 'w', slice: 'a', minRatio: 40, maxRatio: 55.5 }];
+  const lines = logHistory([
+    period(1, 100),
+    period(2, 102, 'violated', { schedulerEnabled: false }),
+    period(3, 104, 'violated', { corrections: correction }),
+    period(4, 106),
+  ]);
+  expect(lines.map((l) => l.title)).toEqual([
+    'Global scheduler off',
+    'a violated',
+    'Global scheduler on',
+    'Correction for a',
+    'a met again after 4 s',
+  ]);
+  expect(lines[3]?.detail).toBe('n w: at least 40.0 %, at most 55.5 %');
+});
+
+test('a run of corrections is one line, and a line told twice is kept once', () => {
+  const fix = (slice: string) => [{ node: 'n', vif: 'w', slice, minRatio: 40, maxRatio: null }];
+  const past = logHistory([period(1, 100, 'met', { corrections: fix('b') }), period(2, 102, 'met', { corrections: fix('a') }), period(3, 104, 'violated')]);
+  let log = addLines([], past, 10);
+  expect(log.map((l) => l.title)).toEqual(['a violated', '2 corrections for a, b']);
+  log = addLines(log, logHistory([period(3, 104.5, 'violated')]), 10);
+  expect(log).toHaveLength(2);
+  log = addLines(log, logHistory([period(4, 106, 'violated', { corrections: fix('a') })], new Map([['a', [{ slice: 'a', domain: 'n/phy0', owed: 30, measured: 1, backlogged: true, state: 'violated' as const }]]])), 10);
+  expect(log.map((l) => l.title)).toEqual(['Correction for a', 'a violated', '2 corrections for a, b']);
+});

@@ -1,0 +1,81 @@
+/** What a row shows of a slice or node, worked out once for all components. */
+
+import type { Measure, Node, SlaState, Slice } from './model';
+
+export type Tone = 'good' | 'bad' | 'warn' | 'idle' | 'info';
+
+const URGENCY: Record<SlaState, number> = { violated: 3, met: 2, idle: 1, unknown: 0 };
+
+/** The measure that matters most: a violated one first, then the one furthest below what it is owed. */
+export function worst(measures: Measure[] | undefined): Measure | null {
+  let chosen: Measure | null = null;
+  for (const m of measures ?? []) {
+    if (!chosen || URGENCY[m.state] > URGENCY[chosen.state] || (m.state === chosen.state && shortfall(m) > shortfall(chosen))) {
+      chosen = m;
+    }
+  }
+  return chosen;
+}
+
+function shortfall(m: Measure): number {
+  return (m.owed ?? 0) - (m.measured ?? 0);
+}
+
+export function slaTone(state: SlaState): Tone {
+  return ({ met: 'good', violated: 'bad', idle: 'idle', unknown: 'idle' } as const)[state];
+}
+
+export function sliceTone(state: string): Tone {
+  switch (state) {
+    case 'active':
+      return 'good';
+    case 'degraded':
+    case 'pending':
+      return 'warn';
+    case 'failed':
+      return 'bad';
+    default:
+      return 'idle';
+  }
+}
+
+export function nodeTone(state: string): Tone {
+  switch (state) {
+    case 'connected':
+      return 'good';
+    case 'connecting':
+      return 'warn';
+    case 'unreachable':
+    case 'refused':
+      return 'bad';
+    default:
+      return 'idle';
+  }
+}
+
+export function stations(slice: Slice): number {
+  return slice.accessPoints.reduce((sum, a) => sum + a.stations, 0);
+}
+
+/** Where a slice is, in a few words. */
+export function place(slice: Slice): string {
+  const parts = [
+    some(slice.nodes, 'node'),
+    some(slice.sites, 'site', 'site '),
+    some(slice.labels, 'label', 'label '),
+    slice.bands.join(', '),
+  ];
+  return parts.filter((p) => p !== '').join(' · ');
+}
+
+function some(names: string[], one: string, prefix = ''): string {
+  if (names.length === 0) return '';
+  if (names.length <= 3) return prefix + names.join(', ');
+  return `${names.length} ${one}s`;
+}
+
+/** The nodes with a radio in a domain; null where the inventory knows of none. */
+export function nodesOfDomain(nodes: Node[], domain: string): Set<string> | null {
+  const found = new Set(nodes.filter((n) => n.radios.some((r) => r.domain === domain)).map((n) => n.name));
+  return found.size > 0 ? found : null;
+}
