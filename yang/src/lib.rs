@@ -1,1 +1,27 @@
-//! Under construction.
+//! YANG schema and data: trees, edit-config, filters, diffs, datastores and access control over libyang.
+//!
+//! Owns everything that needs a schema and nothing else. Opens no socket, reads no file but the YANG modules it is
+//! told to load, and never logs or prints values. libyang stays inside: no type of it is in the public interface.
+
+mod context;
+pub mod datastore;
+mod diff;
+pub mod edit;
+mod error;
+pub mod filter;
+mod ffi;
+mod library;
+pub mod nacm;
+mod path;
+mod rpc;
+mod tree;
+mod xpath;
+
+pub use context::{Builder, Module, Schema, SchemaNode};
+pub use datastore::{Datastores, Proposal};
+pub use diff::{Change, ChangeOp, Diff};
+pub use error::{Error, Result};
+pub use ffi::Kind;
+pub use library::SchemaEntry;
+pub use rpc::{Operation, Part};
+pub use tree::{Content, Format, Node, PrintOptions, Tree};

@@ -1,0 +1,860 @@
+//! The one place that calls libyang directly: what the binding `yang5` does not wrap (metadata, opaque nodes,
+//! ordered insertion, validation with every error, canonical values).
+//!
+//! [`Forest`] owns sibling trees and frees them. [`Raw`] is a handle to one data node and [`SRaw`] to one schema node;
+//! both are plain pointers. The invariant that makes the safe functions here sound is kept by this crate, which never
+//! hands a `Raw` out of it: **a `Raw` is used only while the `Forest` that holds its node lives, and a function that
+//! frees or unlinks nodes is called only by the owner of that forest's `&mut`**. Schema nodes belong to a context that
+//! is leaked on purpose ([`crate::Schema`]), so an `SRaw` is always valid.
+#![expect(unsafe_code, reason = "libyang is a C library; every call into it that yang5 lacks is in this module")]
+
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::ptr::{self, NonNull};
+
+use yang5::ffi as ly;
+
+mod schema;
+pub use schema::Kind;
+pub(crate) use schema::{SRaw, module_info};
+
+/// The context as libyang sees it. Never freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ctx(NonNull<ly::ly_ctx>);
+
+// SAFETY: a built context is immutable but for libyang's internal dictionary and error lists, which lock themselves.
+unsafe impl Send for Ctx {}
+// SAFETY: as above.
+unsafe impl Sync for Ctx {}
+
+/// One error as libyang records it.
+#[derive(Debug, Clone)]
+pub(crate) struct RawError {
+    pub(crate) vecode: ly::LY_VECODE::Type,
+    pub(crate) message: String,
+    pub(crate) path: Option<String>,
+    pub(crate) schema_path: Option<String>,
+    pub(crate) line: u64,
+    pub(crate) app_tag: Option<String>,
+}
+
+/// A call failed; the reasons are in [`Ctx::take_errors`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Failed;
+
+/// Text from libyang: borrowed for as long as libyang keeps it.
+fn text<'a>(p: *const c_char) -> Option<&'a str> {
+    if p.is_null() {
+        return None;
+    }
+    // SAFETY: every string of libyang is NUL-terminated; the caller keeps its owner alive.
+    unsafe { CStr::from_ptr(p) }.to_str().ok()
+}
+
+/// Text that libyang allocated for us.
+fn take_text(p: *mut c_char) -> Option<String> {
+    if p.is_null() {
+        return None;
+    }
+    // SAFETY: a NUL-terminated string from malloc that is ours to free; it is not used after.
+    unsafe {
+        let owned = CStr::from_ptr(p).to_string_lossy().into_owned();
+        ly::free(p.cast::<c_void>());
+        Some(owned)
+    }
+}
+
+/// A C string; text after an inner NUL could never reach libyang, so it is an error of the caller's input.
+fn c(s: &str) -> Result<CString, Failed> {
+    CString::new(s).map_err(|_| Failed)
+}
+
+impl Ctx {
+    /// The context of a loaded module.
+    pub(crate) fn of(context: &yang5::context::Context) -> Option<Self> {
+        let module = context.modules(false).next()?;
+        // SAFETY: a module of a live context points to that context.
+        NonNull::new(unsafe { (*module.as_raw()).ctx }).map(Self)
+    }
+
+    pub(crate) fn raw(self) -> *mut ly::ly_ctx {
+        self.0.as_ptr()
+    }
+
+    /// Stores every error of this thread from now on rather than the last alone.
+    pub(crate) fn store_all_errors() {
+        // SAFETY: sets a process-wide option of libyang; no pointer involved.
+        unsafe {
+            ly::ly_log_options(ly::LY_LOSTORE);
+            ly::ly_log_level(ly::LY_LOG_LEVEL::LY_LLERR);
+        }
+    }
+
+    /// Forgets the errors of this thread.
+    pub(crate) fn clear_errors(self) {
+        // SAFETY: the context is live; null means all errors of this thread.
+        unsafe { ly::ly_err_clean(self.raw(), ptr::null_mut()) };
+    }
+
+    /// The errors of this thread, oldest first; they are forgotten.
+    pub(crate) fn take_errors(self) -> Vec<RawError> {
+        let mut out = Vec::new();
+        // SAFETY: the list belongs to this thread and context and is not changed while it is walked.
+        let mut item = unsafe { ly::ly_err_first(self.raw()) };
+        while !item.is_null() {
+            // SAFETY: a live item of the list, see above.
+            let e = unsafe { &*item };
+            if e.level == ly::LY_LOG_LEVEL::LY_LLERR {
+                out.push(RawError {
+                    vecode: e.vecode,
+                    message: text(e.msg).unwrap_or("unknown error").to_owned(),
+                    path: text(e.data_path).map(str::to_owned),
+                    schema_path: text(e.schema_path).map(str::to_owned),
+                    line: e.line,
+                    app_tag: text(e.apptag).map(str::to_owned),
+                });
+            }
+            item = e.next;
+        }
+        self.clear_errors();
+        out
+    }
+
+    /// Parses (and unless `LYD_PARSE_ONLY`, validates) instance data.
+    pub(crate) fn parse(
+        self,
+        format: ly::LYD_FORMAT::Type,
+        data: &str,
+        parse_options: u32,
+        validate_options: u32,
+    ) -> Result<Forest, Failed> {
+        self.clear_errors();
+        let data = c(data)?;
+        let mut root = ptr::null_mut();
+        // SAFETY: live context, NUL-terminated input, out pointer to a local.
+        let rc = unsafe {
+            ly::lyd_parse_data_mem(
+                self.raw(),
+                data.as_ptr(),
+                format,
+                parse_options,
+                validate_options,
+                &raw mut root,
+            )
+        };
+        let forest = Forest::new(root);
+        if rc == ly::LY_ERR::LY_SUCCESS { Ok(forest) } else { Err(Failed) }
+    }
+
+    /// Parses the content of an operation or notification. `parent` is the request for replies.
+    ///
+    /// Gives the data tree and the operation node in it (for replies: nothing, the data lands under `parent`).
+    pub(crate) fn parse_op(
+        self,
+        parent: Option<Raw>,
+        format: ly::LYD_FORMAT::Type,
+        data: &str,
+        kind: ly::lyd_type::Type,
+        parse_options: u32,
+    ) -> Result<(Forest, Option<Raw>), Failed> {
+        self.clear_errors();
+        let data = c(data)?;
+        let mut input = ptr::null_mut();
+        let (mut tree, mut op) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: the input handler borrows `data`, which outlives it, and is freed below; out pointers are locals.
+        let rc = unsafe {
+            if ly::ly_in_new_memory(data.as_ptr(), &raw mut input) != ly::LY_ERR::LY_SUCCESS {
+                return Err(Failed);
+            }
+            let is_reply = kind == ly::lyd_type::LYD_TYPE_REPLY_NETCONF
+                || kind == ly::lyd_type::LYD_TYPE_REPLY_RESTCONF;
+            let op_out = if is_reply { ptr::null_mut() } else { &raw mut op };
+            let rc = ly::lyd_parse_op(
+                self.raw(),
+                parent.map_or(ptr::null_mut(), Raw::ptr),
+                input,
+                format,
+                kind,
+                parse_options,
+                &raw mut tree,
+                op_out,
+            );
+            ly::ly_in_free(input, 0);
+            rc
+        };
+        // `tree` is the envelope (opaque), the operation is a tree of its own for NETCONF and RESTCONF kinds.
+        let envelope = Forest::new(tree);
+        let op = Raw::new(op);
+        let forest = match op {
+            Some(op) => {
+                let mut top = op;
+                while let Some(parent) = top.parent() {
+                    top = parent;
+                }
+                if envelope.root.is_some_and(|e| e.first_sibling() == top.first_sibling()) {
+                    envelope
+                } else {
+                    Forest::new(top.first_sibling().ptr())
+                }
+            }
+            None => envelope,
+        };
+        if rc == ly::LY_ERR::LY_SUCCESS { Ok((forest, op)) } else { Err(Failed) }
+    }
+
+    /// `ietf-yang-library` data of the context.
+    pub(crate) fn yang_library(self, content_id: &str) -> Result<Forest, Failed> {
+        let id = c(content_id)?;
+        let mut root = ptr::null_mut();
+        // SAFETY: "%s" takes one string, which is passed; out pointer to a local.
+        let rc = unsafe {
+            ly::ly_ctx_get_yanglib_data(self.raw(), &raw mut root, c"%s".as_ptr(), id.as_ptr())
+        };
+        let forest = Forest::new(root);
+        if rc == ly::LY_ERR::LY_SUCCESS { Ok(forest) } else { Err(Failed) }
+    }
+
+    /// A hash over modules, revisions and features: the same for the same schema in any process.
+    pub(crate) fn modules_hash(self) -> u32 {
+        // SAFETY: live context.
+        unsafe { ly::ly_ctx_get_modules_hash(self.raw()) }
+    }
+}
+
+/// Owner of a list of sibling trees.
+#[derive(Debug, Default)]
+pub(crate) struct Forest {
+    pub(crate) root: Option<Raw>,
+}
+
+impl Drop for Forest {
+    fn drop(&mut self) {
+        if let Some(root) = self.root.take() {
+            // SAFETY: this is the only owner; `root` is live.
+            unsafe { ly::lyd_free_all(root.ptr()) };
+        }
+    }
+}
+
+impl Forest {
+    fn new(root: *mut ly::lyd_node) -> Self {
+        let mut forest = Self { root: Raw::new(root) };
+        forest.fix_root();
+        forest
+    }
+
+    /// Owns a detached node and its siblings.
+    pub(crate) fn adopt(node: Raw) -> Self {
+        let mut forest = Self { root: Some(node) };
+        forest.fix_root();
+        forest
+    }
+
+    /// Gives the trees up to the caller.
+    pub(crate) fn release(mut self) -> Option<Raw> {
+        self.root.take()
+    }
+
+    /// Makes `root` the first sibling at the top again after an insertion.
+    fn fix_root(&mut self) {
+        if let Some(mut root) = self.root {
+            while let Some(parent) = root.parent() {
+                root = parent;
+            }
+            self.root = Some(root.first_sibling());
+        }
+    }
+
+    pub(crate) fn top(&self) -> Siblings {
+        Siblings(self.root)
+    }
+
+    /// A copy with flags.
+    pub(crate) fn duplicate(&self) -> Result<Self, Failed> {
+        let Some(root) = self.root else { return Ok(Self::default()) };
+        let mut dup = ptr::null_mut();
+        let options = ly::LYD_DUP_RECURSIVE | ly::LYD_DUP_WITH_FLAGS;
+        // SAFETY: live source, out pointer to a local.
+        let rc =
+            unsafe { ly::lyd_dup_siblings(root.ptr(), ptr::null_mut(), options, &raw mut dup) };
+        let forest = Self::new(dup);
+        if rc == ly::LY_ERR::LY_SUCCESS { Ok(forest) } else { Err(Failed) }
+    }
+
+    /// Validates everything. The second value is libyang's diff of what validation changed (defaults, false `when`s).
+    pub(crate) fn validate(&mut self, ctx: Ctx, options: u32) -> (Result<(), Failed>, Self) {
+        ctx.clear_errors();
+        let mut root = self.root.map_or(ptr::null_mut(), Raw::ptr);
+        let mut diff = ptr::null_mut();
+        // SAFETY: live tree and context; libyang may free nodes and moves the root, which is stored back.
+        let rc =
+            unsafe { ly::lyd_validate_all(&raw mut root, ctx.raw(), options, &raw mut diff) };
+        self.root = Raw::new(root);
+        self.fix_root();
+        let ok = if rc == ly::LY_ERR::LY_SUCCESS { Ok(()) } else { Err(Failed) };
+        (ok, Self::new(diff))
+    }
+
+    /// Adds missing default nodes and empty containers. Gives libyang's diff of what was added.
+    pub(crate) fn add_implicit(&mut self, ctx: Ctx, options: u32) -> Result<Self, Failed> {
+        ctx.clear_errors();
+        let mut root = self.root.map_or(ptr::null_mut(), Raw::ptr);
+        let mut diff = ptr::null_mut();
+        // SAFETY: as in `validate`.
+        let rc =
+            unsafe { ly::lyd_new_implicit_all(&raw mut root, ctx.raw(), options, &raw mut diff) };
+        self.root = Raw::new(root);
+        self.fix_root();
+        let diff = Self::new(diff);
+        if rc == ly::LY_ERR::LY_SUCCESS { Ok(diff) } else { Err(Failed) }
+    }
+
+    /// Merges a copy of `other` in.
+    pub(crate) fn merge(&mut self, other: &Self) -> Result<(), Failed> {
+        let Some(source) = other.root else { return Ok(()) };
+        let mut root = self.root.map_or(ptr::null_mut(), Raw::ptr);
+        // SAFETY: both live and of one context; the root is stored back.
+        let rc = unsafe {
+            ly::lyd_merge_siblings(&raw mut root, source.ptr(), ly::LYD_MERGE_WITH_FLAGS as u16)
+        };
+        self.root = Raw::new(root);
+        self.fix_root();
+        if rc == ly::LY_ERR::LY_SUCCESS { Ok(()) } else { Err(Failed) }
+    }
+
+    /// Creates the node at `path` and its missing parents, or changes its value. Gives the topmost created node.
+    pub(crate) fn set_path(
+        &mut self,
+        ctx: Ctx,
+        path: &str,
+        value: Option<&str>,
+        options: u32,
+    ) -> Result<Option<Raw>, Failed> {
+        ctx.clear_errors();
+        let path = c(path)?;
+        let value = value.map(c).transpose()?;
+        let mut first = ptr::null_mut();
+        // SAFETY: live tree or null, live context, NUL-terminated strings, out pointer to a local.
+        let rc = unsafe {
+            ly::lyd_new_path(
+                self.root.map_or(ptr::null_mut(), Raw::ptr),
+                ctx.raw(),
+                path.as_ptr(),
+                value.as_ref().map_or(ptr::null(), |v| v.as_ptr()),
+                ly::LYD_NEW_PATH_UPDATE | options,
+                &raw mut first,
+            )
+        };
+        let first = Raw::new(first);
+        if self.root.is_none() {
+            self.root = first;
+        }
+        self.fix_root();
+        if rc == ly::LY_ERR::LY_SUCCESS { Ok(first) } else { Err(Failed) }
+    }
+
+    /// Nodes that an XPath in JSON form selects.
+    pub(crate) fn find(&self, ctx: Ctx, xpath: &str) -> Result<Vec<Raw>, Failed> {
+        ctx.clear_errors();
+        let Some(root) = self.root else { return Ok(Vec::new()) };
+        root.find(xpath)
+    }
+
+    /// Inserts a detached node at its place below `parent` (or at the top), then after `after` if it is user-ordered.
+    pub(crate) fn insert(
+        &mut self,
+        parent: Option<Raw>,
+        node: Raw,
+        place: Place,
+    ) -> Result<(), Failed> {
+        // SAFETY: `node` is detached and owned by the caller, who gives it up; `parent` and the siblings are of this
+        // forest.
+        let rc = unsafe {
+            match parent {
+                Some(parent) => ly::lyd_insert_child(parent.ptr(), node.ptr()),
+                None => ly::lyd_insert_sibling(
+                    self.root.map_or(ptr::null_mut(), Raw::ptr),
+                    node.ptr(),
+                    ptr::null_mut(),
+                ),
+            }
+        };
+        if rc != ly::LY_ERR::LY_SUCCESS {
+            return Err(Failed);
+        }
+        if self.root.is_none() {
+            self.root = Some(node);
+        }
+        self.fix_root();
+        self.place(node, place)
+    }
+
+    /// Moves a user-ordered instance among its siblings.
+    pub(crate) fn place(&mut self, node: Raw, place: Place) -> Result<(), Failed> {
+        let moved = match place {
+            Place::Natural => return Ok(()),
+            Place::First => {
+                let first = node.first_instance();
+                if first == node {
+                    return Ok(());
+                }
+                // SAFETY: two live siblings of one schema node in this forest.
+                unsafe { ly::lyd_insert_before(first.ptr(), node.ptr()) }
+            }
+            // SAFETY: as above.
+            Place::After(anchor) => unsafe { ly::lyd_insert_after(anchor.ptr(), node.ptr()) },
+        };
+        self.fix_root();
+        if moved == ly::LY_ERR::LY_SUCCESS { Ok(()) } else { Err(Failed) }
+    }
+
+    /// Takes a node out of the forest.
+    pub(crate) fn unlink(&mut self, node: Raw) -> Result<Self, Failed> {
+        if self.root == Some(node) {
+            self.root = node.next();
+        }
+        // SAFETY: `node` is of this forest; afterwards it is on its own.
+        let rc = unsafe { ly::lyd_unlink_tree(node.ptr()) };
+        if rc != ly::LY_ERR::LY_SUCCESS {
+            self.root = Some(self.root.unwrap_or(node));
+            self.fix_root();
+            return Err(Failed);
+        }
+        Ok(Self { root: Some(node) })
+    }
+}
+
+/// Where a user-ordered instance goes; everything else has one natural place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Where libyang puts it: by schema order, sorted, or last.
+    Natural,
+    /// Before all instances.
+    First,
+    /// Right after this one.
+    After(Raw),
+}
+
+/// A data node, see the module's invariant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Raw(NonNull<ly::lyd_node>);
+
+// SAFETY: a `Raw` travels with the owner of its forest; shared access never mutates, because canonical values, which
+// libyang computes on first use, are computed by `settle` before a tree is shared.
+unsafe impl Send for Raw {}
+// SAFETY: as above.
+unsafe impl Sync for Raw {}
+
+/// Iterates siblings; the next one is read before the current is given, so the current may be removed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Siblings(pub(crate) Option<Raw>);
+
+impl Iterator for Siblings {
+    type Item = Raw;
+    fn next(&mut self) -> Option<Raw> {
+        let current = self.0?;
+        self.0 = current.next();
+        Some(current)
+    }
+}
+
+/// A reference to an opaque node's or attribute's qualified name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OpaqueName {
+    /// Namespace (XML) or module (JSON).
+    pub(crate) module: String,
+    pub(crate) name: String,
+}
+
+impl Raw {
+    fn new(p: *mut ly::lyd_node) -> Option<Self> {
+        NonNull::new(p).map(Self)
+    }
+
+    fn ptr(self) -> *mut ly::lyd_node {
+        self.0.as_ptr()
+    }
+
+    /// Schema node; `None` for an opaque node.
+    pub(crate) fn schema(self) -> Option<SRaw> {
+        // SAFETY: live node.
+        SRaw::new(unsafe { (*self.ptr()).schema })
+    }
+
+    pub(crate) fn parent(self) -> Option<Self> {
+        // SAFETY: live node.
+        Self::new(unsafe { (*self.ptr()).parent })
+    }
+
+    pub(crate) fn next(self) -> Option<Self> {
+        // SAFETY: live node.
+        Self::new(unsafe { (*self.ptr()).next })
+    }
+
+    /// Previous sibling; `None` at the first.
+    pub(crate) fn prev(self) -> Option<Self> {
+        // SAFETY: live node; `prev` is never null and the first's points to the last, whose `next` is null.
+        unsafe {
+            let prev = (*self.ptr()).prev;
+            if (*prev).next.is_null() { None } else { Self::new(prev) }
+        }
+    }
+
+    pub(crate) fn first_sibling(self) -> Self {
+        // SAFETY: live node.
+        Self::new(unsafe { ly::lyd_first_sibling(self.ptr()) }).unwrap_or(self)
+    }
+
+    pub(crate) fn children(self) -> Siblings {
+        Siblings(self.first_child())
+    }
+
+    pub(crate) fn first_child(self) -> Option<Self> {
+        let child = match self.schema().map(SRaw::kind) {
+            // SAFETY: a node without schema is a lyd_node_opaq.
+            None => unsafe { (*self.ptr().cast::<ly::lyd_node_opaq>()).child },
+            Some(Kind::Container | Kind::List | Kind::Rpc | Kind::Action | Kind::Notification) => {
+                // SAFETY: nodes of these kinds are lyd_node_inner.
+                unsafe { (*self.ptr().cast::<ly::lyd_node_inner>()).child }
+            }
+            Some(_) => ptr::null_mut(),
+        };
+        Self::new(child)
+    }
+
+    /// The first instance of the same list or leaf-list among the siblings.
+    pub(crate) fn first_instance(self) -> Self {
+        self.schema()
+            .and_then(|schema| self.sibling_of(schema))
+            .unwrap_or(self)
+    }
+
+    /// The instance right before this one in its list, if any.
+    pub(crate) fn previous_instance(self) -> Option<Self> {
+        self.prev().filter(|p| p.schema() == self.schema())
+    }
+
+    /// First instance of a schema node among the siblings, by hash.
+    pub(crate) fn sibling_of(self, schema: SRaw) -> Option<Self> {
+        let mut found = ptr::null_mut();
+        // SAFETY: live nodes; out pointer to a local, null if there is none.
+        unsafe {
+            ly::lyd_find_sibling_val(self.ptr(), schema.ptr(), ptr::null(), 0, &raw mut found);
+        }
+        Self::new(found)
+    }
+
+    /// The sibling with these keys (`[name='a']`) or this leaf-list value.
+    pub(crate) fn instance(self, schema: SRaw, keys_or_value: &str) -> Option<Self> {
+        let text = c(keys_or_value).ok()?;
+        let mut found = ptr::null_mut();
+        // SAFETY: live nodes, NUL-terminated text (length 0 asks libyang to measure it), out pointer to a local.
+        unsafe {
+            ly::lyd_find_sibling_val(self.ptr(), schema.ptr(), text.as_ptr(), 0, &raw mut found);
+        }
+        Self::new(found)
+    }
+
+    /// The sibling that is the same instance as `target` (same leaf, same keys, same leaf-list value), by hash.
+    pub(crate) fn same_sibling(self, target: Self) -> Option<Self> {
+        let schema = target.schema()?;
+        match schema.kind() {
+            Kind::List | Kind::LeafList => {
+                let mut found = ptr::null_mut();
+                // SAFETY: as above.
+                unsafe {
+                    ly::lyd_find_sibling_first(self.ptr(), target.ptr(), &raw mut found);
+                }
+                Self::new(found)
+            }
+            _ => self.sibling_of(schema),
+        }
+    }
+
+    fn flag(self, flag: u32) -> bool {
+        // SAFETY: live node.
+        unsafe { (*self.ptr()).flags & flag != 0 }
+    }
+
+    /// Whether it stands for a default: an implicit leaf, or a non-presence container with nothing explicit in it.
+    pub(crate) fn is_default(self) -> bool {
+        self.flag(ly::LYD_DEFAULT)
+    }
+
+    /// Clears the default flag here and in the non-presence containers around.
+    pub(crate) fn make_explicit(self) {
+        let mut node = Some(self);
+        while let Some(n) = node {
+            // SAFETY: live node of a forest the caller holds mutably.
+            unsafe { (*n.ptr()).flags &= !ly::LYD_DEFAULT };
+            node = n.parent();
+        }
+    }
+
+    /// Marks the subtree as validated: not new, its `when`s true.
+    pub(crate) fn mark_valid(self) {
+        let when = self.schema().is_some_and(SRaw::has_when);
+        // SAFETY: live node of a forest the caller holds mutably.
+        unsafe {
+            (*self.ptr()).flags &= !ly::LYD_NEW;
+            if when {
+                (*self.ptr()).flags |= ly::LYD_WHEN_TRUE;
+            }
+        }
+        for child in self.children() {
+            child.mark_valid();
+        }
+    }
+
+    /// Computes every canonical value of the subtree, so that reading it later changes nothing.
+    pub(crate) fn settle(self) {
+        if self.schema().is_some_and(SRaw::is_term) {
+            self.canonical();
+        }
+        for child in self.children() {
+            child.settle();
+        }
+    }
+
+    fn canonical<'a>(self) -> Option<&'a str> {
+        // SAFETY: a leaf or leaf-list is a lyd_node_term; libyang caches the canonical value in it, and a union also in
+        // the value it wraps.
+        unsafe {
+            let term = self.ptr().cast::<ly::lyd_node_term>();
+            let value = &raw const (*term).value;
+            let schema = (*self.ptr()).schema;
+            let ctx = (*(*schema).module).ctx;
+            if (*value)._canonical.is_null() {
+                return text(ly::lyd_value_get_canonical(ctx, value));
+            }
+            if (*(*value).realtype).basetype == ly::LY_DATA_TYPE::LY_TYPE_UNION {
+                let inner = &raw const (*(*value).__bindgen_anon_1.subvalue).value;
+                if (*inner)._canonical.is_null() {
+                    ly::lyd_value_get_canonical(ctx, inner);
+                }
+            }
+            text((*value)._canonical)
+        }
+    }
+
+    /// Canonical value of a leaf or leaf-list, or the text of an opaque node.
+    pub(crate) fn value<'a>(self) -> Option<&'a str> {
+        match self.schema() {
+            None => {
+                // SAFETY: a node without schema is a lyd_node_opaq.
+                text(unsafe { (*self.ptr().cast::<ly::lyd_node_opaq>()).value })
+            }
+            Some(schema) if schema.is_term() => self.canonical(),
+            Some(_) => None,
+        }
+    }
+
+    /// Whether two leaves have the same value, or two subtrees the same content.
+    pub(crate) fn equals(self, other: Self) -> bool {
+        const FULL_RECURSION: u32 = 1;
+        // SAFETY: two live nodes.
+        unsafe {
+            ly::lyd_compare_single(self.ptr(), other.ptr(), FULL_RECURSION) == ly::LY_ERR::LY_SUCCESS
+        }
+    }
+
+    /// Instance path with module prefixes and key predicates.
+    pub(crate) fn path(self) -> String {
+        // SAFETY: live node; null buffer asks libyang to allocate.
+        take_text(unsafe {
+            ly::lyd_path(self.ptr(), ly::LYD_PATH_TYPE::LYD_PATH_STD, ptr::null_mut(), 0)
+        })
+        .unwrap_or_default()
+    }
+
+    /// Metadata: (module name, name, canonical value). Internal ones (the sorted tree of a list) are left out.
+    pub(crate) fn metadata(self) -> Vec<(String, String, String)> {
+        let mut out = Vec::new();
+        // SAFETY: live node, the list is not changed while it is walked.
+        unsafe {
+            let mut meta = (*self.ptr()).meta;
+            while !meta.is_null() {
+                if ly::lyd_meta_is_internal(meta) == 0 {
+                    let ctx = (*(*(*meta).annotation).module).ctx;
+                    let module = text((*(*(*meta).annotation).module).name).unwrap_or_default();
+                    let value = ly::lyd_value_get_canonical(ctx, &raw const (*meta).value);
+                    out.push((
+                        module.to_owned(),
+                        text((*meta).name).unwrap_or_default().to_owned(),
+                        text(value).unwrap_or_default().to_owned(),
+                    ));
+                }
+                meta = (*meta).next;
+            }
+        }
+        out
+    }
+
+    /// Removes all metadata of this node but the internal ones.
+    pub(crate) fn clear_metadata(self) {
+        // SAFETY: live node of a forest the caller holds mutably; the next one is read before one is freed.
+        unsafe {
+            let mut meta = (*self.ptr()).meta;
+            while !meta.is_null() {
+                let next = (*meta).next;
+                if ly::lyd_meta_is_internal(meta) == 0 {
+                    ly::lyd_free_meta_single(meta);
+                }
+                meta = next;
+            }
+        }
+    }
+
+    /// Sets metadata such as `ietf-netconf:operation`.
+    pub(crate) fn set_metadata(self, name: &str, value: &str) -> Result<(), Failed> {
+        let (name, value) = (c(name)?, c(value)?);
+        // SAFETY: live node; a null module means that the name bears the module's prefix.
+        let rc = unsafe {
+            ly::lyd_new_meta(
+                ptr::null(),
+                self.ptr(),
+                ptr::null(),
+                name.as_ptr(),
+                value.as_ptr(),
+                0,
+                ptr::null_mut(),
+            )
+        };
+        if rc == ly::LY_ERR::LY_SUCCESS { Ok(()) } else { Err(Failed) }
+    }
+
+    /// Name of an opaque node.
+    pub(crate) fn opaque_name(self) -> Option<OpaqueName> {
+        if self.schema().is_some() {
+            return None;
+        }
+        // SAFETY: a node without schema is a lyd_node_opaq; both members of the union are strings.
+        let (name, module) = unsafe {
+            let n = &(*self.ptr().cast::<ly::lyd_node_opaq>()).name;
+            (n.name, n.__bindgen_anon_1.module_ns)
+        };
+        Some(OpaqueName {
+            module: text(module).unwrap_or_default().to_owned(),
+            name: text(name).unwrap_or_default().to_owned(),
+        })
+    }
+
+    /// Attributes of an opaque node: name and value.
+    pub(crate) fn opaque_attributes(self) -> Vec<(OpaqueName, String)> {
+        let mut out = Vec::new();
+        if self.schema().is_some() {
+            return out;
+        }
+        // SAFETY: as above; the list is not changed while it is walked.
+        unsafe {
+            let mut attr = (*self.ptr().cast::<ly::lyd_node_opaq>()).attr;
+            while !attr.is_null() {
+                let n = &(*attr).name;
+                out.push((
+                    OpaqueName {
+                        module: text(n.__bindgen_anon_1.module_ns).unwrap_or_default().to_owned(),
+                        name: text(n.name).unwrap_or_default().to_owned(),
+                    },
+                    text((*attr).value).unwrap_or_default().to_owned(),
+                ));
+                attr = (*attr).next;
+            }
+        }
+        out
+    }
+
+    /// Makes libyang say what is wrong with an opaque node; the reason is then in the errors of the context.
+    pub(crate) fn explain_opaque(self) {
+        if self.schema().is_none() {
+            // SAFETY: live opaque node.
+            unsafe { ly::lyd_parse_opaq_error(self.ptr()) };
+        }
+    }
+
+    /// A detached copy with flags and without metadata. Not recursive: the node alone (a list with its keys).
+    pub(crate) fn copy(self, recursive: bool) -> Result<Forest, Failed> {
+        let mut options = ly::LYD_DUP_WITH_FLAGS | ly::LYD_DUP_NO_META;
+        if recursive {
+            options |= ly::LYD_DUP_RECURSIVE;
+        }
+        let mut dup = ptr::null_mut();
+        // SAFETY: live source, out pointer to a local.
+        let rc =
+            unsafe { ly::lyd_dup_single(self.ptr(), ptr::null_mut(), options, &raw mut dup) };
+        let forest = Forest::new(dup);
+        if rc == ly::LY_ERR::LY_SUCCESS { Ok(forest) } else { Err(Failed) }
+    }
+
+    /// A detached copy inside a copy of its parents (lists with their keys). Gives the whole and the copy.
+    pub(crate) fn copy_with_parents(self, recursive: bool) -> Result<(Forest, Self), Failed> {
+        let mut options =
+            ly::LYD_DUP_WITH_FLAGS | ly::LYD_DUP_NO_META | ly::LYD_DUP_WITH_PARENTS;
+        if recursive {
+            options |= ly::LYD_DUP_RECURSIVE;
+        }
+        let mut dup = ptr::null_mut();
+        // SAFETY: live source, out pointer to a local.
+        let rc =
+            unsafe { ly::lyd_dup_single(self.ptr(), ptr::null_mut(), options, &raw mut dup) };
+        let forest = Forest::new(dup);
+        match (rc, Self::new(dup)) {
+            (ly::LY_ERR::LY_SUCCESS, Some(copy)) => Ok((forest, copy)),
+            _ => Err(Failed),
+        }
+    }
+
+    /// Nodes that an XPath in JSON form selects, with this node as context.
+    pub(crate) fn find(self, xpath: &str) -> Result<Vec<Self>, Failed> {
+        let xpath = c(xpath)?;
+        let mut set = ptr::null_mut();
+        // SAFETY: live node, NUL-terminated expression; the set is freed after its pointers were copied.
+        unsafe {
+            if ly::lyd_find_xpath(self.ptr(), xpath.as_ptr(), &raw mut set) != ly::LY_ERR::LY_SUCCESS
+            {
+                return Err(Failed);
+            }
+            let mut out = Vec::with_capacity((*set).count as usize);
+            for i in 0..(*set).count as usize {
+                if let Some(node) = Self::new(*(*set).__bindgen_anon_1.dnodes.add(i)) {
+                    out.push(node);
+                }
+            }
+            ly::ly_set_free(set, None);
+            Ok(out)
+        }
+    }
+
+    /// Prints this node, with its later siblings if the options say so.
+    pub(crate) fn print(self, format: ly::LYD_FORMAT::Type, options: u32) -> Result<String, Failed> {
+        let mut out = ptr::null_mut();
+        // SAFETY: live node, out pointer to a local; the text is ours.
+        let rc = unsafe { ly::lyd_print_mem(&raw mut out, self.ptr(), format, options) };
+        let printed = take_text(out);
+        if rc == ly::LY_ERR::LY_SUCCESS { Ok(printed.unwrap_or_default()) } else { Err(Failed) }
+    }
+
+    /// Validates an operation or notification against the data it refers to.
+    pub(crate) fn validate_op(
+        self,
+        data: Option<Self>,
+        kind: ly::lyd_type::Type,
+    ) -> Result<(), Failed> {
+        // SAFETY: live nodes; a null diff is allowed.
+        let rc = unsafe {
+            ly::lyd_validate_op(
+                self.ptr(),
+                data.map_or(ptr::null(), |d| d.ptr().cast_const()),
+                kind,
+                ptr::null_mut(),
+            )
+        };
+        if rc == ly::LY_ERR::LY_SUCCESS { Ok(()) } else { Err(Failed) }
+    }
+
+    /// JSON or XML text of the content of anydata or anyxml.
+    pub(crate) fn any_text(self) -> Option<String> {
+        let mut out = ptr::null_mut();
+        // SAFETY: live anydata node (checked by libyang), out pointer to a local; the text is ours.
+        unsafe { ly::lyd_any_value_str(self.ptr(), ly::LYD_FORMAT::LYD_XML, &raw mut out) };
+        take_text(out)
+    }
+}
