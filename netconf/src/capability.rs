@@ -30,6 +30,9 @@ pub const WITH_DEFAULTS: &str = "urn:ietf:params:netconf:capability:with-default
 pub fn has(capabilities: &[impl AsRef<str>], uri: &str) -> bool {
     capabilities.iter().any(|capability| {
         let capability = capability.as_ref().trim();
-        capability.split_once('?').map_or(capability, |(base, _)| base) == uri
+        capability
+            .split_once('?')
+            .map_or(capability, |(base, _)| base)
+            == uri
     })
 }

@@ -247,7 +247,63 @@ impl fmt::Display for RpcError {
 
 impl std::error::Error for RpcError {}
 
+impl ErrorType {
+    /// The type on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Transport => "transport",
+            Self::Rpc => "rpc",
+            Self::Protocol => "protocol",
+            Self::Application => "application",
+        }
+    }
+
+    /// All types.
+    pub const ALL: [Self; 4] = [
+        Self::Transport,
+        Self::Rpc,
+        Self::Protocol,
+        Self::Application,
+    ];
+}
+
+impl ErrorSeverity {
+    /// The severity on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
 impl ErrorTag {
+    /// All tags.
+    pub const ALL: [Self; 20] = [
+        Self::InUse,
+        Self::InvalidValue,
+        Self::TooBig,
+        Self::MissingAttribute,
+        Self::BadAttribute,
+        Self::UnknownAttribute,
+        Self::MissingElement,
+        Self::BadElement,
+        Self::UnknownElement,
+        Self::UnknownNamespace,
+        Self::AccessDenied,
+        Self::LockDenied,
+        Self::ResourceDenied,
+        Self::RollbackFailed,
+        Self::DataExists,
+        Self::DataMissing,
+        Self::OperationNotSupported,
+        Self::OperationFailed,
+        Self::PartialOperation,
+        Self::MalformedMessage,
+    ];
+
     /// The tag on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {

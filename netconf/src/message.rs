@@ -1,9 +1,25 @@
 //! Typed messages: hello, rpc, rpc-reply and notification (RFC 6241, RFC 5277, RFC 6022, RFC 6243).
 
+mod encode;
+mod operation;
+mod parse;
+
+pub use encode::encode_reply;
+pub use parse::BadRpc;
+
 use std::time::Duration;
 
 use crate::error::RpcError;
 use crate::xml::Fragment;
+
+/// Namespace of the base protocol (RFC 6241).
+pub const BASE_NAMESPACE: &str = "urn:ietf:params:xml:ns:netconf:base:1.0";
+/// Namespace of `notification` and `create-subscription` (RFC 5277).
+pub const NOTIFICATION_NAMESPACE: &str = "urn:ietf:params:xml:ns:netconf:notification:1.0";
+/// Namespace of `get-schema` (RFC 6022).
+pub const MONITORING_NAMESPACE: &str = "urn:ietf:params:xml:ns:yang:ietf-netconf-monitoring";
+/// Namespace of `with-defaults` (RFC 6243).
+pub const WITH_DEFAULTS_NAMESPACE: &str = "urn:ietf:params:xml:ns:yang:ietf-netconf-with-defaults";
 
 /// A configuration datastore (RFC 6241 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -217,6 +233,49 @@ pub enum Operation {
     },
 }
 
+impl Operation {
+    /// Local name of the operation element.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Get { .. } => "get",
+            Self::GetConfig { .. } => "get-config",
+            Self::EditConfig(_) => "edit-config",
+            Self::CopyConfig { .. } => "copy-config",
+            Self::DeleteConfig { .. } => "delete-config",
+            Self::Lock(_) => "lock",
+            Self::Unlock(_) => "unlock",
+            Self::Commit(_) => "commit",
+            Self::CancelCommit { .. } => "cancel-commit",
+            Self::DiscardChanges => "discard-changes",
+            Self::Validate(_) => "validate",
+            Self::KillSession(_) => "kill-session",
+            Self::CloseSession => "close-session",
+            Self::GetSchema { .. } => "get-schema",
+            Self::CreateSubscription(_) => "create-subscription",
+            Self::Other { name, .. } => name,
+        }
+    }
+
+    /// Whether notifications may follow from it: they must not overtake the reply.
+    pub(crate) fn subscribes(&self) -> bool {
+        match self {
+            Self::CreateSubscription(_) => true,
+            Self::Other { name, .. } => name == "establish-subscription",
+            _ => false,
+        }
+    }
+}
+
+/// The first message of either peer (RFC 6241 8.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// Capability URIs.
+    pub capabilities: Vec<String>,
+    /// The session's identifier: from the server only.
+    pub session_id: Option<u32>,
+}
+
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rpc {
@@ -253,10 +312,20 @@ pub struct Notification {
     pub content: Fragment,
 }
 
-impl Notification {
-    /// The message text, without framing.
-    #[must_use]
-    pub fn encode(&self) -> String {
-        todo!()
-    }
+/// `rpc-reply` as a client receives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RpcReply {
+    /// Which request it answers; none where the server could not read that.
+    pub message_id: Option<String>,
+    /// The answer.
+    pub outcome: Outcome,
+}
+
+/// What a server sends after its hello.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerMessage {
+    /// An answer.
+    Reply(RpcReply),
+    /// An event.
+    Notification(Notification),
 }

@@ -2,7 +2,10 @@
 //!
 //! Owns connections, authentication tries, sessions and their ends. Leaves users, data and access control to the handler.
 
+mod admission;
+mod driver;
 mod notifier;
+mod session;
 mod sessions;
 
 pub use notifier::{EncodedNotification, Notifier, Overflow};
@@ -13,9 +16,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use self::admission::{Admission, Ticket};
+use self::driver::Driver;
 use crate::error::Error;
 use crate::message::{Outcome, Rpc};
 use crate::transport::ssh::HostKey;
+use crate::transport::ssh::server::{Accepted, Acceptor};
+use crate::xml::XmlLimits;
+
+/// How long to wait after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What a client may cost. Every limit is a setting; the defaults suit a managed node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +53,10 @@ pub struct Limits {
     pub max_auth_tries: usize,
     /// From the TCP connection to the end of authentication.
     pub auth_timeout: Duration,
+    /// How long a rejected authentication try takes at least, whatever was wrong with it.
+    pub auth_failure_delay: Duration,
+    /// Silence after which a client is asked for a sign of life; it is given up after three without answer.
+    pub keepalive: Duration,
     /// A session on which nothing was asked or notified for so long is closed; `None` keeps it for ever.
     pub idle_timeout: Option<Duration>,
     /// A client that takes no byte for so long while something is to be sent loses its session.
@@ -61,10 +79,21 @@ impl Default for Limits {
             max_unauthenticated: 64,
             max_auth_tries: 4,
             auth_timeout: Duration::from_secs(20),
+            auth_failure_delay: Duration::from_secs(1),
+            keepalive: Duration::from_secs(30),
             idle_timeout: None,
             write_timeout: Duration::from_secs(30),
             max_pipelined_bytes: 1 << 20,
             notification_queue: 256,
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn xml(&self) -> XmlLimits {
+        XmlLimits {
+            max_depth: self.max_depth,
+            max_attributes: self.max_attributes,
         }
     }
 }
@@ -226,30 +255,125 @@ impl Server {
         config: ServerConfig,
         handler: Arc<H>,
     ) -> Result<ServerHandle, Error> {
-        let _ = (config, handler);
-        todo!()
+        let failed = |source| Error::Io {
+            addr: config.listen.to_string(),
+            source,
+        };
+        let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
+        let local_addr = listener.local_addr().map_err(failed)?;
+        let shutdown = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let handle = ServerHandle {
+            local_addr,
+            host_key_fingerprint: config.host_key.fingerprint(),
+            tasks: tasks.clone(),
+            shutdown: shutdown.clone().drop_guard(),
+        };
+        let shared = Arc::new(Shared {
+            acceptor: Acceptor::new(&config.host_key, &config.limits),
+            limits: config.limits,
+            sessions: config.sessions,
+            handler,
+            shutdown,
+        });
+        let connections = tasks.clone();
+        tasks.spawn(async move { listen(listener, shared, connections).await });
+        Ok(handle)
     }
 }
 
-/// A server that runs.
+/// A server that runs. It stops when this is dropped.
 #[derive(Debug)]
-pub struct ServerHandle {}
+pub struct ServerHandle {
+    local_addr: SocketAddr,
+    host_key_fingerprint: String,
+    tasks: TaskTracker,
+    shutdown: DropGuard,
+}
 
 impl ServerHandle {
     /// Where it listens.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        todo!()
+        self.local_addr
     }
 
     /// Fingerprint of the host key, `SHA256:...`.
     #[must_use]
     pub fn host_key_fingerprint(&self) -> &str {
-        todo!()
+        &self.host_key_fingerprint
     }
 
     /// Stops listening, ends every session with [`SessionEnd::Shutdown`] and waits for all of them.
     pub async fn shutdown(self) {
-        todo!()
+        drop(self.shutdown);
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// What the connections of one server have in common.
+struct Shared<H> {
+    acceptor: Acceptor,
+    limits: Limits,
+    sessions: Sessions,
+    handler: Arc<H>,
+    shutdown: CancellationToken,
+}
+
+async fn listen<H: Handler>(listener: TcpListener, shared: Arc<Shared<H>>, tasks: TaskTracker) {
+    let admission = Admission::new(shared.limits.max_unauthenticated);
+    loop {
+        let accepted = tokio::select! {
+            () = shared.shutdown.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let ticket = admission.admit(peer.ip());
+                tasks.spawn(connection(Arc::clone(&shared), stream, peer, ticket));
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: they come back as connections end.
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection<H: Handler>(
+    shared: Arc<Shared<H>>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    ticket: Ticket,
+) {
+    let evicted = ticket.evicted();
+    let handler = Arc::clone(&shared.handler);
+    let accepted = tokio::select! {
+        () = shared.shutdown.cancelled() => return,
+        () = evicted.cancelled() => Err("gave way to a newer connection".to_owned()),
+        accepted = shared.acceptor.accept(stream, peer, handler, ticket) => accepted,
+    };
+    match accepted {
+        Ok(Accepted {
+            user,
+            link,
+            connection,
+        }) => {
+            let driver = Driver {
+                handler: Arc::clone(&shared.handler),
+                sessions: shared.sessions.clone(),
+                limits: shared.limits.clone(),
+                shutdown: shared.shutdown.clone(),
+                link,
+            };
+            let end = driver.run(user, peer).await;
+            if matches!(end, SessionEnd::TransportLost) {
+                connection.cut();
+            }
+            connection.finish().await;
+        }
+        Err(reason) => tracing::debug!(%peer, reason, "no session came of a connection"),
     }
 }

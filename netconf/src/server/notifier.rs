@@ -22,7 +22,9 @@ impl EncodedNotification {
 
 impl From<&Notification> for EncodedNotification {
     fn from(notification: &Notification) -> Self {
-        Self { xml: notification.encode().into() }
+        Self {
+            xml: notification.encode().into(),
+        }
     }
 }
 
@@ -60,10 +62,12 @@ impl Notifier {
     /// # Errors
     /// [`Overflow`] when the queue is full or the session over; nothing was queued then.
     pub fn try_send(&self, notification: impl Into<EncodedNotification>) -> Result<(), Overflow> {
-        self.queue.try_send(notification.into()).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Overflow::QueueFull,
-            mpsc::error::TrySendError::Closed(_) => Overflow::SessionEnded,
-        })
+        self.queue
+            .try_send(notification.into())
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => Overflow::QueueFull,
+                mpsc::error::TrySendError::Closed(_) => Overflow::SessionEnded,
+            })
     }
 
     /// Whether the session is over.

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::SessionInfo;
+use super::{SessionEnd, SessionInfo};
 
 /// Counters of one session, or summed over all since the start (RFC 6022 `common-counters`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,11 +48,11 @@ pub struct Totals {
 
 /// Counters that a session writes and everybody may read.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) in_rpcs: AtomicU64,
-    pub(crate) in_bad_rpcs: AtomicU64,
-    pub(crate) out_rpc_errors: AtomicU64,
-    pub(crate) out_notifications: AtomicU64,
+pub(super) struct Counters {
+    pub(super) in_rpcs: AtomicU64,
+    pub(super) in_bad_rpcs: AtomicU64,
+    pub(super) out_rpc_errors: AtomicU64,
+    pub(super) out_notifications: AtomicU64,
 }
 
 impl Counters {
@@ -77,9 +77,11 @@ impl std::ops::AddAssign for SessionCounters {
 
 /// How a session is asked to end.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Kill {
-    pub(crate) requested: CancellationToken,
-    pub(crate) by: Arc<AtomicU32>,
+pub(super) struct Kill {
+    pub(super) requested: CancellationToken,
+    pub(super) by: Arc<AtomicU32>,
+    /// The session knows.
+    pub(super) noticed: bool,
 }
 
 #[derive(Debug)]
@@ -162,7 +164,9 @@ impl Sessions {
     #[must_use]
     pub fn kill(&self, id: u32, by: u32) -> bool {
         let state = self.state();
-        let Some(entry) = state.live.get(&id) else { return false };
+        let Some(entry) = state.live.get(&id) else {
+            return false;
+        };
         if !entry.kill.requested.is_cancelled() {
             entry.kill.by.store(by, Ordering::Release);
             entry.kill.requested.cancel();
@@ -196,7 +200,88 @@ impl Sessions {
         }
     }
 
+    /// A number for a session that begins.
+    pub(super) fn next_id(&self) -> u32 {
+        loop {
+            let id = self
+                .table
+                .last_id
+                .fetch_add(1, Ordering::Relaxed)
+                .wrapping_add(1);
+            if id != 0 && !self.state().live.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    pub(super) fn count_bad_hello(&self) {
+        self.table.in_bad_hellos.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Enters a session that started. It stays until the place is dropped.
+    pub(super) fn enter(
+        &self,
+        info: Arc<SessionInfo>,
+        counters: Arc<Counters>,
+        kill: Kill,
+    ) -> Place {
+        let id = info.id;
+        let gone = CancellationToken::new();
+        let entry = Entry {
+            info,
+            counters,
+            kill,
+            gone: gone.clone(),
+        };
+        let mut state = self.state();
+        state.in_sessions += 1;
+        state.live.insert(id, entry);
+        Place {
+            sessions: self.clone(),
+            id,
+            dropped: true,
+            _gone: gone.drop_guard(),
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
-        self.table.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session's place in the table; dropping it takes the session out.
+pub(super) struct Place {
+    sessions: Sessions,
+    id: u32,
+    dropped: bool,
+    /// Cancelled after the session is out of the table.
+    _gone: DropGuard,
+}
+
+impl Place {
+    /// Notes how the session ended.
+    pub(super) fn ended(&mut self, end: &SessionEnd) {
+        self.dropped = match end {
+            SessionEnd::Closed | SessionEnd::Killed { .. } | SessionEnd::Shutdown => false,
+            SessionEnd::TransportLost
+            | SessionEnd::BadHello(_)
+            | SessionEnd::Protocol(_)
+            | SessionEnd::IdleTimeout => true,
+        };
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.sessions.state();
+        if let Some(entry) = state.live.remove(&self.id) {
+            state.ended += entry.counters.read();
+        }
+        if self.dropped {
+            state.dropped_sessions += 1;
+        }
     }
 }

@@ -1,0 +1,242 @@
+//! Drives one session: carries out what its state machine asks for, over any transport.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::session::{Action, Session};
+use super::sessions::{Counters, Kill, Place};
+use super::{EncodedNotification, Handler, Limits, Notifier, SessionEnd, SessionInfo, Sessions};
+use crate::error::{ErrorTag, RpcError};
+use crate::message::{Outcome, Rpc};
+use crate::transport::{Link, Receive, Transmit};
+
+/// What a session needs from its server.
+pub(super) struct Driver<H, R, T> {
+    pub(super) handler: Arc<H>,
+    pub(super) sessions: Sessions,
+    pub(super) limits: Limits,
+    pub(super) shutdown: CancellationToken,
+    pub(super) link: Link<R, T>,
+}
+
+impl<H: Handler, R: Receive, T: Transmit> Driver<H, R, T> {
+    /// Runs the session of `user` from hello to end.
+    pub(super) async fn run(self, user: String, peer: SocketAddr) -> SessionEnd {
+        let id = self.sessions.next_id();
+        let span = tracing::info_span!("session", session_id = id, user, %peer);
+        let counters = Arc::<Counters>::default();
+        let capabilities = self.handler.capabilities();
+        let session = Session::new(
+            id,
+            capabilities,
+            &self.limits,
+            Arc::clone(&counters),
+            Instant::now(),
+        );
+        let (notifier, notifications) = Notifier::channel(self.limits.notification_queue);
+        let running = Running {
+            info: Arc::new(SessionInfo {
+                id,
+                user,
+                peer,
+                login_time: SystemTime::now(),
+                base_1_1: false,
+                client_capabilities: Vec::new(),
+            }),
+            driver: self,
+            session,
+            counters,
+            notifier: Some(notifier),
+            notifications,
+            kill: Kill::default(),
+            place: None,
+            call: None,
+        };
+        running.run().instrument(span).await
+    }
+}
+
+struct Running<H, R, T> {
+    driver: Driver<H, R, T>,
+    info: Arc<SessionInfo>,
+    session: Session,
+    counters: Arc<Counters>,
+    /// Given to the handler at the start.
+    notifier: Option<Notifier>,
+    notifications: mpsc::Receiver<EncodedNotification>,
+    kill: Kill,
+    place: Option<Place>,
+    call: Option<JoinHandle<Outcome>>,
+}
+
+impl<H: Handler, R: Receive, T: Transmit> Running<H, R, T> {
+    async fn run(mut self) -> SessionEnd {
+        let end = loop {
+            match self.session.poll(Instant::now()) {
+                Some(Action::Send(bytes)) => self.send(bytes).await,
+                Some(Action::Start {
+                    base_1_1,
+                    capabilities,
+                }) => {
+                    self.start(base_1_1, capabilities).await;
+                }
+                Some(Action::Call(rpc)) => self.call = Some(self.spawn(rpc)),
+                Some(Action::End(end)) => break end,
+                None => self.wait().await,
+            }
+        };
+        self.finish(end).await
+    }
+
+    /// Waits for one thing to happen and tells the session.
+    async fn wait(&mut self) {
+        let session = &mut self.session;
+        let deadline = session.deadline();
+        tokio::select! {
+            () = self.kill.requested.cancelled(), if !self.kill.noticed => {
+                self.kill.noticed = true;
+                session.end(SessionEnd::Killed { by: self.kill.by.load(Ordering::Acquire) });
+            }
+            () = self.driver.shutdown.cancelled(), if !self.kill.noticed => {
+                self.kill.noticed = true;
+                session.end(SessionEnd::Shutdown);
+            }
+            outcome = joined(&mut self.call) => {
+                self.call = None;
+                session.outcome(Instant::now(), &outcome);
+            }
+            Some(notification) = self.notifications.recv(), if session.wants_notifications() => {
+                session.notify(Instant::now(), &notification);
+            }
+            received = self.driver.link.receiver.receive(), if session.wants_input() => {
+                take(session, received);
+            }
+            () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
+                session.timeout(Instant::now());
+            }
+        }
+    }
+
+    /// Sends, and keeps taking what the client sends meanwhile: it may be unable to read before it has written.
+    async fn send(&mut self, bytes: Vec<u8>) {
+        let Link {
+            receiver,
+            transmitter,
+        } = &mut self.driver.link;
+        let sent = timeout(
+            self.driver.limits.write_timeout,
+            transmitter.transmit(bytes.into()),
+        );
+        tokio::pin!(sent);
+        let lost = loop {
+            tokio::select! {
+                sent = &mut sent => break match sent {
+                    Ok(Ok(())) => return,
+                    Ok(Err(_)) => SessionEnd::TransportLost,
+                    Err(_) => {
+                        tracing::info!("the client reads nothing");
+                        SessionEnd::TransportLost
+                    }
+                },
+                received = receiver.receive(), if self.session.may_buffer() => {
+                    take(&mut self.session, received);
+                }
+                () = self.kill.requested.cancelled() => {
+                    break SessionEnd::Killed { by: self.kill.by.load(Ordering::Acquire) };
+                }
+                () = self.driver.shutdown.cancelled() => break SessionEnd::Shutdown,
+            }
+        };
+        self.session.abandon(lost);
+    }
+
+    async fn start(&mut self, base_1_1: bool, capabilities: Vec<String>) {
+        let info = Arc::make_mut(&mut self.info);
+        info.base_1_1 = base_1_1;
+        info.client_capabilities = capabilities;
+        info.login_time = SystemTime::now();
+        let sessions = &self.driver.sessions;
+        let counters = Arc::clone(&self.counters);
+        self.place = Some(sessions.enter(Arc::clone(&self.info), counters, self.kill.clone()));
+        tracing::info!(base_1_1, "session started");
+        if let Some(notifier) = self.notifier.take() {
+            self.driver
+                .handler
+                .session_started(&self.info, notifier)
+                .await;
+        }
+    }
+
+    /// Its own task: a panic in the handler costs one reply, and nothing drops a call half way.
+    fn spawn(&self, rpc: Rpc) -> JoinHandle<Outcome> {
+        let handler = Arc::clone(&self.driver.handler);
+        let info = Arc::clone(&self.info);
+        let span = tracing::debug_span!(
+            "rpc",
+            message_id = rpc.message_id,
+            op = rpc.operation.name()
+        );
+        tokio::spawn(async move { handler.call(&info, rpc).await }.instrument(span))
+    }
+
+    async fn finish(mut self, end: SessionEnd) -> SessionEnd {
+        if self.call.is_some() {
+            // Abandoned while the request ran: what it did stays done, nobody hears of it.
+            drop(joined(&mut self.call).await);
+        }
+        self.notifications.close();
+        tracing::info!(%end, "session ended");
+        let bad_hello = matches!(end, SessionEnd::BadHello(_));
+        if bad_hello {
+            self.driver.sessions.count_bad_hello();
+        }
+        if self.place.is_some() || bad_hello {
+            self.driver
+                .handler
+                .session_ended(&self.info, end.clone())
+                .await;
+        }
+        if let Some(place) = &mut self.place {
+            place.ended(&end);
+        }
+        drop(self.place);
+        let closed = self.driver.link.transmitter.close();
+        if timeout(self.driver.limits.write_timeout, closed)
+            .await
+            .is_err()
+        {
+            return SessionEnd::TransportLost;
+        }
+        end
+    }
+}
+
+fn take(session: &mut Session, received: Option<Bytes>) {
+    match received {
+        Some(bytes) => session.receive(&bytes),
+        None => session.end_of_input(),
+    }
+}
+
+/// The outcome of the call in progress; never, where there is none.
+async fn joined(call: &mut Option<JoinHandle<Outcome>>) -> Outcome {
+    let Some(call) = call else {
+        return std::future::pending().await;
+    };
+    call.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a request failed inside the server");
+        Err(vec![RpcError::new(
+            ErrorTag::OperationFailed,
+            "internal error",
+        )])
+    })
+}

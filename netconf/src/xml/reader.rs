@@ -1,0 +1,738 @@
+//! A pull reader over one message: well-formed XML with namespaces, under limits, and nothing NETCONF forbids.
+
+use std::borrow::Cow;
+
+use quick_xml::escape::{resolve_predefined_entity, unescape};
+use quick_xml::events::attributes::Attributes;
+use quick_xml::events::{BytesRef, Event as RawEvent};
+
+use super::{Fragment, XmlError, XmlLimits, is_xml_char, push_attribute};
+
+const XML_NAMESPACE: &str = "http://www.w3.org/XML/1998/namespace";
+const XMLNS_NAMESPACE: &str = "http://www.w3.org/2000/xmlns/";
+
+/// What comes next. White space, comments and the XML declaration are gone where they mean nothing.
+#[derive(Debug)]
+pub(crate) enum Event<'a> {
+    /// An element begins; its `End` always follows, also for an empty one.
+    Start(Tag<'a>),
+    /// A piece of text, unescaped; neighbouring pieces are not joined.
+    Text(Cow<'a, str>),
+    /// The innermost element ends.
+    End,
+    /// The message ends.
+    Eof,
+}
+
+/// The start of an element.
+#[derive(Debug)]
+pub(crate) struct Tag<'a> {
+    /// Namespace, empty for none.
+    pub(crate) namespace: Cow<'a, str>,
+    /// Local name.
+    pub(crate) name: &'a str,
+    /// Attributes without namespace declarations.
+    pub(crate) attributes: Vec<TagAttribute<'a>>,
+    /// Namespace declarations, (`xmlns` or `xmlns:prefix`, namespace).
+    pub(crate) declarations: Vec<(&'a str, Cow<'a, str>)>,
+    /// The whole tag, `<` to `>`.
+    raw: &'a str,
+    /// Where it begins.
+    offset: usize,
+}
+
+/// One attribute of a [`Tag`].
+#[derive(Debug)]
+pub(crate) struct TagAttribute<'a> {
+    /// Name with prefix, as written.
+    pub(crate) qualified: &'a str,
+    /// Namespace, empty for none.
+    pub(crate) namespace: Cow<'a, str>,
+    /// Local name.
+    pub(crate) name: &'a str,
+    /// Value, unescaped.
+    pub(crate) value: Cow<'a, str>,
+}
+
+impl Tag<'_> {
+    /// Whether this is `name` in `namespace`.
+    pub(crate) fn is(&self, namespace: &str, name: &str) -> bool {
+        self.name == name && self.namespace == namespace
+    }
+
+    /// The value of the attribute `name` without namespace.
+    pub(crate) fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes
+            .iter()
+            .find(|a| a.name == name && a.namespace.is_empty())
+            .map(|a| a.value.as_ref())
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Binding<'a> {
+    prefix: &'a str,
+    namespace: Cow<'a, str>,
+    depth: usize,
+}
+
+/// The reader. Errors are final.
+pub(crate) struct Reader<'a> {
+    source: &'a str,
+    inner: quick_xml::Reader<&'a [u8]>,
+    limits: XmlLimits,
+    bindings: Vec<Binding<'a>>,
+    depth: usize,
+    /// An empty element was given as `Start`; its `End` is still to come.
+    end_pending: bool,
+    /// Past the place where an XML declaration may stand.
+    seen_element: bool,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader at the start of `source`.
+    pub(crate) fn new(source: &'a str, limits: &XmlLimits) -> Result<Self, XmlError> {
+        let bad = |&byte: &u8| byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r');
+        if source.as_bytes().iter().any(bad) {
+            let offset = source.as_bytes().iter().position(bad).unwrap_or(0);
+            return Err(ill_formed(offset, "a control character"));
+        }
+        let mut inner = quick_xml::Reader::from_str(source);
+        inner.config_mut().check_comments = true;
+        Ok(Self {
+            source,
+            inner,
+            limits: *limits,
+            bindings: Vec::new(),
+            depth: 0,
+            end_pending: false,
+            seen_element: false,
+        })
+    }
+
+    /// A reader over bytes from a peer.
+    pub(crate) fn from_bytes(bytes: &'a [u8], limits: &XmlLimits) -> Result<Self, XmlError> {
+        let source = std::str::from_utf8(bytes).map_err(|error| XmlError::NotUtf8 {
+            offset: error.valid_up_to(),
+        })?;
+        Self::new(source, limits)
+    }
+
+    /// The next event.
+    pub(crate) fn next(&mut self) -> Result<Event<'a>, XmlError> {
+        loop {
+            return Ok(match self.step()? {
+                Step::Start(start) => Event::Start(self.tag(start)?),
+                Step::End => Event::End,
+                Step::Text { text, .. } => Event::Text(text),
+                Step::Skip => continue,
+                Step::Eof => Event::Eof,
+            });
+        }
+    }
+
+    /// The next child element of the element just begun or of its last child; `None` at its end. Text between is an
+    /// error.
+    pub(crate) fn next_child(&mut self) -> Result<Option<Tag<'a>>, XmlError> {
+        loop {
+            match self.step()? {
+                Step::Start(start) => return self.tag(start).map(Some),
+                Step::End | Step::Eof => return Ok(None),
+                Step::Text { text, offset } => self.only_space(&text, offset)?,
+                Step::Skip => {}
+            }
+        }
+    }
+
+    /// The text of the element just begun, up to and with its end. White space at its ends goes; a child element is
+    /// given back as `Err` in the inner result, for the caller to name.
+    pub(crate) fn text(&mut self) -> Result<Result<String, Tag<'a>>, XmlError> {
+        Ok(self.text_verbatim()?.map(|text| text.trim().to_owned()))
+    }
+
+    /// As [`Reader::text`], with all white space.
+    pub(crate) fn text_verbatim(&mut self) -> Result<Result<String, Tag<'a>>, XmlError> {
+        let mut whole = String::new();
+        loop {
+            match self.step()? {
+                Step::Start(start) => return self.tag(start).map(Err),
+                Step::End | Step::Eof => return Ok(Ok(whole)),
+                Step::Text { text, .. } => whole.push_str(&text),
+                Step::Skip => {}
+            }
+        }
+    }
+
+    /// Passes over the rest of the element just begun, checking it.
+    pub(crate) fn skip(&mut self) -> Result<(), XmlError> {
+        let outside = self.depth - 1;
+        while self.depth > outside {
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// The child elements of the element just begun, up to and with its end, each made self-contained.
+    pub(crate) fn inner(&mut self) -> Result<Fragment, XmlError> {
+        let inside = self.depth;
+        self.children(inside).map(Fragment::from_checked)
+    }
+
+    /// The element just begun with `tag`, up to and with its end, made self-contained.
+    pub(crate) fn whole(&mut self, tag: &Tag<'a>) -> Result<Fragment, XmlError> {
+        let declarations = self.declarations_outside(self.depth);
+        self.skip()?;
+        let mut xml = String::new();
+        let end = self.position();
+        push_self_contained(
+            &mut xml,
+            &self.source[tag.offset..end],
+            tag.raw,
+            &declarations,
+        );
+        Ok(Fragment::from_checked(xml))
+    }
+
+    /// The elements at depth `inside + 1` up to the end of depth `inside` (0: of the text).
+    pub(super) fn children(&mut self, inside: usize) -> Result<String, XmlError> {
+        let declarations = self.declarations_outside(inside + 1);
+        let mut xml = String::new();
+        let mut top: Option<RawStart<'a>> = None;
+        loop {
+            match self.step()? {
+                Step::Start(start) if self.depth == inside + 1 => top = Some(start),
+                Step::Start(_) | Step::Skip => {}
+                Step::Text { text, offset } if self.depth == inside => {
+                    self.only_space(&text, offset)?;
+                }
+                Step::Text { .. } => {}
+                Step::End if self.depth == inside => {
+                    if let Some(start) = top.take() {
+                        let end = self.position();
+                        let element = &self.source[start.offset..end];
+                        push_self_contained(&mut xml, element, start.raw, &declarations);
+                    }
+                }
+                Step::End if self.depth > inside => {}
+                Step::End | Step::Eof => return Ok(xml),
+            }
+        }
+    }
+
+    /// Prefix and namespace of every binding in scope; the default namespace has the prefix "".
+    pub(crate) fn in_scope(&self) -> Vec<(String, String)> {
+        self.scope(usize::MAX)
+            .map(|binding| (binding.prefix.to_owned(), binding.namespace.to_string()))
+            .collect()
+    }
+
+    fn position(&self) -> usize {
+        usize::try_from(self.inner.buffer_position()).unwrap_or(self.source.len())
+    }
+
+    /// Bindings of elements less deep than `depth`, the innermost of each prefix.
+    fn scope(&self, depth: usize) -> impl Iterator<Item = &Binding<'a>> {
+        let bindings = &self.bindings;
+        let outer = move |binding: &&Binding<'a>| binding.depth < depth;
+        bindings.iter().enumerate().filter_map(move |(i, binding)| {
+            let hidden = bindings[i + 1..]
+                .iter()
+                .take_while(|b| outer(b))
+                .any(|later| later.prefix == binding.prefix);
+            (outer(&binding) && !hidden).then_some(binding)
+        })
+    }
+
+    /// What a top element at `depth` must declare: (attribute name, the whole attribute).
+    fn declarations_outside(&self, depth: usize) -> Vec<(String, String)> {
+        self.scope(depth)
+            .filter(|binding| !binding.namespace.is_empty())
+            .map(|binding| {
+                let name = match binding.prefix {
+                    "" => "xmlns".to_owned(),
+                    prefix => format!("xmlns:{prefix}"),
+                };
+                let mut attribute = String::new();
+                push_attribute(&mut attribute, &name, &binding.namespace);
+                (name, attribute)
+            })
+            .collect()
+    }
+
+    fn only_space(&self, text: &str, offset: usize) -> Result<(), XmlError> {
+        if text.bytes().all(|byte| byte.is_ascii_whitespace()) {
+            return Ok(());
+        }
+        let text = text.trim().chars().take(20).collect();
+        Err(XmlError::StrayText { offset, text })
+    }
+
+    /// One event with all checks, but without the work of resolving names.
+    fn step(&mut self) -> Result<Step<'a>, XmlError> {
+        if self.end_pending {
+            self.end_pending = false;
+            return Ok(self.close());
+        }
+        let offset = self.position();
+        let event = self.inner.read_event().map_err(|error| {
+            let at = usize::try_from(self.inner.error_position()).unwrap_or(offset);
+            ill_formed(at, &error.to_string())
+        })?;
+        let forbidden = |what| Err(XmlError::Forbidden { offset, what });
+        match event {
+            RawEvent::Start(_) => self.open(offset, false),
+            RawEvent::Empty(_) => self.open(offset, true),
+            RawEvent::End(_) => Ok(self.close()),
+            RawEvent::Text(text) => self.text_step(text.into_inner(), offset),
+            RawEvent::CData(text) => self.text_step(text.into_inner(), offset),
+            RawEvent::GeneralRef(reference) => {
+                let text = resolve(&reference, offset)?;
+                self.text_step(text, offset)
+            }
+            RawEvent::Comment(_) => Ok(Step::Skip),
+            RawEvent::Decl(_) => self.declaration(offset),
+            RawEvent::PI(_) => forbidden("a processing instruction"),
+            RawEvent::DocType(_) => forbidden("a document type declaration"),
+            RawEvent::Eof if self.depth > 0 => Err(ill_formed(offset, "an element does not end")),
+            RawEvent::Eof => Ok(Step::Eof),
+        }
+    }
+
+    fn text_step(&self, text: Cow<'a, str>, offset: usize) -> Result<Step<'a>, XmlError> {
+        if self.depth == 0 {
+            self.only_space(&text, offset)?;
+            return Ok(Step::Skip);
+        }
+        Ok(Step::Text { text, offset })
+    }
+
+    /// `<?xml ...?>`: only before everything else, and only for UTF-8.
+    fn declaration(&self, offset: usize) -> Result<Step<'a>, XmlError> {
+        if self.seen_element || !self.source[..offset].trim().is_empty() {
+            return Err(XmlError::Forbidden {
+                offset,
+                what: "an XML declaration inside",
+            });
+        }
+        let raw = &self.source[offset..self.position()];
+        for attribute in Attributes::new(raw.trim_end_matches("?>"), "<?xml".len()) {
+            let attribute = attribute.map_err(|error| ill_formed(offset, &error.to_string()))?;
+            let other = attribute.key.as_ref() == "encoding"
+                && !attribute.value.eq_ignore_ascii_case("utf-8");
+            if other {
+                return Err(XmlError::Forbidden {
+                    offset,
+                    what: "an encoding other than UTF-8",
+                });
+            }
+        }
+        Ok(Step::Skip)
+    }
+
+    fn close(&mut self) -> Step<'a> {
+        while self
+            .bindings
+            .last()
+            .is_some_and(|binding| binding.depth == self.depth)
+        {
+            self.bindings.pop();
+        }
+        self.depth -= 1;
+        Step::End
+    }
+
+    /// Checks a start tag and takes in its namespace declarations.
+    fn open(&mut self, offset: usize, empty: bool) -> Result<Step<'a>, XmlError> {
+        let raw = &self.source[offset..self.position()];
+        let content = &raw[1..raw.len() - if empty { 2 } else { 1 }];
+        self.depth += 1;
+        self.seen_element = true;
+        self.end_pending = empty;
+        if self.depth > self.limits.max_depth {
+            let limit = self.limits.max_depth;
+            return Err(XmlError::Limit {
+                offset,
+                what: "nested elements",
+                limit,
+            });
+        }
+        let name_end = content
+            .find(|c: char| c.is_ascii_whitespace())
+            .unwrap_or(content.len());
+        let start = RawStart {
+            raw,
+            content,
+            name: &content[..name_end],
+            offset,
+        };
+        let (prefix, _) = split_name(start.name, offset)?;
+        let prefixed = self.attributes(&start)?;
+        self.bound(prefix, offset)?;
+        self.distinct(&prefixed, offset)?;
+        Ok(Step::Start(start))
+    }
+
+    /// Checks the attributes of a tag; gives the prefixed ones, which cannot be told apart before all are read.
+    fn attributes(&mut self, start: &RawStart<'a>) -> Result<Vec<(&'a str, &'a str)>, XmlError> {
+        let offset = start.offset;
+        let mut prefixed = Vec::new();
+        if start.name.len() == start.content.len() {
+            return Ok(prefixed);
+        }
+        for (count, attribute) in Attributes::new(start.content, start.name.len()).enumerate() {
+            if count >= self.limits.max_attributes {
+                let limit = self.limits.max_attributes;
+                return Err(XmlError::Limit {
+                    offset,
+                    what: "attributes",
+                    limit,
+                });
+            }
+            let attribute = attribute.map_err(|error| ill_formed(offset, &error.to_string()))?;
+            let name = attribute.key.into_inner();
+            let value = attribute_value(attribute.value, offset)?;
+            match split_name(name, offset)? {
+                ("", "xmlns") => self.bind("", value, offset)?,
+                ("xmlns", prefix) => self.bind(prefix, value, offset)?,
+                ("", _) => {}
+                (prefix, local) => prefixed.push((prefix, local)),
+            }
+        }
+        Ok(prefixed)
+    }
+
+    fn bind(
+        &mut self,
+        prefix: &'a str,
+        namespace: Cow<'a, str>,
+        offset: usize,
+    ) -> Result<(), XmlError> {
+        let reserved = match prefix {
+            "xml" => namespace != XML_NAMESPACE,
+            "xmlns" => true,
+            "" => namespace == XML_NAMESPACE || namespace == XMLNS_NAMESPACE,
+            _ => namespace.is_empty() || namespace == XML_NAMESPACE || namespace == XMLNS_NAMESPACE,
+        };
+        if reserved {
+            let reason = format!("prefix {prefix:?} cannot be bound to {namespace:?}");
+            return Err(ill_formed(offset, &reason));
+        }
+        self.bindings.push(Binding {
+            prefix,
+            namespace,
+            depth: self.depth,
+        });
+        Ok(())
+    }
+
+    /// The namespace of a prefix; none for the empty prefix without default namespace.
+    fn bound(&self, prefix: &str, offset: usize) -> Result<&Cow<'a, str>, XmlError> {
+        const NONE: &Cow<'static, str> = &Cow::Borrowed("");
+        const XML: &Cow<'static, str> = &Cow::Borrowed(XML_NAMESPACE);
+        match self
+            .bindings
+            .iter()
+            .rev()
+            .find(|binding| binding.prefix == prefix)
+        {
+            Some(binding) => Ok(&binding.namespace),
+            None if prefix.is_empty() => Ok(NONE),
+            None if prefix == "xml" => Ok(XML),
+            None => Err(XmlError::UnboundPrefix {
+                offset,
+                prefix: prefix.to_owned(),
+            }),
+        }
+    }
+
+    /// No two attributes may be one once their prefixes are resolved (Namespaces in XML 6.3).
+    fn distinct(&self, prefixed: &[(&str, &str)], offset: usize) -> Result<(), XmlError> {
+        for (i, (prefix, local)) in prefixed.iter().enumerate() {
+            let namespace = self.bound(prefix, offset)?;
+            for (other, other_local) in &prefixed[..i] {
+                if other_local == local && self.bound(other, offset)? == namespace {
+                    return Err(ill_formed(
+                        offset,
+                        &format!("attribute {local:?} stands twice"),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Resolves the names of a tag that was checked.
+    fn tag(&self, start: RawStart<'a>) -> Result<Tag<'a>, XmlError> {
+        let offset = start.offset;
+        let (prefix, name) = split_name(start.name, offset)?;
+        let mut tag = Tag {
+            namespace: self.bound(prefix, offset)?.clone(),
+            name,
+            attributes: Vec::new(),
+            declarations: Vec::new(),
+            raw: start.raw,
+            offset,
+        };
+        for attribute in Attributes::new(start.content, start.name.len()) {
+            let attribute = attribute.map_err(|error| ill_formed(offset, &error.to_string()))?;
+            let qualified = attribute.key.into_inner();
+            let value = attribute_value(attribute.value, offset)?;
+            let (prefix, name) = split_name(qualified, offset)?;
+            if prefix == "xmlns" || qualified == "xmlns" {
+                tag.declarations.push((qualified, value));
+                continue;
+            }
+            let namespace = match prefix {
+                "" => Cow::Borrowed(""),
+                prefix => self.bound(prefix, offset)?.clone(),
+            };
+            tag.attributes.push(TagAttribute {
+                qualified,
+                namespace,
+                name,
+                value,
+            });
+        }
+        Ok(tag)
+    }
+}
+
+/// A start tag that was checked but not resolved.
+struct RawStart<'a> {
+    /// With brackets.
+    raw: &'a str,
+    /// Without.
+    content: &'a str,
+    /// With prefix.
+    name: &'a str,
+    offset: usize,
+}
+
+enum Step<'a> {
+    Start(RawStart<'a>),
+    Text { text: Cow<'a, str>, offset: usize },
+    End,
+    Skip,
+    Eof,
+}
+
+/// Appends `element`, whose start tag is `tag`, with those of `declarations` that the tag does not make itself.
+fn push_self_contained(
+    xml: &mut String,
+    element: &str,
+    tag: &str,
+    declarations: &[(String, String)],
+) {
+    let name_end = tag[1..]
+        .find(|c: char| c.is_ascii_whitespace() || matches!(c, '/' | '>'))
+        .map_or(tag.len(), |end| end + 1);
+    xml.push_str(&element[..name_end]);
+    for (name, attribute) in declarations {
+        if !declares(&tag[name_end..], name) {
+            xml.push_str(attribute);
+        }
+    }
+    xml.push_str(&element[name_end..]);
+}
+
+/// Whether the attributes of a tag declare `name` (`xmlns` or `xmlns:prefix`).
+fn declares(attributes: &str, name: &str) -> bool {
+    attributes.contains(name)
+        && Attributes::new(attributes.trim_end_matches('>').trim_end_matches('/'), 0)
+            .with_checks(false)
+            .flatten()
+            .any(|attribute| attribute.key.into_inner() == name)
+}
+
+fn ill_formed(offset: usize, reason: &str) -> XmlError {
+    XmlError::IllFormed {
+        offset,
+        reason: reason.to_owned(),
+    }
+}
+
+/// Prefix (or "") and local name.
+fn split_name(name: &str, offset: usize) -> Result<(&str, &str), XmlError> {
+    let (prefix, local) = name
+        .split_once(':')
+        .map_or(("", name), |(prefix, local)| (prefix, local));
+    let prefixed = local.len() != name.len();
+    if is_ncname(local) && (!prefixed || is_ncname(prefix)) {
+        return Ok((prefix, local));
+    }
+    Err(ill_formed(
+        offset,
+        &format!("{:?} is no name", name.chars().take(40).collect::<String>()),
+    ))
+}
+
+/// A name without colon. Beyond ASCII every character counts as a letter: stricter readers come after this one.
+fn is_ncname(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    let starts = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80;
+    bytes.next().is_some_and(starts)
+        && bytes.all(|byte| starts(byte) || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
+}
+
+/// The value of an attribute: references resolved, white space normalised.
+fn attribute_value(raw: Cow<'_, str>, offset: usize) -> Result<Cow<'_, str>, XmlError> {
+    if raw.contains('<') {
+        return Err(ill_formed(offset, "'<' in the value of an attribute"));
+    }
+    let plain = |byte: u8| !matches!(byte, b'&' | b'\t' | b'\n' | b'\r');
+    if raw.bytes().all(plain) {
+        return Ok(raw);
+    }
+    let spaced = raw.replace("\r\n", " ").replace(['\t', '\n', '\r'], " ");
+    let value = unescape(&spaced).map_err(|error| ill_formed(offset, &error.to_string()))?;
+    if !value.chars().all(is_xml_char) {
+        return Err(ill_formed(
+            offset,
+            "a reference to a character XML does not have",
+        ));
+    }
+    Ok(Cow::Owned(value.into_owned()))
+}
+
+/// The text a reference stands for: the five predefined entities and characters, nothing else.
+fn resolve(reference: &BytesRef<'_>, offset: usize) -> Result<Cow<'static, str>, XmlError> {
+    let character = reference
+        .resolve_char_ref()
+        .map_err(|error| ill_formed(offset, &error.to_string()))?;
+    match character {
+        Some(c) if is_xml_char(c) => Ok(Cow::Owned(c.to_string())),
+        Some(_) => Err(ill_formed(
+            offset,
+            "a reference to a character XML does not have",
+        )),
+        None => resolve_predefined_entity(reference)
+            .map(Cow::Borrowed)
+            .ok_or(XmlError::Forbidden {
+                offset,
+                what: "a reference to an undeclared entity",
+            }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: XmlLimits = XmlLimits {
+        max_depth: 8,
+        max_attributes: 4,
+    };
+
+    fn read(xml: &str) -> Result<(), XmlError> {
+        let mut reader = Reader::new(xml, &LIMITS)?;
+        while !matches!(reader.next()?, Event::Eof) {}
+        Ok(())
+    }
+
+    fn refused(xml: &str, word: &str) {
+        let error = read(xml).expect_err(xml).to_string();
+        assert!(error.contains(word), "{xml}: {error}");
+    }
+
+    #[test]
+    fn what_netconf_forbids_is_refused() {
+        refused("<!DOCTYPE a><a/>", "document type");
+        refused(
+            "<!DOCTYPE a [<!ENTITY x \"y\">]><a>&x;</a>",
+            "document type",
+        );
+        refused("<a>&x;</a>", "undeclared entity");
+        refused("<a b='&x;'/>", "x");
+        refused("<a><?php ?></a>", "processing instruction");
+        refused("<a/><?xml version='1.0'?>", "XML declaration");
+        refused("<?xml version='1.0' encoding='latin1'?><a/>", "UTF-8");
+        assert_eq!(
+            read("\n<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<a/>\n"),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn what_is_not_well_formed_is_refused() {
+        for xml in [
+            "<a>",
+            "<a></b>",
+            "</a>",
+            "<a",
+            "<a b=c/>",
+            "<a b/>",
+            "<a b='1' b='2'/>",
+            "<1a/>",
+            "<a:b:c xmlns:a='x'/>",
+            "<a b='<'/>",
+            "<a>\u{1}</a>",
+            "<a>&#0;</a>",
+            "<a b='&#1;'/>",
+            "<a>&</a>",
+            "<a><!-- -- --></a>",
+            "text",
+            "<a/>text",
+            "<a/><b",
+            "<a xmlns:b=''/>",
+            "<a xmlns:p='x' xmlns:q='x' p:n='' q:n=''/>",
+            "<>",
+            "< a/>",
+            "<a><![CDATA[</a>",
+        ] {
+            assert!(read(xml).is_err(), "{xml} was accepted");
+        }
+        assert_eq!(
+            read("<a><p:b/></a>"),
+            Err(XmlError::UnboundPrefix {
+                offset: 3,
+                prefix: "p".into()
+            })
+        );
+        refused("<a p:b='1'/>", "bound to no namespace");
+        assert!(matches!(
+            Reader::from_bytes(b"<a>\xff</a>", &LIMITS),
+            Err(XmlError::NotUtf8 { offset: 3 })
+        ));
+    }
+
+    #[test]
+    fn limits_hold() {
+        assert_eq!(read(&("<a>".repeat(8) + &"</a>".repeat(8))), Ok(()));
+        refused(&("<a>".repeat(9) + &"</a>".repeat(9)), "nested");
+        assert_eq!(read("<a b='' c='' d='' e=''/>"), Ok(()));
+        refused("<a b='' c='' d='' e='' f=''/>", "attributes");
+    }
+
+    #[test]
+    fn a_fragment_declares_what_was_in_scope_and_no_more() {
+        let xml = "<r xmlns='urn:r' xmlns:p='urn:p' xmlns:q='urn:q'><c xmlns:q='urn:inner'>\
+                   <x xmlns='urn:x' p:o='1'><y/></x> <!-- c --> <p:z xmlns:p='urn:own'/></c></r>";
+        let mut reader = Reader::new(xml, &LIMITS).unwrap();
+        reader.next().unwrap();
+        reader.next().unwrap();
+        let fragment = reader.inner().unwrap();
+        assert_eq!(
+            fragment.as_str(),
+            "<x xmlns:p=\"urn:p\" xmlns:q=\"urn:inner\" xmlns='urn:x' p:o='1'><y/></x>\
+             <p:z xmlns=\"urn:r\" xmlns:q=\"urn:inner\" xmlns:p='urn:own'/>"
+        );
+        assert!(matches!(reader.next().unwrap(), Event::End));
+        assert!(matches!(reader.next().unwrap(), Event::Eof));
+        assert_eq!(Fragment::parse(fragment.as_str()).unwrap(), fragment);
+    }
+
+    #[test]
+    fn a_whole_element_is_taken_with_its_scope() {
+        let xml = "<r xmlns:p='urn:p'><p:op><a xmlns=''/>t</p:op><p:next/></r>";
+        let mut reader = Reader::new(xml, &LIMITS).unwrap();
+        reader.next().unwrap();
+        let tag = reader.next_child().unwrap().unwrap();
+        assert!(tag.is("urn:p", "op"));
+        let fragment = reader.whole(&tag).unwrap();
+        assert_eq!(
+            fragment.as_str(),
+            "<p:op xmlns:p=\"urn:p\"><a xmlns=''/>t</p:op>"
+        );
+        assert_eq!(reader.next_child().unwrap().unwrap().name, "next");
+    }
+}
