@@ -68,11 +68,11 @@ bench:
 web:
 	@.ci/setup build web
 ifneq ($(wildcard $(WEB)/package.json),)
-	@$(MAKE) $(WEB)/dist/index.html
+	@$(MAKE) -s $(WEB)/dist/index.html
 endif
 
 $(WEB)/dist/index.html: $(WEB_SOURCES)
-	@source .ci/env && npm --prefix $(WEB) run build
+	@source .ci/env && npm --prefix $(WEB) run --silent build
 	@touch $@
 
 clean:
