@@ -5,10 +5,13 @@
 //! Nothing here links the agent or the controller: only their binaries, their sockets and their YANG modules count.
 
 pub mod error;
+pub mod figure_21;
 pub mod process;
 pub mod proxy;
 pub mod restconf;
 pub mod stack;
 pub mod telemetry;
+mod template;
+pub mod wait;
 
 pub use error::Error;

@@ -3,8 +3,8 @@
 use std::sync::Once;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, ETAG};
-use reqwest::{Method, Response};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_MATCH};
+use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 
 use crate::error::Error;
@@ -127,15 +127,44 @@ impl Restconf {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Answer, Error> {
+        let request = self
+            .http
+            .request(method.clone(), format!("{}{path}", self.root));
+        self.send(request, &method, path, body).await
+    }
+
+    /// As [`Restconf::request`], if the resource still has this entity tag.
+    ///
+    /// # Errors
+    /// As [`Restconf::request`].
+    pub async fn request_if_match(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        etag: &str,
+    ) -> Result<Answer, Error> {
+        let request = self
+            .http
+            .request(method.clone(), format!("{}{path}", self.root));
+        self.send(request.header(IF_MATCH, etag), &method, path, body)
+            .await
+    }
+
+    async fn send(
+        &self,
+        mut request: RequestBuilder,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, Error> {
         let url = format!("{}{path}", self.root);
         let failed = |source| Error::Http {
             method: method.to_string(),
             url: url.clone(),
             source,
         };
-        let mut request = self
-            .http
-            .request(method.clone(), &url)
+        request = request
             .basic_auth(&self.user, Some(&self.password))
             .timeout(REQUEST_LIMIT)
             .header(ACCEPT, YANG_JSON);

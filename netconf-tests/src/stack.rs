@@ -19,29 +19,21 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::Value;
 use tempfile::TempDir;
 use tranche_netconf::transport::ssh::HostKey;
 
 use crate::error::Error;
+use crate::figure_21;
 use crate::process::{Process, binary};
 use crate::proxy::Proxy;
 use crate::restconf::Restconf;
+use crate::template::{fields, fill};
+use crate::wait::eventually;
 
 /// Long enough for a machine that compiles at the same time.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Name of the controller's key.
 const KEY_NAME: &str = "demo";
-
-/// The network of figure 21 of 5GCity D3.1 without its slices: what the demo, the page's test and most tests start from.
-pub const FIGURE_21_NODES: [&str; 2] = [
-    include_str!("../../examples/figure-21/node-1.json"),
-    include_str!("../../examples/figure-21/node-2.json"),
-];
-/// The controller's part of it.
-pub const FIGURE_21_CONTROLLER: &str = include_str!("../../examples/figure-21/controller.json");
-/// Its two slices, as the body of a request for `/data/tranche-slice:slices`.
-pub const FIGURE_21_SLICES: &str = include_str!("../../examples/figure-21/slices.json");
 
 /// What to start.
 #[derive(Debug, Clone)]
@@ -72,11 +64,11 @@ impl Setup {
     #[must_use]
     pub fn figure_21() -> Self {
         Self {
-            nodes: FIGURE_21_NODES
+            nodes: figure_21::NODES
                 .iter()
                 .map(|&text| text.to_owned())
                 .collect(),
-            controller: Some(FIGURE_21_CONTROLLER.to_owned()),
+            controller: Some(figure_21::CONTROLLER.to_owned()),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             layout: Layout::Shared,
             agent_arguments: Vec::new(),
@@ -480,40 +472,6 @@ impl Drop for Stack {
     }
 }
 
-/// Asks again and again until the answer is good. The inner error says what was seen instead, the outer ends it at once.
-///
-/// # Errors
-/// When the answer is not good within `limit`.
-pub async fn eventually<T>(
-    what: &str,
-    limit: Duration,
-    mut ask: impl AsyncFnMut() -> Result<Result<T, String>, Error>,
-) -> Result<T, Error> {
-    let deadline = tokio::time::Instant::now() + limit;
-    loop {
-        match ask().await? {
-            Ok(answer) => return Ok(answer),
-            Err(last) if tokio::time::Instant::now() >= deadline => {
-                return Err(Error::Timeout {
-                    what: what.to_owned(),
-                    limit,
-                    last,
-                });
-            }
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
-}
-
-/// The slices of figure 21, parsed.
-///
-/// # Panics
-/// Never: the text is part of this program and a test reads it.
-#[must_use]
-pub fn figure_21_slices() -> Value {
-    serde_json::from_str(FIGURE_21_SLICES).expect("examples/figure-21/slices.json is JSON")
-}
-
 /// 64 random bits, in a form that is safe in JSON and on a command line.
 fn secret() -> String {
     format!("{:016x}", rand::random::<u64>())
@@ -531,90 +489,6 @@ fn key_of(line: &str) -> Result<(String, String), Error> {
     }
 }
 
-/// The `name=value` words of a line.
-fn fields(line: &str) -> BTreeMap<&str, &str> {
-    line.split_whitespace()
-        .filter_map(|word| word.split_once('='))
-        .collect()
-}
-
 fn write(path: &Path, text: &str) -> Result<(), Error> {
     std::fs::write(path, text).map_err(Error::system(path.display().to_string()))
-}
-
-/// Puts values in the place of `@name@`. An `@` that no other follows on its line stands for itself.
-fn fill(name: &str, template: &str, values: &BTreeMap<String, String>) -> Result<String, Error> {
-    let mut text = String::with_capacity(template.len());
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once('@') {
-        text.push_str(before);
-        let line = after.lines().next().unwrap_or_default();
-        let Some((key, _)) = line.split_once('@') else {
-            text.push('@');
-            rest = after;
-            continue;
-        };
-        let value = values.get(key).ok_or_else(|| Error::Template {
-            template: name.to_owned(),
-            name: key.to_owned(),
-        })?;
-        text.push_str(value);
-        rest = &after[key.len() + 1..];
-    }
-    text.push_str(rest);
-    Ok(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_template_is_filled_and_an_unknown_name_refused() {
-        let values = BTreeMap::from([("a.b".to_owned(), "1".to_owned())]);
-        assert_eq!(
-            fill("t", "x @a.b@@a.b@ me@home\n", &values).unwrap(),
-            "x 11 me@home\n"
-        );
-        let error = fill("t", "x @c@", &values).unwrap_err().to_string();
-        assert!(error.contains("@c@"), "{error}");
-    }
-
-    #[test]
-    fn the_templates_of_figure_21_are_json_once_filled() {
-        let mut values = BTreeMap::new();
-        for user in ["controller", "admin", "observer"] {
-            values.insert(format!("{user}.key-data"), "AAAA".to_owned());
-            values.insert(format!("{user}.password"), "p".to_owned());
-        }
-        for node in ["node-1", "node-2"] {
-            values.insert(format!("{node}.host"), "127.0.0.1".to_owned());
-            values.insert(format!("{node}.port"), "830".to_owned());
-            values.insert(format!("{node}.host-key"), "SHA256:x".to_owned());
-        }
-        for template in FIGURE_21_NODES.into_iter().chain([FIGURE_21_CONTROLLER]) {
-            let text = fill("t", template, &values).unwrap();
-            let value: Value = serde_json::from_str(&text).unwrap();
-            assert!(
-                value
-                    .as_object()
-                    .unwrap()
-                    .contains_key("ietf-system:system")
-            );
-        }
-        let slices = figure_21_slices();
-        assert_eq!(
-            slices["tranche-slice:slices"]["slice"]
-                .as_array()
-                .unwrap()
-                .len(),
-            2
-        );
-    }
-
-    #[test]
-    fn fields_of_a_line() {
-        let line = fields("listening node=node-1 address=127.0.0.1:1 host-key=SHA256:a=");
-        assert_eq!(line["host-key"], "SHA256:a=");
-    }
 }

@@ -126,7 +126,7 @@ fn environment(stack: &Stack, with_controller: bool) -> Vec<(&'static str, Strin
         ("TRANCHE_NODES", json!(nodes).to_string()),
         (
             "TRANCHE_SLICES",
-            tranche_tests::stack::FIGURE_21_SLICES.to_owned(),
+            tranche_tests::figure_21::SLICES.to_owned(),
         ),
     ];
     if with_controller {

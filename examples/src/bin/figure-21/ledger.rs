@@ -203,7 +203,7 @@ mod tests {
     }
 
     fn two() -> Vec<Promise> {
-        promises(&tranche_tests::stack::figure_21_slices()).unwrap()
+        promises(&tranche_tests::figure_21::slices()).unwrap()
     }
 
     #[test]

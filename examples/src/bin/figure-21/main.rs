@@ -100,7 +100,7 @@ impl Arguments {
             bail!("--period: {:?} is not within 200ms and 10s", self.period);
         }
         let slices = match &self.slices {
-            None => tranche_tests::stack::figure_21_slices(),
+            None => tranche_tests::figure_21::slices(),
             Some(path) => {
                 let text =
                     std::fs::read_to_string(path).with_context(|| path.display().to_string())?;

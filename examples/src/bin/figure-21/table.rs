@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_line_shows_what_was_said_once() {
-        let promises = crate::ledger::promises(&tranche_tests::stack::figure_21_slices()).unwrap();
+        let promises = crate::ledger::promises(&tranche_tests::figure_21::slices()).unwrap();
         let mut said = Said::default();
         said.hear(&json!({"eventTime": "2026-11-21T04:00:00Z", "tranche-sla:sla-period": {
             "sequence": "4", "scheduler-enabled": true,
