@@ -21,7 +21,8 @@ TARGETS
              Runs until Ctrl-C. ARGS="--for 45s" ends by itself; ARGS="--help" lists the rest.
     test     Every test: Rust, foreign NETCONF clients, the page in Chromium. Last line: tests: N passed, M failed.
              ARGS="rust interop page-unit page" picks parts.
-    check    fmt, clippy with warnings as errors, doc, pyang, deny (licences, duplicates, advisories).
+    check    fmt, pyang, the page's types, clippy and doc with warnings as errors, deny (licences, duplicate
+             versions, advisories).
              ARGS="fmt clippy" picks checks.
     bench    All benchmarks, and their results as one table. ARGS="session" picks those whose name contains it.
     web      Build the operator's page, which the controller embeds.

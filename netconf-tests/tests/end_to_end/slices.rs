@@ -51,9 +51,9 @@ async fn what_was_acknowledged_survives_the_death_of_everything() {
     stack.restart_agent(1).await.unwrap();
     stack.restart_controller().await.unwrap();
     stack.connected().await.unwrap();
-    for node in 0..2 {
+    for (node, before) in before.iter().enumerate() {
         until_up(&stack, node).await;
-        assert_eq!(running(&stack, node).await, before[node]);
+        assert_eq!(&running(&stack, node).await, before);
         until_node(&stack, node, "in sync", |state| state["in-sync"] == true).await;
     }
     let kept = stack
