@@ -287,6 +287,19 @@ impl Datastores {
     /// As [`edit::apply`]; `in-use` if the candidate is locked by another session or being committed. With `test-option`
     /// `set` and an `error-option` other than `rollback-on-error`, the parts without errors are in effect nevertheless.
     pub fn edit_candidate(&mut self, session: u32, request: &EditConfig) -> Result<(), Vec<Error>> {
+        self.edit_candidate_if(session, request, |_| Ok(()))
+    }
+
+    /// As [`Self::edit_candidate`], if `permit` has nothing against what the edit changes (access control).
+    ///
+    /// # Errors
+    /// As [`Self::edit_candidate`], and what `permit` says; nothing has changed then.
+    pub fn edit_candidate_if(
+        &mut self,
+        session: u32,
+        request: &EditConfig,
+        permit: impl FnOnce(&Diff) -> Result<()>,
+    ) -> Result<(), Vec<Error>> {
         self.check_lock(session, Datastore::Candidate).map_err(|e| vec![e])?;
         self.check_idle().map_err(|e| vec![e])?;
         let tree = unshare(&mut self.candidate).map_err(|e| vec![e])?;
@@ -306,6 +319,10 @@ impl Datastores {
             )?;
             (diff, Vec::new())
         };
+        if let Err(denied) = permit(&diff) {
+            diff.undo(tree).map_err(|e| vec![e])?;
+            return Err(vec![denied]);
+        }
         if request.test_option == TestOption::TestOnly {
             let mut recorder = Recorder::new(tree);
             let valid = recorder.validate();
@@ -327,6 +344,19 @@ impl Datastores {
     /// # Errors
     /// `in-use`, or out of memory.
     pub fn copy_to_candidate(&mut self, session: u32, source: &Tree) -> Result<()> {
+        self.copy_to_candidate_if(session, source, |_| Ok(()))
+    }
+
+    /// As [`Self::copy_to_candidate`], if `permit` has nothing against what it changes (access control).
+    ///
+    /// # Errors
+    /// As [`Self::copy_to_candidate`], and what `permit` says; nothing has changed then.
+    pub fn copy_to_candidate_if(
+        &mut self,
+        session: u32,
+        source: &Tree,
+        permit: impl FnOnce(&Diff) -> Result<()>,
+    ) -> Result<()> {
         self.check_lock(session, Datastore::Candidate)?;
         self.check_idle()?;
         let tree = unshare(&mut self.candidate)?;
@@ -339,6 +369,10 @@ impl Datastores {
             return Err(e);
         }
         let diff = recorder.finish();
+        if let Err(denied) = permit(&diff) {
+            diff.undo(tree)?;
+            return Err(denied);
+        }
         self.pending.append(diff);
         Ok(())
     }
@@ -402,18 +436,32 @@ impl Datastores {
     pub fn propose_edit(&mut self, session: u32, request: &EditConfig) -> Result<Proposal, Vec<Error>> {
         self.check_lock(session, Datastore::Running).map_err(|e| vec![e])?;
         let parsed = edit::Edit::parse(self.schema, Format::Xml, request.config.as_str())?;
-        self.propose_parsed(&parsed, request.default_operation, request.error_option, request.test_option)
+        let test_only = request.test_option == TestOption::TestOnly;
+        self.propose_with(&parsed, request.default_operation, request.error_option, test_only)
     }
 
-    /// Works out an edit that is already a tree with operations (RESTCONF).
-    pub(crate) fn propose_parsed(
+    /// Works out an edit that is parsed already (RESTCONF).
+    ///
+    /// # Errors
+    /// As [`Self::propose_edit`].
+    pub fn propose_parsed(
+        &mut self,
+        session: u32,
+        parsed: &edit::Edit,
+        default_operation: DefaultOperation,
+        error_option: ErrorOption,
+    ) -> Result<Proposal, Vec<Error>> {
+        self.check_lock(session, Datastore::Running).map_err(|e| vec![e])?;
+        self.propose_with(parsed, default_operation, error_option, false)
+    }
+
+    fn propose_with(
         &mut self,
         parsed: &edit::Edit,
         default_operation: DefaultOperation,
         error_option: ErrorOption,
-        test_option: TestOption,
+        test_only: bool,
     ) -> Result<Proposal, Vec<Error>> {
-        let test_only = test_option == TestOption::TestOnly;
         self.propose(Origin::Edit, test_only, |recorder| {
             let (done, errors) = edit::run(recorder.tree, parsed, default_operation.into(), error_option);
             let ops = done.ops;

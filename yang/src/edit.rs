@@ -3,6 +3,8 @@
 //! An edit is applied in place, node by node, and every step is recorded, so that it can be taken back. Constraints
 //! are not checked here: [`crate::Tree::validate`] does that on the result.
 
+use std::fmt;
+
 use tranche_netconf::error::ErrorTag;
 use tranche_netconf::message::{DefaultOperation, ErrorOption};
 use tranche_netconf::xml::Fragment;
@@ -13,8 +15,6 @@ use crate::diff::{Diff, Recorder};
 use crate::error::{Error, Phase, Result, collect};
 use crate::ffi::{Failed, Forest, Kind, Place, Raw, SRaw, Siblings};
 use crate::tree::{Format, Tree};
-
-const NETCONF_NS: &str = "urn:ietf:params:xml:ns:netconf:base:1.0";
 
 /// The `operation` of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +72,18 @@ struct Attributes {
 }
 
 /// A parsed edit, ready to be applied.
-pub(crate) struct Edit {
+pub struct Edit {
     pub(crate) data: Forest,
+    /// What the root does, where that is not the caller's `default-operation`.
+    root: Option<EditOp>,
+    target: Option<String>,
+    required: Vec<String>,
+}
+
+impl fmt::Debug for Edit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Edit").field("target", &self.target).finish_non_exhaustive()
+    }
 }
 
 impl Edit {
@@ -81,18 +91,18 @@ impl Edit {
     ///
     /// # Errors
     /// Unknown nodes, namespaces and attributes, bad values, state, missing keys; all of them.
-    pub(crate) fn parse(
+    pub fn parse(
         schema: &'static Schema,
         format: Format,
         text: &str,
     ) -> Result<Self, Vec<Error>> {
         if text.trim().is_empty() {
-            return Ok(Self { data: Forest::default() });
+            return Ok(Self::of(Forest::default()));
         }
         let strict = ly::LYD_PARSE_ONLY | ly::LYD_PARSE_STRICT | ly::LYD_PARSE_NO_STATE;
         let multi = ly::LYD_VALIDATE_MULTI_ERROR;
         let errors = match schema.ctx.parse(format.raw(), text, strict, multi) {
-            Ok(data) => return Ok(Self { data }),
+            Ok(data) => return Ok(Self::of(data)),
             Err(Failed) => collect(schema.ctx, Phase::Parse),
         };
         // A delete may leave the value of a leaf out, which the strict parser refuses: read such leaves as opaque
@@ -109,8 +119,34 @@ impl Edit {
         for node in data.top() {
             explain_opaque(schema, node, &mut explained);
         }
-        if explained.is_empty() { Ok(Self { data }) } else { Err(explained) }
+        if explained.is_empty() { Ok(Self::of(data)) } else { Err(explained) }
     }
+
+    fn of(data: Forest) -> Self {
+        Self { data, root: None, target: None, required: Vec::new() }
+    }
+
+    /// An edit of the whole datastore.
+    pub(crate) fn with_root(data: Forest, operation: &str) -> Self {
+        Self { root: EditOp::parse(operation), ..Self::of(data) }
+    }
+
+    /// An edit of one node.
+    pub(crate) fn targeted(data: Forest, path: String) -> Self {
+        Self { root: Some(EditOp::None), target: Some(path), ..Self::of(data) }
+    }
+
+    /// Makes the edit fail with `data-missing` unless a node exists.
+    pub(crate) fn require(&mut self, path: String) {
+        self.required.push(path);
+    }
+
+    /// Instance path of the one node it is about, if it is about one.
+    #[must_use]
+    pub fn target(&self) -> Option<&str> {
+        self.target.as_deref()
+    }
+
 }
 
 /// Finds opaque nodes that are not a delete without value.
@@ -211,6 +247,12 @@ pub(crate) fn run<'t>(
         errors: Vec::new(),
         go_on: error_option == ErrorOption::ContinueOnError,
     };
+    let required = edit.required.iter().find(|path| !editor.recorder.tree.exists(path));
+    if let Some(path) = required {
+        editor.errors.push(missing(path.clone()));
+        return (editor.recorder, editor.errors);
+    }
+    let default_op = edit.root.unwrap_or(default_op);
     // `Stop` only says that `errors` has the reason.
     let _stopped = editor.children(edit.data.root, None, default_op).is_err();
     (editor.recorder, editor.errors)
@@ -244,7 +286,9 @@ impl Editor<'_> {
         if op == EditOp::Replace {
             self.remove_unmentioned(&edits, parent)?;
         }
-        for &edit in &edits {
+        // What goes, goes first: otherwise a new case of a choice would remove what the same edit deletes.
+        let (first, then): (Vec<Raw>, Vec<Raw>) = edits.iter().partition(|edit| removes(**edit));
+        for edit in first.into_iter().chain(then) {
             if edit.schema().is_some_and(SRaw::is_key) {
                 self.refuse_key_operation(edit)?;
             } else if edit.schema().is_none() {
@@ -548,6 +592,15 @@ impl Editor<'_> {
     }
 }
 
+/// Whether a node of an edit is deleted or removed.
+fn removes(edit: Raw) -> bool {
+    edit.schema().is_none()
+        || edit
+            .metadata()
+            .iter()
+            .any(|(_, name, value)| name == "operation" && (value == "delete" || value == "remove"))
+}
+
 fn missing(path: String) -> Error {
     Error::new(ErrorTag::DataMissing, "the data does not exist").at(path)
 }
@@ -646,8 +699,5 @@ fn attributes(edit: Raw) -> Result<Attributes> {
     Ok(out)
 }
 
-/// The attribute `operation` in XML, for edits that this crate writes itself.
+/// The attribute `operation`, for edits that this crate writes itself.
 pub(crate) const OPERATION: &str = "ietf-netconf:operation";
-
-/// Namespace of `operation`.
-pub(crate) const OPERATION_NS: &str = NETCONF_NS;

@@ -243,6 +243,13 @@ fn classify(ctx: Ctx, raw: &RawError, phase: Phase) -> Error {
             Phase::Validate => e,
         },
     };
+    if let Some((node, attribute)) = e.path.as_ref().and_then(|p| p.rsplit_once("/@"))
+        && e.tag == ErrorTag::InvalidValue
+    {
+        let name = attribute.rsplit(':').next().unwrap_or_default().to_owned();
+        e.path = Some(node.to_owned());
+        e = tag(e, ErrorTag::BadAttribute, None).with_info("bad-attribute", name);
+    }
     if e.path.is_none() {
         e.path.clone_from(&raw.schema_path);
     }

@@ -142,7 +142,10 @@ impl Ctx {
             )
         };
         let forest = Forest::new(root);
-        if rc == ly::LY_ERR::LY_SUCCESS { Ok(forest) } else { Err(Failed) }
+        // With several errors wanted, libyang goes on after an attribute without prefix and says success at the end.
+        // SAFETY: live context.
+        let clean = unsafe { ly::ly_err_first(self.raw()) }.is_null();
+        if rc == ly::LY_ERR::LY_SUCCESS && clean { Ok(forest) } else { Err(Failed) }
     }
 
     /// Parses the content of an operation or notification. `parent` is the request for replies.
@@ -165,9 +168,7 @@ impl Ctx {
             if ly::ly_in_new_memory(data.as_ptr(), &raw mut input) != ly::LY_ERR::LY_SUCCESS {
                 return Err(Failed);
             }
-            let is_reply = kind == ly::lyd_type::LYD_TYPE_REPLY_NETCONF
-                || kind == ly::lyd_type::LYD_TYPE_REPLY_RESTCONF;
-            let op_out = if is_reply { ptr::null_mut() } else { &raw mut op };
+            let op_out = if parent.is_some() { ptr::null_mut() } else { &raw mut op };
             let rc = ly::lyd_parse_op(
                 self.raw(),
                 parent.map_or(ptr::null_mut(), Raw::ptr),
@@ -350,6 +351,95 @@ impl Forest {
         }
         self.fix_root();
         if rc == ly::LY_ERR::LY_SUCCESS { Ok(first) } else { Err(Failed) }
+    }
+
+    /// Parses data below a node of this forest.
+    pub(crate) fn parse_under(
+        &mut self,
+        ctx: Ctx,
+        parent: Raw,
+        format: ly::LYD_FORMAT::Type,
+        data: &str,
+        options: u32,
+    ) -> Result<(), Failed> {
+        ctx.clear_errors();
+        let data = c(data)?;
+        let mut input = ptr::null_mut();
+        let mut first = ptr::null_mut();
+        // SAFETY: the input handler borrows `data`, which outlives it, and is freed here; `parent` is of this forest.
+        let (rc, clean) = unsafe {
+            if ly::ly_in_new_memory(data.as_ptr(), &raw mut input) != ly::LY_ERR::LY_SUCCESS {
+                return Err(Failed);
+            }
+            let rc = ly::lyd_parse_data(
+                ctx.raw(),
+                parent.ptr(),
+                input,
+                format,
+                options,
+                ly::LYD_VALIDATE_MULTI_ERROR,
+                &raw mut first,
+            );
+            ly::ly_in_free(input, 0);
+            (rc, ly::ly_err_first(ctx.raw()).is_null())
+        };
+        if rc == ly::LY_ERR::LY_SUCCESS && clean { Ok(()) } else { Err(Failed) }
+    }
+
+    /// Creates an instance of a schema node below `parent`, or at the top: a list entry by its predicates, a leaf or
+    /// leaf-list entry by its value. A leaf without value becomes an opaque node, which only a delete may have.
+    pub(crate) fn new_node(
+        &mut self,
+        parent: Option<Raw>,
+        schema: SRaw,
+        predicates: &str,
+        value: Option<&str>,
+    ) -> Result<Raw, Failed> {
+        let (name, predicates) = (c(schema.name())?, c(predicates)?);
+        let value = value.map(c).transpose()?;
+        let parent_ptr = parent.map_or(ptr::null_mut(), Raw::ptr);
+        let mut node = ptr::null_mut();
+        // SAFETY: `parent` is of this forest, the module is the schema node's own, out pointer to a local.
+        let rc = unsafe {
+            let module = schema.module_ptr();
+            match schema.kind() {
+                Kind::List => ly::lyd_new_list2(
+                    parent_ptr,
+                    module,
+                    name.as_ptr(),
+                    predicates.as_ptr(),
+                    0,
+                    &raw mut node,
+                ),
+                Kind::LeafList => ly::lyd_new_term(
+                    parent_ptr,
+                    module,
+                    name.as_ptr(),
+                    value.as_ref().map_or(ptr::null(), |v| v.as_ptr()),
+                    0,
+                    &raw mut node,
+                ),
+                Kind::Leaf | Kind::Any => {
+                    let module_name = c(schema.module())?;
+                    ly::lyd_new_opaq(
+                        parent_ptr,
+                        (*module).ctx,
+                        name.as_ptr(),
+                        ptr::null(),
+                        ptr::null(),
+                        module_name.as_ptr(),
+                        &raw mut node,
+                    )
+                }
+                _ => ly::lyd_new_inner(parent_ptr, module, name.as_ptr(), 0, &raw mut node),
+            }
+        };
+        let node = Raw::new(node).filter(|_| rc == ly::LY_ERR::LY_SUCCESS).ok_or(Failed)?;
+        if self.root.is_none() {
+            self.root = Some(node);
+        }
+        self.fix_root();
+        Ok(node)
     }
 
     /// Nodes that an XPath in JSON form selects.
@@ -704,8 +794,28 @@ impl Raw {
         }
     }
 
-    /// Sets metadata such as `ietf-netconf:operation`.
+    /// Whether it is data that was parsed below a parent that already had its keys.
+    pub(crate) fn is_parsed_body(self) -> bool {
+        !self.schema().is_some_and(SRaw::is_key)
+    }
+
+    /// Sets metadata such as `ietf-netconf:operation`; on an opaque node an attribute of that name.
     pub(crate) fn set_metadata(self, name: &str, value: &str) -> Result<(), Failed> {
+        if self.schema().is_none() {
+            let module = name.split(':').next().unwrap_or_default();
+            let (name, value, module) = (c(name)?, c(value)?, c(module)?);
+            // SAFETY: live opaque node, NUL-terminated strings.
+            let rc = unsafe {
+                ly::lyd_new_attr(
+                    self.ptr(),
+                    module.as_ptr(),
+                    name.as_ptr(),
+                    value.as_ptr(),
+                    ptr::null_mut(),
+                )
+            };
+            return if rc == ly::LY_ERR::LY_SUCCESS { Ok(()) } else { Err(Failed) };
+        }
         let (name, value) = (c(name)?, c(value)?);
         // SAFETY: live node; a null module means that the name bears the module's prefix.
         let rc = unsafe {

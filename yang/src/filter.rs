@@ -23,17 +23,19 @@ enum Mark {
     Way,
 }
 
+/// Which nodes of a tree are selected.
 #[derive(Default)]
-struct Marks(HashMap<Raw, Mark>);
+pub(crate) struct Marks(HashMap<Raw, Mark>);
 
 impl Marks {
     /// Selects a node whole, and the way to it.
-    fn whole(&mut self, node: Raw) {
+    pub(crate) fn whole(&mut self, node: Raw) {
         self.0.insert(node, Mark::Whole);
         self.way(node.parent());
     }
 
-    fn way(&mut self, mut node: Option<Raw>) {
+    /// Marks a node and its ancestors as being on the way.
+    pub(crate) fn way(&mut self, mut node: Option<Raw>) {
         while let Some(n) = node {
             if self.0.contains_key(&n) {
                 return;
@@ -77,7 +79,7 @@ pub fn select(tree: &Tree, filter: Option<&Filter>) -> Result<Tree> {
 }
 
 /// Copies the marked ones of these siblings below `parent`.
-fn copy_marked(
+pub(crate) fn copy_marked(
     tree: &Tree,
     siblings: Option<Raw>,
     marks: &Marks,

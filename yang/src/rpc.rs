@@ -123,6 +123,21 @@ impl Operation {
         printed
     }
 
+    /// Prints output as the body of a RESTCONF reply, `{"module:output": ...}` or the element; `None` if there is none
+    /// (RFC 8040 3.6.2).
+    #[must_use]
+    pub fn print_restconf_output(&self, format: Format) -> Option<String> {
+        let schema = self.node.schema()?;
+        self.node.first_child()?;
+        let inner = self.print(format);
+        Some(match format {
+            Format::Json => format!("{{\"{}:output\":{inner}}}", schema.module()),
+            Format::Xml => {
+                format!("<output xmlns=\"{}\">{inner}</output>", schema.namespace())
+            }
+        })
+    }
+
     /// As XML for a message.
     #[must_use]
     pub fn to_fragment(&self) -> Fragment {
@@ -180,13 +195,50 @@ impl Schema {
             Err(Failed) => return Err(operation_errors(collect(self.ctx, Phase::Parse))),
         };
         if let Some(data) = data {
-            let copy = data.duplicate().map_err(|e| vec![e])?;
-            self.ctx.clear_errors();
-            if node.validate_op(copy.data.root, kind).is_err() {
-                return Err(collect(self.ctx, Phase::Validate));
-            }
+            self.validate_operation(node, data, kind)?;
         }
         Ok(Operation::own(self, forest, node, part))
+    }
+
+    /// Parses the body of a RESTCONF request for an operation, `{"module:input": ...}` or the element; no body is no
+    /// input. `path` is that of the operation ([`crate::restconf::Resource::path`]).
+    ///
+    /// # Errors
+    /// As [`Self::parse_rpc`].
+    pub fn parse_restconf_input(
+        &'static self,
+        path: &str,
+        body: Option<(Format, &str)>,
+        data: Option<&Tree>,
+    ) -> Result<Operation, Vec<Error>> {
+        let op = self.new_rpc(path).map_err(|e| vec![e])?;
+        if let Some((format, text)) = body.filter(|(_, text)| !text.trim().is_empty()) {
+            let kind = ly::lyd_type::LYD_TYPE_RPC_RESTCONF;
+            self.ctx
+                .parse_op(Some(op.node), format.raw(), text, kind, ly::LYD_PARSE_STRICT)
+                .map_err(|Failed| collect(self.ctx, Phase::Parse))?;
+            op.node.settle();
+        }
+        if let Some(data) = data {
+            self.validate_operation(op.node, data, ly::lyd_type::LYD_TYPE_RPC_YANG)?;
+        }
+        Ok(op)
+    }
+
+    fn validate_operation(
+        &'static self,
+        node: Raw,
+        data: &Tree,
+        kind: ly::lyd_type::Type,
+    ) -> Result<(), Vec<Error>> {
+        // libyang links the operation into the data while it validates: that must not be a tree others read.
+        let copy = data.duplicate().map_err(|e| vec![e])?;
+        self.ctx.clear_errors();
+        if node.validate_op(copy.data.root, kind).is_err() {
+            return Err(collect(self.ctx, Phase::Validate));
+        }
+        node.settle();
+        Ok(())
     }
 
     /// Starts the input of an rpc or action at a path such as `/tranche-wifi:correct-airtime`.

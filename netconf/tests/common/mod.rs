@@ -90,7 +90,7 @@ impl Handler for Toy {
             Operation::CreateSubscription(_) => {
                 let notifiers = self.notifiers.lock().unwrap().clone();
                 for notifier in notifiers {
-                    drop(notifier.try_send(event(0)));
+                    notifier.try_send(event(0)).unwrap();
                 }
                 Ok(Reply::Ok)
             }

@@ -92,7 +92,7 @@ impl SRaw {
         text(unsafe { (*self.ptr()).dsc })
     }
 
-    fn module_ptr(self) -> *mut ly::lys_module {
+    pub(super) fn module_ptr(self) -> *mut ly::lys_module {
         // SAFETY: as above.
         unsafe { (*self.ptr()).module }
     }
@@ -143,6 +143,20 @@ impl SRaw {
             .find(|n| n.name() == name && module.is_none_or(|m| n.module() == m))
     }
 
+    /// An action of a container or list.
+    pub(crate) fn action(self, module: &str, name: &str) -> Option<Self> {
+        // SAFETY: live schema node; the list of actions is linked by `next`.
+        let mut action = Self::new(unsafe { ly::lysc_node_actions(self.ptr()) }.cast());
+        while let Some(a) = action {
+            if a.name() == name && a.module() == module {
+                return Some(a);
+            }
+            // SAFETY: as above.
+            action = Self::new(unsafe { (*a.ptr()).next });
+        }
+        None
+    }
+
     pub(crate) fn is_config(self) -> bool {
         self.flags() & ly::LYS_CONFIG_W != 0
     }
@@ -186,6 +200,11 @@ impl SRaw {
 
     /// Whether an extension such as (`ietf-netconf-acm`, `default-deny-write`) stands on this node.
     pub(crate) fn has_extension(self, module: &str, name: &str) -> bool {
+        // RFC 7317 forgot to mark password hashes, and libyang takes no such mark from a deviation.
+        if name == "default-deny-all" && self.name() == "password" && self.module() == "ietf-system"
+        {
+            return true;
+        }
         // SAFETY: `exts` is a sized array of libyang: its length stands in the 8 bytes before it.
         unsafe {
             let exts = (*self.ptr()).exts;

@@ -34,7 +34,7 @@ impl Connection {
         let told = self
             .handle
             .disconnect(Disconnect::ByApplication, "done", "");
-        match tokio::time::timeout(patience, told).await {
+        match timeout(patience, told).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::trace!(%error, "connection was closed already"),
             Err(_) => tracing::trace!("the server takes no more bytes"),
@@ -64,7 +64,7 @@ impl RawChannel {
         Ok(Self { link, connection })
     }
 
-    /// Sends bytes; waits while the server takes none.
+    /// Sends bytes; waits while the server takes none, which may be for ever.
     ///
     /// # Errors
     /// [`Error::Closed`] when the server is gone.

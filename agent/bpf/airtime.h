@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR MIT */
+/*
+ * The arithmetic of the airtime scheduler: integers only, no kernel types, no allocation, no division by zero. The kernel
+ * program includes it as it is, and so does the simulator, so that what is tested is what runs.
+ *
+ * Each vif of a radio is owed a share of the airtime that is really available, as a minimum. A packet is given the
+ * earliest time at which it may leave; whoever queues it (fq in the kernel) holds it until then.
+ *
+ *   share clock    next += airtime * congestion / share     keeps the ratio between vifs that want more than they get
+ *   ceiling clock  next += airtime / ceiling                keeps a vif under its ceiling of the time that passes
+ *   departure      the later of the two, in bursts so that the driver can aggregate
+ *
+ * What was charged before sending is an estimate. The completion of a frame brings what it really took: the difference is
+ * the vif's debt and is charged to its next packet. From completions come also the capacity (airtime served while the
+ * driver had work, over that time) and the airtime in flight; both steer the congestion factor, which makes the clocks run
+ * as fast as the medium lets us send, whatever our neighbours do.
+ *
+ * Completions get lost. Airtime that left is kept by vif and departure: a completion answers for all that its vif sent well
+ * before it, and what nothing answers for expires. Either way it counts as sent, at what the vif's frames take otherwise.
+ *
+ * One caller at a time changes a radio (a spin lock in the kernel), except airtime_complete() and airtime_cancel(), which
+ * run where no lock can be had: they change by atomic operations only.
+ *
+ * Fractions are 16.16 fixed point unless a name says otherwise; times are nanoseconds.
+ */
+#ifndef TRANCHE_AIRTIME_H
+#define TRANCHE_AIRTIME_H
+
+typedef unsigned long long airtime_u64;
+typedef long long airtime_s64;
+typedef unsigned int airtime_u32;
+
+#define AIRTIME_VIFS 32            /* a power of two */
+#define AIRTIME_WHEEL 64           /* a power of two */
+#define AIRTIME_WHEEL_AHEAD 16     /* slots of a horizon */
+#define AIRTIME_WHEEL_BEHIND 46    /* slots until what left expires */
+#define AIRTIME_WHEEL_SLOT (8 * AIRTIME_MS)
+#define AIRTIME_ONE 65536U
+#define AIRTIME_RATIO_FULL 10000U  /* a ceiling, in hundredths of a percent */
+#define AIRTIME_MS 1000000ULL
+#define AIRTIME_REFRESH (1 * AIRTIME_MS)
+#define AIRTIME_FLIGHT_LIMIT (32 * AIRTIME_MS)
+#define AIRTIME_CONGESTION_MAX (64U * AIRTIME_ONE)
+#define AIRTIME_LONGEST (1000 * AIRTIME_MS)
+
+#define AIRTIME_ADD(field, value) ((void)__sync_fetch_and_add(&(field), (value)))
+#define AIRTIME_TAKE(field) __sync_lock_test_and_set(&(field), 0)
+
+enum airtime_verdict { AIRTIME_SEND = 0, AIRTIME_DROP = 1 };
+
+struct airtime_vif {
+	/* written by the agent */
+	airtime_u32 weight;            /* its part of the sum of weights is what it is owed; 0: not scheduled */
+	airtime_u32 ceiling;           /* 1..10000, hundredths of a percent of the time that passes */
+	/* the law's own */
+	airtime_u32 share;             /* of what is available, now */
+	airtime_u32 used;              /* of what is available, smoothed */
+	airtime_u32 inflation;         /* measured over estimated, smoothed */
+	airtime_u32 backlogged;        /* set when a packet had to wait long; cleared by the reader */
+	airtime_u64 next;              /* share clock */
+	airtime_u64 next_ceiling;      /* ceiling clock */
+	airtime_u64 depart;            /* when the current burst leaves */
+	airtime_u64 burst_left;        /* airtime that still fits into it */
+	airtime_u64 charged;           /* since usage was last smoothed */
+	airtime_s64 debt;              /* measured less estimated, not charged yet */
+	airtime_u64 landed_to;         /* wheel slot before which nothing is in flight */
+	airtime_s64 wheel[AIRTIME_WHEEL]; /* estimated airtime that is not completed, by departure */
+	/* counters */
+	airtime_u64 admitted;          /* packets */
+	airtime_u64 delayed;           /* packets */
+	airtime_u64 dropped;           /* packets */
+	airtime_u64 completed;         /* packets */
+	airtime_u64 estimated;         /* airtime */
+	airtime_u64 measured;          /* airtime */
+	airtime_u64 lost;              /* estimated airtime whose completion never came */
+};
+
+struct airtime_radio {
+	/* written by the agent */
+	airtime_u64 horizon;           /* longest that a packet is held */
+	airtime_u64 interval;          /* within which a ratio is met */
+	airtime_u64 burst;             /* airtime that leaves at once */
+	/* the law's own */
+	airtime_u32 congestion;        /* time that an amount of airtime takes, over that airtime */
+	airtime_u32 capacity;          /* airtime that the medium gives us while we want it */
+	airtime_s64 bias;              /* integral part of the congestion */
+	airtime_u32 paced;             /* the share clock held something back since the last control step */
+	airtime_u32 stalled;           /* control steps without any completion while much was in flight */
+	airtime_u64 refresh_at;
+	airtime_u64 usage_since;
+	airtime_u64 control_since;
+	airtime_u64 gate;              /* nothing leaves before: too much is in flight */
+	airtime_u64 last_done;         /* time of the last completion */
+	airtime_u64 done;              /* airtime completed since the last control step */
+	airtime_u64 idle;              /* time without anything in flight since then */
+	airtime_u64 area;              /* airtime in flight, integrated since then, square microseconds */
+	airtime_s64 outstanding;       /* airtime that left and was not completed */
+	airtime_u64 wheel_at;          /* wheel slot before which everything has left */
+	airtime_u64 wheel_slot;        /* length of a wheel slot */
+	struct airtime_vif vif[AIRTIME_VIFS];
+};
+
+static inline airtime_u64 airtime_max(airtime_u64 a, airtime_u64 b) { return a > b ? a : b; }
+static inline airtime_u64 airtime_min(airtime_u64 a, airtime_u64 b) { return a < b ? a : b; }
+
+/* a * b / c for operands whose product fits; 0 for c = 0 */
+static inline airtime_u64 airtime_scale(airtime_u64 a, airtime_u64 b, airtime_u64 c)
+{
+	return c ? a * b / c : 0;
+}
+
+/* Airtime of `segments` frames with `bytes` in sum, at `kbps`; a rate of 0 is taken as 1 Mbit/s. */
+static inline airtime_u64 airtime_estimate(airtime_u64 overhead, airtime_u32 segments, airtime_u32 bytes,
+					   airtime_u32 kbps)
+{
+	return overhead * segments + (airtime_u64)bytes * 8000000ULL / (kbps ? kbps : 1000);
+}
+
+/*
+ * A radio on which nothing has been sent yet; to be called after the horizon was changed, too. Keeps the vifs with their
+ * counters, and forgets what they have in flight.
+ */
+static inline void airtime_radio_reset(struct airtime_radio *r, airtime_u64 now)
+{
+	r->congestion = AIRTIME_ONE;
+	r->capacity = AIRTIME_ONE;
+	r->bias = 0;
+	r->paced = 0;
+	r->stalled = 0;
+	r->refresh_at = now;
+	r->usage_since = now;
+	r->control_since = now;
+	r->gate = 0;
+	r->last_done = now;
+	r->done = 0;
+	r->idle = 0;
+	r->area = 0;
+	r->outstanding = 0;
+	r->wheel_slot = airtime_max(r->horizon / AIRTIME_WHEEL_AHEAD + 1, AIRTIME_WHEEL_SLOT);
+	r->wheel_at = now / r->wheel_slot;
+	for (int i = 0; i < AIRTIME_VIFS; i++) {
+		struct airtime_vif *v = &r->vif[i];
+
+		v->landed_to = r->wheel_at;
+		v->debt = 0;
+		v->next = 0;
+		v->next_ceiling = 0;
+		v->depart = 0;
+		v->burst_left = 0;
+		for (int j = 0; j < AIRTIME_WHEEL; j++)
+			v->wheel[j] = 0;
+	}
+}
+
+/* What frames of this vif really take when `estimated` was expected. */
+static inline airtime_u64 airtime_inflated(const struct airtime_vif *v, airtime_u64 estimated)
+{
+	return (estimated >> 8) * (v->inflation ? v->inflation : AIRTIME_ONE) >> 8;
+}
+
+/* Takes what a vif has in flight in a wheel slot as sent, without having been told what it took. What it did take then. */
+static inline airtime_u64 airtime_lose(struct airtime_radio *r, struct airtime_vif *v, airtime_u64 slot)
+{
+	airtime_s64 lost = AIRTIME_TAKE(v->wheel[slot & (AIRTIME_WHEEL - 1)]);
+	airtime_u64 took;
+
+	if (lost <= 0)
+		return 0;
+	took = airtime_inflated(v, lost);
+	AIRTIME_ADD(v->lost, lost);
+	AIRTIME_ADD(v->measured, took);
+	AIRTIME_ADD(v->debt, (airtime_s64)took - lost);
+	AIRTIME_ADD(r->done, took);
+	if (slot < r->wheel_at)
+		AIRTIME_ADD(r->outstanding, -lost);
+	return took;
+}
+
+/* Time goes on: what left too long ago expires, and the rest of what left and was not answered for is in flight. */
+static inline void airtime_wheel_turn(struct airtime_radio *r, airtime_u64 now)
+{
+	airtime_u64 to = now / r->wheel_slot;
+	airtime_s64 outstanding = 0;
+
+	if (r->wheel_at >= to)
+		return;
+	for (int i = 0; i < AIRTIME_VIFS; i++) {
+		struct airtime_vif *v = &r->vif[i];
+
+		if (!v->weight)
+			continue;
+		/* Slots of the future are at most a horizon ahead of where the wheel was: the others are of the past. */
+		for (airtime_u64 age = AIRTIME_WHEEL - AIRTIME_WHEEL_AHEAD - 1; age > 0; age--) {
+			if (age > to || to - age < v->landed_to)
+				continue;
+			if (age > AIRTIME_WHEEL_BEHIND)
+				airtime_lose(r, v, to - age);
+			else
+				outstanding += v->wheel[(to - age) & (AIRTIME_WHEEL - 1)];
+		}
+	}
+	r->outstanding = outstanding;
+	r->wheel_at = to;
+}
+
+/* What each vif may use now: its part of all weights, or what the light ones leave, whichever is more. */
+static inline void airtime_share_out(struct airtime_radio *r, airtime_u64 now)
+{
+	airtime_u64 window = now - r->usage_since, all = 0, contending = 0, light = 0;
+	int smooth = window >= r->interval / 8 && window;
+
+	for (int i = 0; i < AIRTIME_VIFS; i++) {
+		struct airtime_vif *v = &r->vif[i];
+
+		if (!v->weight)
+			continue;
+		if (smooth) {
+			airtime_u64 used = airtime_min(airtime_scale(v->charged, AIRTIME_ONE, window), AIRTIME_ONE);
+
+			v->used = window >= r->interval ? used : (v->used + used) / 2;
+			v->charged = 0;
+		}
+		all += v->weight;
+		if (v->next > now && v->next >= v->next_ceiling)
+			contending += v->weight;
+		else
+			light += v->used;
+	}
+	if (smooth)
+		r->usage_since = now;
+	for (int i = 0; i < AIRTIME_VIFS; i++) {
+		struct airtime_vif *v = &r->vif[i];
+		airtime_u64 rivals = contending, others = light, owed, left;
+
+		if (!v->weight)
+			continue;
+		if (!(v->next > now && v->next >= v->next_ceiling)) {
+			rivals += v->weight;
+			others -= v->used;
+		}
+		others = airtime_min(others, AIRTIME_ONE);
+		owed = airtime_scale(v->weight, AIRTIME_ONE, all);
+		left = airtime_scale(v->weight, AIRTIME_ONE - others, rivals);
+		v->share = airtime_max(airtime_max(owed, left), 1);
+	}
+}
+
+/* The fraction that `amount` is of `whole`, cut to `most`. */
+static inline airtime_s64 airtime_part(airtime_u64 amount, airtime_u64 whole, airtime_u64 most)
+{
+	return (airtime_s64)airtime_min(airtime_scale(amount, AIRTIME_ONE, whole), most);
+}
+
+/* Steers the congestion factor: the inverse of the capacity, corrected so that about two bursts are in flight. */
+static inline void airtime_control(struct airtime_radio *r, airtime_u64 now)
+{
+	airtime_u64 window = now - r->control_since, target = 3 * r->burst, busy, flight, sample;
+	airtime_s64 error, factor;
+
+	if (window < r->interval / 5 || !window)
+		return;
+	if (r->outstanding <= 0)
+		AIRTIME_ADD(r->idle, now - airtime_min(airtime_max(r->last_done, r->control_since), now));
+	busy = window - airtime_min(r->idle, window);
+	flight = airtime_scale(r->area, 1000000, window);
+	r->stalled = !r->done && r->outstanding > (airtime_s64)(AIRTIME_FLIGHT_LIMIT / 2) ? r->stalled + 1 : 0;
+	if (r->done && busy >= window / 4) {
+		sample = airtime_min(airtime_scale(r->done, AIRTIME_ONE, busy), AIRTIME_ONE);
+		r->capacity = (3ULL * r->capacity + sample + 2) / 4;
+	} else if (r->stalled) {
+		r->capacity -= r->capacity / 4;
+	} else if (r->paced) {
+		r->capacity += r->capacity / 16;
+	}
+	r->capacity = airtime_max(airtime_min(r->capacity, AIRTIME_ONE), AIRTIME_ONE / 64);
+	if (flight > target)
+		error = airtime_part(flight - target, r->interval, AIRTIME_ONE);
+	else
+		error = -airtime_part(target - flight, r->interval, AIRTIME_ONE / 8);
+	if (r->paced)
+		error -= airtime_part(window - busy, 2 * window, AIRTIME_ONE / 8);
+	if (!r->paced && error < 0) {
+		error = 0;
+		r->bias -= r->bias >> 3;
+	} else {
+		r->bias += error >> 3;
+	}
+	if (r->bias > (airtime_s64)AIRTIME_ONE / 4)
+		r->bias = AIRTIME_ONE / 4;
+	if (r->bias < -(airtime_s64)AIRTIME_ONE / 4)
+		r->bias = -(airtime_s64)(AIRTIME_ONE / 4);
+	factor = (airtime_s64)AIRTIME_ONE + error + r->bias;
+	r->congestion = airtime_max(
+		airtime_min(airtime_scale(AIRTIME_ONE, factor, r->capacity), AIRTIME_CONGESTION_MAX), AIRTIME_ONE);
+	r->control_since = now;
+	r->paced = 0;
+	r->done = 0;
+	r->idle = 0;
+	r->area = 0;
+}
+
+/* Brings shares, congestion and the gate up to date. Called by airtime_admit(), and by a timer where nothing is sent. */
+static inline void airtime_refresh(struct airtime_radio *r, airtime_u64 now)
+{
+	airtime_s64 excess;
+
+	r->refresh_at = now + AIRTIME_REFRESH;
+	airtime_wheel_turn(r, now);
+	airtime_share_out(r, now);
+	airtime_control(r, now);
+	excess = r->outstanding - (airtime_s64)AIRTIME_FLIGHT_LIMIT;
+	r->gate = excess > 0 ? now + airtime_min((airtime_u64)excess, r->horizon / 2) : 0;
+}
+
+/*
+ * A packet of vif `k` that takes `airtime` wants to leave, not before `earliest`. On AIRTIME_SEND it is charged, and
+ * *departure says when it may leave; on AIRTIME_DROP it would have to be held longer than the horizon.
+ */
+static inline enum airtime_verdict airtime_admit(struct airtime_radio *r, airtime_u32 k, airtime_u64 now,
+						 airtime_u64 airtime, airtime_u64 earliest, airtime_u64 *departure)
+{
+	struct airtime_vif *v = &r->vif[k & (AIRTIME_VIFS - 1)];
+	airtime_u64 next, next_ceiling, at, charge, cost;
+	airtime_s64 debt;
+	int new_burst;
+
+	*departure = airtime_max(now, earliest);
+	if (!v->weight)
+		return AIRTIME_SEND;
+	airtime = airtime_min(airtime, AIRTIME_LONGEST);
+	if (now >= r->refresh_at || !v->share)
+		airtime_refresh(r, now);
+	next = airtime_max(v->next, now);
+	next_ceiling = airtime_max(v->next_ceiling, now);
+	new_burst = v->burst_left < airtime;
+	at = new_burst ? airtime_max(next, next_ceiling) : airtime_max(v->depart, now);
+	at = airtime_max(airtime_max(at, r->gate), earliest);
+	if (at > now + r->horizon) {
+		if (earliest <= now + r->horizon)
+			v->dropped++;
+		v->backlogged = 1;
+		return AIRTIME_DROP;
+	}
+
+	debt = v->debt;
+	if (debt < -(airtime_s64)airtime)
+		debt = -(airtime_s64)airtime;
+	if (debt > (airtime_s64)AIRTIME_LONGEST)
+		debt = AIRTIME_LONGEST;
+	AIRTIME_ADD(v->debt, -debt);
+	charge = airtime + debt;
+	cost = charge * r->congestion >> 16;
+	v->next = next + airtime_scale(cost, AIRTIME_ONE, v->share);
+	if (v->ceiling && v->ceiling < AIRTIME_RATIO_FULL)
+		v->next_ceiling = next_ceiling + charge * AIRTIME_RATIO_FULL / v->ceiling;
+	if (new_burst) {
+		v->depart = at;
+		v->burst_left = r->burst;
+	}
+	v->burst_left -= airtime_min(v->burst_left, airtime);
+
+	v->charged += cost;
+	v->estimated += airtime;
+	AIRTIME_ADD(v->wheel[(at / r->wheel_slot) & (AIRTIME_WHEEL - 1)], (airtime_s64)airtime);
+	v->admitted++;
+	if (at > airtime_max(now, earliest))
+		v->delayed++;
+	if (at > now + r->horizon / 4)
+		v->backlogged = 1;
+	if (next > next_ceiling && next > now + r->burst)
+		r->paced = 1;
+	*departure = at;
+	return AIRTIME_SEND;
+}
+
+/*
+ * Takes airtime that departed at `departure` out of what a vif has in flight. How much of it was: less than `estimated`
+ * where it was given up before.
+ */
+static inline airtime_u64 airtime_land(struct airtime_radio *r, struct airtime_vif *v, airtime_u64 departure,
+				       airtime_u64 estimated)
+{
+	airtime_u64 slot = departure / r->wheel_slot;
+	airtime_s64 *in_slot = &v->wheel[slot & (AIRTIME_WHEEL - 1)], there = *in_slot, landed;
+
+	if (slot < v->landed_to || there <= 0)
+		return 0;
+	landed = (airtime_s64)airtime_min(estimated, there);
+	AIRTIME_ADD(*in_slot, -landed);
+	if (slot < r->wheel_at)
+		AIRTIME_ADD(r->outstanding, -landed);
+	return landed;
+}
+
+/*
+ * A packet of vif `k` that left at `departure` and had been charged `estimated` is done, having taken `measured`: all its
+ * tries, whether or not it arrived. 0 where the driver does not say: it took what the vif's frames take otherwise.
+ */
+static inline void airtime_complete(struct airtime_radio *r, airtime_u32 k, airtime_u64 now, airtime_u64 departure,
+				    airtime_u64 estimated, airtime_u64 measured)
+{
+	struct airtime_vif *v = &r->vif[k & (AIRTIME_VIFS - 1)];
+	airtime_u64 from = airtime_max(r->last_done, r->control_since), slot, landed, lost = 0, gap, inflation;
+
+	if (!v->weight)
+		return;
+	estimated = airtime_min(estimated, AIRTIME_LONGEST);
+	measured = airtime_min(measured, AIRTIME_LONGEST);
+	if (measured && estimated) {
+		inflation = airtime_min(measured * AIRTIME_ONE / estimated, AIRTIME_CONGESTION_MAX);
+		v->inflation = v->inflation ? (15ULL * v->inflation + inflation + 8) / 16 : inflation;
+	} else if (!measured) {
+		measured = airtime_inflated(v, estimated);
+	}
+
+	/* It answers for what left a slot or more before it. */
+	slot = departure / r->wheel_slot;
+	for (int i = 0; i < AIRTIME_WHEEL && v->landed_to + 1 < slot; i++)
+		lost += airtime_lose(r, v, v->landed_to++);
+	v->landed_to = airtime_max(v->landed_to, slot ? slot - 1 : 0);
+
+	/* What was given up before is accounted for already. */
+	landed = airtime_land(r, v, departure, estimated);
+	measured = airtime_scale(measured, landed, estimated);
+	AIRTIME_ADD(v->debt, (airtime_s64)measured - (airtime_s64)landed);
+	AIRTIME_ADD(v->measured, measured);
+	AIRTIME_ADD(v->completed, 1);
+	AIRTIME_ADD(r->done, measured);
+	gap = departure > from && departure <= now ? departure - from : 0;
+	if (gap > lost * r->congestion >> 16)
+		AIRTIME_ADD(r->idle, gap - (lost * r->congestion >> 16));
+	if (departure < now)
+		AIRTIME_ADD(r->area, ((measured + lost) / 1000) * ((now - departure) / 1000));
+	r->last_done = airtime_max(r->last_done, now);
+}
+
+/* A packet of vif `k` that was to leave at `departure` was thrown away without having been on the air. */
+static inline void airtime_cancel(struct airtime_radio *r, airtime_u32 k, airtime_u64 departure,
+				  airtime_u64 estimated)
+{
+	struct airtime_vif *v = &r->vif[k & (AIRTIME_VIFS - 1)];
+
+	if (!v->weight)
+		return;
+	AIRTIME_ADD(v->debt, -(airtime_s64)airtime_land(r, v, departure, airtime_min(estimated, AIRTIME_LONGEST)));
+}
+
+#endif

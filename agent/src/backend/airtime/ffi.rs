@@ -1,0 +1,206 @@
+//! The only foreign interface of the agent: `bpf/airtime.h` as ordinary functions (`bpf/airtime_native.c`).
+//!
+//! The C functions are pure but for the struct they are given, keep no pointer, and index arrays only after masking.
+//! [`Radio`] and [`Vif`] have the layout of the C structs, which `layout_is_that_of_the_header` checks.
+#![expect(unsafe_code, reason = "the law is C, shared with the kernel program")]
+
+use super::law::{Completion, MAX_VIFS};
+
+/// `struct airtime_vif`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Vif {
+    pub(super) weight: u32,
+    pub(super) ceiling: u32,
+    pub(super) share: u32,
+    pub(super) used: u32,
+    pub(super) inflation: u32,
+    pub(super) backlogged: u32,
+    pub(super) next: u64,
+    pub(super) next_ceiling: u64,
+    depart: u64,
+    burst_left: u64,
+    charged: u64,
+    debt: i64,
+    landed_to: u64,
+    wheel: [i64; 64],
+    admitted: u64,
+    pub(super) delayed: u64,
+    pub(super) dropped: u64,
+    completed: u64,
+    pub(super) estimated: u64,
+    pub(super) measured: u64,
+    pub(super) lost: u64,
+}
+
+/// `struct airtime_radio`.
+#[repr(C)]
+#[derive(Debug)]
+pub(super) struct Radio {
+    pub(super) horizon: u64,
+    pub(super) interval: u64,
+    pub(super) burst: u64,
+    pub(super) congestion: u32,
+    capacity: u32,
+    bias: i64,
+    paced: u32,
+    stalled: u32,
+    pub(super) refresh_at: u64,
+    usage_since: u64,
+    control_since: u64,
+    pub(super) gate: u64,
+    last_done: u64,
+    done: u64,
+    idle: u64,
+    area: u64,
+    pub(super) outstanding: i64,
+    wheel_at: u64,
+    wheel_slot: u64,
+    pub(super) vif: [Vif; MAX_VIFS],
+}
+
+impl Default for Vif {
+    fn default() -> Self {
+        Self {
+            weight: 0,
+            ceiling: 0,
+            share: 0,
+            used: 0,
+            inflation: 0,
+            backlogged: 0,
+            next: 0,
+            next_ceiling: 0,
+            depart: 0,
+            burst_left: 0,
+            charged: 0,
+            debt: 0,
+            landed_to: 0,
+            wheel: [0; 64],
+            admitted: 0,
+            delayed: 0,
+            dropped: 0,
+            completed: 0,
+            estimated: 0,
+            measured: 0,
+            lost: 0,
+        }
+    }
+}
+
+impl Default for Radio {
+    fn default() -> Self {
+        Self {
+            horizon: 0,
+            interval: 0,
+            burst: 0,
+            congestion: 0,
+            capacity: 0,
+            bias: 0,
+            paced: 0,
+            stalled: 0,
+            refresh_at: 0,
+            usage_since: 0,
+            control_since: 0,
+            gate: 0,
+            last_done: 0,
+            done: 0,
+            idle: 0,
+            area: 0,
+            outstanding: 0,
+            wheel_at: 0,
+            wheel_slot: 0,
+            vif: [Vif::default(); MAX_VIFS],
+        }
+    }
+}
+
+unsafe extern "C" {
+    fn tranche_airtime_estimate(overhead: u64, segments: u32, bytes: u32, kbps: u32) -> u64;
+    fn tranche_airtime_radio_reset(radio: *mut Radio, now: u64);
+    fn tranche_airtime_refresh(radio: *mut Radio, now: u64);
+    fn tranche_airtime_admit(
+        radio: *mut Radio,
+        vif: u32,
+        now: u64,
+        airtime: u64,
+        earliest: u64,
+        departure: *mut u64,
+    ) -> i32;
+    fn tranche_airtime_complete(
+        radio: *mut Radio,
+        vif: u32,
+        now: u64,
+        departure: u64,
+        estimated: u64,
+        measured: u64,
+    );
+    fn tranche_airtime_cancel(radio: *mut Radio, vif: u32, departure: u64, estimated: u64);
+    #[cfg(test)]
+    fn tranche_airtime_radio_size() -> usize;
+    #[cfg(test)]
+    fn tranche_airtime_vif_size() -> usize;
+    #[cfg(test)]
+    fn tranche_airtime_vif_offset() -> usize;
+}
+
+pub(super) fn estimate(overhead: u64, segments: u32, bytes: u32, kbps: u32) -> u64 {
+    // SAFETY: takes and returns integers.
+    unsafe { tranche_airtime_estimate(overhead, segments, bytes, kbps) }
+}
+
+pub(super) fn reset(radio: &mut Radio, now: u64) {
+    // SAFETY: `radio` is valid and exclusive for the call.
+    unsafe { tranche_airtime_radio_reset(radio, now) }
+}
+
+pub(super) fn refresh(radio: &mut Radio, now: u64) {
+    // SAFETY: `radio` is valid and exclusive for the call.
+    unsafe { tranche_airtime_refresh(radio, now) }
+}
+
+pub(super) fn admit(
+    radio: &mut Radio,
+    vif: u32,
+    now: u64,
+    airtime: u64,
+    earliest: u64,
+) -> Option<u64> {
+    let mut departure = now;
+    // SAFETY: `radio` and `departure` are valid and exclusive for the call.
+    let verdict =
+        unsafe { tranche_airtime_admit(radio, vif, now, airtime, earliest, &mut departure) };
+    (verdict == 0).then_some(departure)
+}
+
+pub(super) fn complete(radio: &mut Radio, vif: u32, now: u64, done: Completion) {
+    let Completion {
+        departure_ns,
+        estimated_ns,
+        measured_ns,
+    } = done;
+    // SAFETY: `radio` is valid and exclusive for the call.
+    unsafe {
+        tranche_airtime_complete(radio, vif, now, departure_ns, estimated_ns, measured_ns);
+    }
+}
+
+pub(super) fn cancel(radio: &mut Radio, vif: u32, departure: u64, estimated: u64) {
+    // SAFETY: `radio` is valid and exclusive for the call.
+    unsafe { tranche_airtime_cancel(radio, vif, departure, estimated) }
+}
+
+#[cfg(test)]
+#[test]
+fn layout_is_that_of_the_header() {
+    // SAFETY: take nothing and return sizes.
+    let (radio, vif, offset) = unsafe {
+        (
+            tranche_airtime_radio_size(),
+            tranche_airtime_vif_size(),
+            tranche_airtime_vif_offset(),
+        )
+    };
+    assert_eq!(radio, size_of::<Radio>());
+    assert_eq!(vif, size_of::<Vif>());
+    assert_eq!(offset, std::mem::offset_of!(Radio, vif));
+}

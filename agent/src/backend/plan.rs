@@ -1,0 +1,177 @@
+//! The words of a transaction between the agent and its backends: plan, applied, refused.
+
+use std::any::Any;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::NodeConfig;
+
+/// A boxed future, so that the traits are object-safe.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Why a backend does not do what a configuration asks for. The two fields are for the peer: where, and one plain sentence.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {message}")]
+pub struct Refusal {
+    /// Instance path (RFC 7951 6.11 form, as in `/tranche-wifi:wifi/vif[name='a']/radio`) of the offending node.
+    pub path: String,
+    /// The reason: lower case, no full stop.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal of the node at `path`.
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            message: message.into(),
+        }
+    }
+}
+
+/// What a step costs those who use the radio now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cost {
+    /// Nobody notices.
+    Hot,
+    /// Interfaces go down and up, and their stations with them.
+    Restart {
+        /// How many stations are associated now and lose their link.
+        stations_dropped: u32,
+    },
+}
+
+/// One change that a plan makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Instance path of what is changed.
+    pub path: String,
+    /// What is done to it, for a person: `create vif a on radio phy0`.
+    pub action: String,
+    /// What it costs.
+    pub cost: Cost,
+}
+
+/// What one domain would do to go from one configuration to another.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    domain: &'static str,
+    steps: Vec<Step>,
+    old: Arc<NodeConfig>,
+    new: Arc<NodeConfig>,
+}
+
+impl Plan {
+    /// A plan of `steps` between two configurations.
+    #[must_use]
+    pub fn new(domain: &'static str, steps: Vec<Step>, old: &NodeConfig, new: &NodeConfig) -> Self {
+        Self {
+            domain,
+            steps,
+            old: Arc::new(old.clone()),
+            new: Arc::new(new.clone()),
+        }
+    }
+
+    /// The domain that made it, and that can apply it.
+    #[must_use]
+    pub fn domain(&self) -> &'static str {
+        self.domain
+    }
+
+    /// The steps in the order in which they are taken; empty if this domain has nothing to do.
+    #[must_use]
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// The configuration that the plan starts from.
+    #[must_use]
+    pub fn old(&self) -> &NodeConfig {
+        &self.old
+    }
+
+    /// The configuration that the plan arrives at.
+    #[must_use]
+    pub fn new_config(&self) -> &NodeConfig {
+        &self.new
+    }
+
+    /// How many stations lose their link by it.
+    #[must_use]
+    pub fn stations_dropped(&self) -> u32 {
+        self.steps
+            .iter()
+            .map(|step| match step.cost {
+                Cost::Hot => 0,
+                Cost::Restart { stations_dropped } => stations_dropped,
+            })
+            .sum()
+    }
+}
+
+/// What a backend did, with what it needs to take it back.
+pub struct Applied {
+    domain: &'static str,
+    memory: Box<dyn Any + Send>,
+}
+
+impl Applied {
+    /// Something applied by `domain`; `memory` is that backend's own and comes back in [`Applied::into_memory`].
+    pub fn new(domain: &'static str, memory: impl Any + Send) -> Self {
+        Self {
+            domain,
+            memory: Box::new(memory),
+        }
+    }
+
+    /// The domain that applied it, and that can undo it.
+    #[must_use]
+    pub fn domain(&self) -> &'static str {
+        self.domain
+    }
+
+    /// What the backend remembered.
+    ///
+    /// # Errors
+    /// A [`Refusal`] if another backend made it.
+    pub fn into_memory<T: Any>(self, domain: &'static str) -> Result<T, Refusal> {
+        let from = self.domain;
+        match self.memory.downcast::<T>() {
+            Ok(memory) if from == domain => Ok(*memory),
+            _ => Err(Refusal::new(
+                "/",
+                format!("{domain} cannot undo what {from} applied"),
+            )),
+        }
+    }
+}
+
+impl fmt::Debug for Applied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Applied")
+            .field("domain", &self.domain)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What [`super::Backend::reconcile`] found and repaired.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reconciled {
+    /// The repairs, in the order in which they were made; empty if everything was as it should be.
+    pub repaired: Vec<Step>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn applied_goes_back_only_to_the_domain_that_made_it() {
+        let applied = Applied::new("wifi", 7_u8);
+        let refusal = applied.into_memory::<u8>("airtime").unwrap_err();
+        assert_eq!(refusal.message, "airtime cannot undo what wifi applied");
+        assert_eq!(Applied::new("wifi", 7_u8).into_memory::<u8>("wifi"), Ok(7));
+    }
+}

@@ -1,0 +1,86 @@
+//! The medium as the rest of the agent holds it: shared, locked for the length of a step, and driven by somebody.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::node::SimulatedNode;
+use super::params::MediumParams;
+use super::world::World;
+
+pub use super::observe::LedgerEntry;
+
+/// How often the real-time driver lets time pass.
+const TICK: Duration = Duration::from_millis(10);
+
+/// The most that the real-time driver catches up at once; what the process slept through beyond this did not happen.
+const LONGEST_STEP: Duration = Duration::from_millis(500);
+
+/// One medium: radios, stations and the frames between them, in simulated time that passes when it is told to.
+#[derive(Debug)]
+pub struct Medium {
+    world: Mutex<World>,
+}
+
+impl Medium {
+    /// A medium with nothing on it, at time 0.
+    #[must_use]
+    pub fn new(params: MediumParams) -> Arc<Self> {
+        Arc::new(Self {
+            world: Mutex::new(World::new(params)),
+        })
+    }
+
+    /// Simulated time since the start.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        Duration::from_nanos(self.world().now_ns)
+    }
+
+    /// Lets simulated time pass.
+    pub fn advance(&self, by: Duration) {
+        let mut world = self.world();
+        let until_ns = world.now_ns + u64::try_from(by.as_nanos()).unwrap_or(u64::MAX / 4);
+        world.advance_to(until_ns);
+    }
+
+    /// Lets simulated time pass as the time of the wall does, until `stop` is cancelled.
+    pub async fn drive(self: Arc<Self>, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut last = tokio::time::Instant::now();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            let now = tokio::time::Instant::now();
+            self.advance((now - last).min(LONGEST_STEP));
+            last = now;
+        }
+    }
+
+    /// True airtime of every interface since the start, by node, radio and name.
+    #[must_use]
+    pub fn ledger(&self) -> Vec<LedgerEntry> {
+        self.world().ledger()
+    }
+
+    /// How many events were handled since the start: the work that it cost.
+    #[must_use]
+    pub fn events_handled(&self) -> u64 {
+        self.world().events_handled
+    }
+
+    /// Does something to a node while no time passes.
+    pub(crate) fn with<R>(&self, node: &str, act: impl FnOnce(&mut SimulatedNode<'_>) -> R) -> R {
+        let mut world = self.world();
+        let index = world.node(node);
+        act(&mut SimulatedNode::new(&mut world, index))
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,546 @@
+//! Puts the configuration into the world: radios, interfaces, associations, what is owed, and who hears whom.
+//!
+//! Every function goes from whatever there is to what is wanted and leaves alone what stays the same, so that a change of
+//! one interface does not disturb its neighbours' queues, stations or counters.
+
+use std::sync::Arc;
+
+use super::config::{SimConfig, SimRadioConfig, SimStationConfig};
+use super::csma::{Air, Contender};
+use super::observe::{Histogram, PeriodAirtime};
+use super::rng::{Rng, fingerprint};
+use super::world::{
+    AirtimeTable, Event, Node, Owed, Packet, Radio, STATIONS, Station, Tally, Vif, World,
+};
+use crate::backend::airtime::law::{self, RadioLaw, Settings};
+use crate::backend::wifi::{
+    AccessPoint, RadioConfig, Role, SchedulerConfig, VifConfig, WifiConfig, spectrum,
+};
+use crate::backend::{MacAddress, Ratio};
+
+impl World {
+    /// The node of this name; a machine without radios if it was not known.
+    pub(super) fn node(&mut self, name: &str) -> usize {
+        if let Some(index) = self.node_index.get(name) {
+            return *index;
+        }
+        let index = self.nodes.len();
+        self.nodes.push(Node {
+            name: name.to_owned(),
+            wifi: WifiConfig::default(),
+            sim: SimConfig::default(),
+            radios: Vec::new(),
+            airtime: AirtimeTable::default(),
+            reports: 0,
+            period_start_ns: self.now_ns,
+        });
+        self.node_index.insert(name.to_owned(), index);
+        index
+    }
+
+    /// Carries out a node's Wi-Fi configuration in the world that it lives in.
+    pub(super) fn configure(&mut self, node: usize, wifi: &WifiConfig, sim: &SimConfig) {
+        let reseed = self.nodes[node].sim.seed != sim.seed;
+        for config in &sim.radios {
+            self.place_radio(node, config, sim.seed, reseed);
+        }
+        self.nodes[node].wifi = wifi.clone();
+        self.nodes[node].sim = sim.clone();
+        for radio in self.nodes[node].radios.clone() {
+            let name = self.radios[radio].name.clone();
+            let hardware = sim.radio(&name).cloned();
+            let config = wifi.radio(&name).filter(|_| hardware.is_some()).cloned();
+            self.set_up_radio(radio, hardware, config);
+            let wanted: Vec<VifConfig> = match &self.radios[radio].config {
+                Some(_) => wifi.vifs_of(&name).cloned().collect(),
+                None => Vec::new(),
+            };
+            self.set_up_vifs(radio, &wanted);
+            self.share_out(radio);
+        }
+        self.associate(node);
+    }
+
+    fn place_radio(&mut self, node: usize, config: &SimRadioConfig, seed: u64, reseed: bool) {
+        let stream = || {
+            Rng::seeded(
+                seed,
+                &[self.nodes[node].name.as_str(), config.name.as_str()],
+            )
+        };
+        let known = self.nodes[node]
+            .radios
+            .iter()
+            .find(|radio| self.radios[**radio].name == config.name);
+        if let Some(&radio) = known {
+            if reseed {
+                self.radios[radio].rng = stream();
+            }
+            return;
+        }
+        let radio = Radio {
+            node,
+            name: config.name.clone(),
+            sim: config.clone(),
+            config: None,
+            is_up: false,
+            tuning: 0,
+            heard_by: Arc::from([self.radios.len()]),
+            hears: Vec::new(),
+            vifs: Vec::new(),
+            stations: Vec::new(),
+            contenders: vec![Contender::default(); STATIONS],
+            air: Air::default(),
+            rng: stream(),
+            law: RadioLaw::new(self.now_ns, Settings::default()),
+            scheduler: SchedulerConfig::default(),
+            service: std::collections::VecDeque::new(),
+            external_waiting: 0,
+            external_uid: 0,
+            period: (0, 0),
+            last_busy: Ratio::ZERO,
+            last_external: Ratio::ZERO,
+        };
+        self.nodes[node].radios.push(self.radios.len());
+        self.radios.push(radio);
+    }
+
+    fn set_up_radio(
+        &mut self,
+        radio: usize,
+        hardware: Option<SimRadioConfig>,
+        config: Option<RadioConfig>,
+    ) {
+        let place = &mut self.radios[radio];
+        let is_up = config.as_ref().is_some_and(|config| config.enabled);
+        let moved = hardware.as_ref().is_some_and(|new| {
+            (new.x, new.y, new.range) != (place.sim.x, place.sim.y, place.sim.range)
+        });
+        let tuned = |config: &Option<RadioConfig>| {
+            config
+                .as_ref()
+                .map(|config| (config.band, config.channel, config.width))
+        };
+        let retuned = is_up != place.is_up || tuned(&config) != tuned(&place.config);
+        let repowered = config.as_ref().and_then(|config| config.tx_power_dbm)
+            != place.config.as_ref().and_then(|config| config.tx_power_dbm);
+        let external = hardware.as_ref().map(|new| new.external_load);
+        let restart_external =
+            retuned || external.is_some_and(|load| load != place.sim.external_load);
+        if let Some(hardware) = hardware {
+            place.sim = hardware;
+        }
+        place.config = config;
+        place.is_up = is_up;
+        self.topology_is_stale |= moved || retuned || repowered;
+        if retuned {
+            self.drop_stations(radio, |_| true);
+            let tuning = self.new_uid();
+            let now = self.now_ns;
+            let place = &mut self.radios[radio];
+            place.tuning = tuning;
+            place.contenders.fill(Contender::default());
+            place.law.reset(now);
+        }
+        if restart_external {
+            self.start_external(radio);
+        }
+    }
+
+    fn set_up_vifs(&mut self, radio: usize, wanted: &[VifConfig]) {
+        for slot in 0..self.radios[radio].vifs.len() {
+            let Some(vif) = self.radios[radio].vif(slot) else {
+                continue;
+            };
+            let stays = wanted.iter().find(|config| config.name == vif.config.name);
+            let restart = stays.is_none_or(|config| restarts(&vif.config, config));
+            if restart {
+                self.drop_stations(radio, |vif| vif == slot);
+                self.drop_held(radio, slot);
+            }
+            if stays.is_none() {
+                let place = &mut self.radios[radio];
+                place.vifs[slot] = None;
+                place.law.set_vif(slot, 0, Ratio::FULL);
+            }
+        }
+        let node = self.nodes[self.radios[radio].node].name.clone();
+        for config in wanted {
+            let is_up = config.enabled && self.radios[radio].is_up;
+            let known = self.radios[radio]
+                .vifs
+                .iter_mut()
+                .flatten()
+                .find(|vif| vif.config.name == config.name);
+            if let Some(vif) = known {
+                vif.config = config.clone();
+                vif.is_up = is_up;
+                continue;
+            }
+            let vif = Vif {
+                uid: self.new_uid(),
+                config: config.clone(),
+                bssid: bssid(&node, &config.name),
+                is_up,
+                law_slot: None,
+                held: std::collections::VecDeque::new(),
+                refill_is_due: false,
+                refill_turn: 0,
+                tally: Tally::default(),
+                at_period_start: Tally::default(),
+                delays: Histogram::default(),
+                last: PeriodAirtime::default(),
+            };
+            let vifs = &mut self.radios[radio].vifs;
+            match vifs.iter().position(Option::is_none) {
+                Some(slot) => vifs[slot] = Some(vif),
+                None => vifs.push(Some(vif)),
+            }
+        }
+    }
+
+    /// Hands the ratios and settings in force to the scheduler of a radio.
+    pub(super) fn share_out(&mut self, radio: usize) {
+        let now = self.now_ns;
+        let place = &mut self.radios[radio];
+        let table = &self.nodes[place.node].airtime;
+        let scheduler = table
+            .schedulers
+            .get(&place.name)
+            .copied()
+            .unwrap_or_default();
+        place.scheduler = scheduler;
+        place.law.configure(
+            now,
+            Settings {
+                interval: std::time::Duration::from_millis(scheduler.interval_ms.into()),
+                max_delay: std::time::Duration::from_millis(scheduler.max_delay_ms.into()),
+                ..Settings::default()
+            },
+        );
+        let owed_to = |vif: &Vif| {
+            table
+                .vifs
+                .get(&vif.config.name)
+                .copied()
+                .unwrap_or_default()
+        };
+        let scheduled: Vec<(usize, Owed)> = place
+            .live_vifs()
+            .filter(|(_, vif)| vif.is_up && scheduler.enabled)
+            .map(|(slot, vif)| (slot, owed_to(vif)))
+            .collect();
+        let ratios: Vec<Ratio> = scheduled.iter().map(|(_, owed)| owed.min_ratio()).collect();
+        let weights = law::weights(&ratios);
+        // The slot in the scheduler is the slot on the radio: both are reused only when the interface is gone.
+        for slot in 0..law::MAX_VIFS {
+            let wanted = scheduled
+                .iter()
+                .zip(&weights)
+                .find(|((other, _), _)| *other == slot);
+            match wanted {
+                Some(((_, owed), weight)) => place.law.set_vif(slot, *weight, owed.max_ratio()),
+                None => place.law.set_vif(slot, 0, Ratio::FULL),
+            }
+            if let Some(Some(vif)) = place.vifs.get_mut(slot) {
+                vif.law_slot = wanted.map(|_| slot);
+            }
+        }
+        place.law.refresh(now);
+        let stations: Vec<usize> = place.live_stations().map(|(slot, _)| slot).collect();
+        let vifs: Vec<usize> = scheduled.iter().map(|(slot, _)| *slot).collect();
+        for slot in stations {
+            self.top_up(radio, slot);
+        }
+        for vif in vifs {
+            self.refill(radio, vif);
+        }
+    }
+
+    /// Replaces what a node's airtime domain wants.
+    pub(super) fn set_airtime(&mut self, node: usize, table: AirtimeTable) -> AirtimeTable {
+        let former = std::mem::replace(&mut self.nodes[node].airtime, table);
+        for radio in self.nodes[node].radios.clone() {
+            self.share_out(radio);
+        }
+        former
+    }
+
+    /// Plans the end of corrected ceilings.
+    pub(super) fn schedule_lapse(&mut self, node: usize, at_ns: u64) {
+        self.schedule(at_ns, Event::Lapse { node });
+    }
+
+    pub(super) fn lapse_ceilings(&mut self, node: usize) {
+        let now = self.now_ns;
+        let mut any = false;
+        for owed in self.nodes[node].airtime.vifs.values_mut() {
+            if owed.corrected_max.is_some_and(|(_, until)| until <= now) {
+                owed.corrected_max = None;
+                any = true;
+            }
+        }
+        if any {
+            for radio in self.nodes[node].radios.clone() {
+                self.share_out(radio);
+            }
+        }
+    }
+
+    fn drop_held(&mut self, radio: usize, slot: usize) {
+        let place = &mut self.radios[radio];
+        let Some(Some(vif)) = place.vifs.get_mut(slot) else {
+            return;
+        };
+        for held in vif.held.drain(..) {
+            if let Some(law_slot) = vif.law_slot {
+                place
+                    .law
+                    .cancel(law_slot, held.packet.departure_ns, held.packet.estimated_ns);
+            }
+        }
+    }
+
+    fn drop_stations(&mut self, radio: usize, of: impl Fn(usize) -> bool) {
+        for slot in 0..self.radios[radio].stations.len() {
+            if self.radios[radio]
+                .station(slot)
+                .is_some_and(|station| of(station.vif))
+            {
+                self.drop_station(radio, slot);
+            }
+        }
+    }
+
+    fn drop_station(&mut self, radio: usize, slot: usize) {
+        let place = &mut self.radios[radio];
+        let Some(station) = place.stations.get_mut(slot).and_then(Option::take) else {
+            return;
+        };
+        place.service.retain(|other| *other != slot);
+        place.contenders[STATIONS + slot] = Contender::default();
+        let law_slot = place.vif(station.vif).and_then(|vif| vif.law_slot);
+        for packet in station.down.iter().filter(|packet| packet.estimated_ns > 0) {
+            if let Some(law_slot) = law_slot {
+                place
+                    .law
+                    .cancel(law_slot, packet.departure_ns, packet.estimated_ns);
+            }
+        }
+    }
+
+    /// Lets every station of a node join the access point that it wants, if that lets it in.
+    fn associate(&mut self, node: usize) {
+        let stations = self.nodes[node].sim.stations.clone();
+        let radios = self.nodes[node].radios.clone();
+        let mut joined = Vec::new();
+        for station in &stations {
+            let now = self.association(&radios, station.mac);
+            let wanted = self.access_point_for(&radios, station, now);
+            if let Some((radio, slot, vif)) = now {
+                if wanted == Some((radio, vif)) {
+                    self.update_station(radio, slot, station);
+                    joined.push(station.mac);
+                    continue;
+                }
+                self.drop_station(radio, slot);
+            }
+            if let Some((radio, vif)) = wanted {
+                self.join(radio, vif, station.clone());
+                joined.push(station.mac);
+            }
+        }
+        for radio in radios {
+            for slot in 0..self.radios[radio].stations.len() {
+                let station = self.radios[radio].station(slot);
+                if station.is_some_and(|station| !joined.contains(&station.config.mac)) {
+                    self.drop_station(radio, slot);
+                }
+            }
+        }
+    }
+
+    fn association(&self, radios: &[usize], mac: MacAddress) -> Option<(usize, usize, usize)> {
+        radios.iter().find_map(|radio| {
+            self.radios[*radio]
+                .live_stations()
+                .find(|(_, station)| station.config.mac == mac)
+                .map(|(slot, station)| (*radio, slot, station.vif))
+        })
+    }
+
+    fn access_point_for(
+        &self,
+        radios: &[usize],
+        station: &SimStationConfig,
+        now: Option<(usize, usize, usize)>,
+    ) -> Option<(usize, usize)> {
+        if !station.enabled {
+            return None;
+        }
+        let admits = |radio: usize, slot: usize, vif: &Vif| {
+            let Role::AccessPoint(ap) = &vif.config.role else {
+                return false;
+            };
+            let is_member = now.is_some_and(|(at, _, on)| (at, on) == (radio, slot));
+            let others = self.radios[radio].station_count(slot) - usize::from(is_member);
+            vif.is_up
+                && lets_in(ap, station)
+                && others < usize::from(ap.max_stations.unwrap_or(2007))
+        };
+        let near = radios.iter().copied().filter(|radio| {
+            station
+                .radio
+                .as_ref()
+                .is_none_or(|name| *name == self.radios[*radio].name)
+        });
+        let candidates = near.flat_map(|radio| {
+            self.radios[radio]
+                .live_vifs()
+                .map(move |(slot, vif)| (radio, slot, vif))
+        });
+        let mut open = candidates.filter(|(radio, slot, vif)| admits(*radio, *slot, vif));
+        // A station stays where it is as long as it may.
+        let first = open.next()?;
+        let is_here = |radio, slot| now.is_some_and(|(at, _, on)| (at, on) == (radio, slot));
+        let here = std::iter::once(first)
+            .chain(open)
+            .find(|(radio, slot, _)| is_here(*radio, *slot));
+        let (radio, slot, _) = here.unwrap_or(first);
+        Some((radio, slot))
+    }
+
+    fn join(&mut self, radio: usize, vif: usize, config: SimStationConfig) {
+        let station = Station {
+            uid: self.new_uid(),
+            vif,
+            config,
+            since_ns: self.now_ns,
+            down: std::collections::VecDeque::new(),
+            up: std::collections::VecDeque::new(),
+            load_uid: 0,
+            delivered_bytes: 0,
+            received_bytes: 0,
+        };
+        let place = &mut self.radios[radio];
+        let slot = place
+            .stations
+            .iter()
+            .position(Option::is_none)
+            .unwrap_or_else(|| {
+                place.stations.push(None);
+                place.contenders.push(Contender::default());
+                place.stations.len() - 1
+            });
+        place.stations[slot] = Some(station);
+        self.start_sources(radio, slot);
+    }
+
+    fn update_station(&mut self, radio: usize, slot: usize, config: &SimStationConfig) {
+        let Some(station) = self.radios[radio].station_mut(slot) else {
+            return;
+        };
+        if station.config == *config {
+            return;
+        }
+        if station.config.saturated_up && !config.saturated_up {
+            // What a saturated station has queued was made up when it sent; it has nothing of its own.
+            station.up.retain(|packet: &Packet| packet.tries > 0);
+        }
+        station.config = config.clone();
+        self.start_sources(radio, slot);
+    }
+
+    /// Works out who hears whom if radios moved since.
+    pub(super) fn settle_topology(&mut self) {
+        if std::mem::take(&mut self.topology_is_stale) {
+            self.work_out_topology();
+        }
+    }
+
+    /// Who hears whom: radios that are up, whose channels overlap, within the range of the one that sends.
+    fn work_out_topology(&mut self) {
+        let spots: Vec<Option<Spot>> = self.radios.iter().map(Spot::of).collect();
+        for (sender, spot) in spots.iter().enumerate() {
+            let listeners = spots.iter().enumerate().filter(|(other, place)| {
+                *other != sender
+                    && matches!((spot, place), (Some(spot), Some(place)) if spot.reaches(place))
+            });
+            self.radios[sender].heard_by = std::iter::once(sender)
+                .chain(listeners.map(|(other, _)| other))
+                .collect();
+        }
+        for radio in &mut self.radios {
+            radio.hears.clear();
+        }
+        for sender in 0..self.radios.len() {
+            for &listener in Arc::clone(&self.radios[sender].heard_by).iter().skip(1) {
+                self.radios[listener].hears.push(sender);
+            }
+        }
+    }
+}
+
+/// Where a radio is in space and spectrum.
+struct Spot {
+    spectrum: std::ops::Range<u32>,
+    x: i64,
+    y: i64,
+    range: i64,
+}
+
+impl Spot {
+    fn of(radio: &Radio) -> Option<Self> {
+        let config = radio.config.as_ref().filter(|_| radio.is_up)?;
+        let spectrum = spectrum(config.band, config.channel, config.width).ok()?;
+        let (x, y) = (radio.sim.x.0, radio.sim.y.0);
+        Some(Self {
+            spectrum,
+            x,
+            y,
+            range: range_decimetres(radio),
+        })
+    }
+
+    fn reaches(&self, other: &Self) -> bool {
+        let (dx, dy) = (i128::from(self.x - other.x), i128::from(self.y - other.y));
+        self.spectrum.start < other.spectrum.end
+            && other.spectrum.start < self.spectrum.end
+            && dx * dx + dy * dy <= i128::from(self.range) * i128::from(self.range)
+    }
+}
+
+/// The range that the simulated world gives is that of 20 dBm; 9 dB less halve it (path loss exponent 3).
+fn range_decimetres(radio: &Radio) -> i64 {
+    let dbm = radio
+        .config
+        .as_ref()
+        .and_then(|config| config.tx_power_dbm)
+        .unwrap_or(20);
+    let factor = 10_f64.powf((f64::from(dbm) - 20.0) / 30.0);
+    (radio.sim.range.0 as f64 * factor).round() as i64
+}
+
+fn lets_in(ap: &AccessPoint, station: &SimStationConfig) -> bool {
+    let knows = match (&ap.security.passphrase, &station.passphrase) {
+        (Some(right), Some(tried)) if ap.security.mode.is_personal() => right == tried,
+        _ => true,
+    };
+    ap.ssid == station.ssid && knows
+}
+
+/// Whether going from one configuration to another takes the interface down, and its stations with it.
+pub(crate) fn restarts(old: &VifConfig, new: &VifConfig) -> bool {
+    let link = |vif: &VifConfig| match &vif.role {
+        Role::AccessPoint(ap) => Some((ap.ssid.clone(), ap.hidden, ap.security.clone())),
+        Role::MeshPoint(_) => None,
+    };
+    old.radio != new.radio || old.enabled != new.enabled || link(old) != link(new)
+}
+
+/// The locally administered address of an interface: the same for the same names, always.
+fn bssid(node: &str, vif: &str) -> MacAddress {
+    let hash = fingerprint(node).rotate_left(23) ^ fingerprint(vif);
+    let [a, b, c, d, e, ..] = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+    MacAddress([0x02, a, b, c, d, e])
+}

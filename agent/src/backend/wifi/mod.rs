@@ -1,0 +1,35 @@
+//! The Wi-Fi domain: radios and the virtual interfaces that share them.
+//!
+//! Owns the typed `tranche-wifi` configuration, what can be observed, and the [`WifiBackend`] trait. Leaves the shares of
+//! airtime to [`super::airtime`]: this domain brings interfaces up, that one divides the radio between them.
+
+mod channel;
+mod config;
+pub mod sim;
+mod state;
+#[cfg(test)]
+pub(crate) mod suite;
+
+pub use channel::spectrum;
+pub use config::{
+    AccessPoint, AirtimeConfig, Attachment, Band, MeshPoint, RadioConfig, Radius, Role,
+    SchedulerConfig, Security, SecurityMode, TelemetryConfig, VifConfig, Width, WifiConfig,
+};
+pub use state::{Neighbour, RadioOperState, RadioState, StationState, VifOperState, VifState};
+
+use super::{Backend, BoxFuture, Refusal};
+
+/// The reading side of Wi-Fi. What it returns is what the hardware says, never a copy of the configuration.
+pub trait WifiBackend: Backend {
+    /// The radios that there are in hardware and configuration, by name.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when the kernel or daemon can't be asked.
+    fn radios(&self) -> BoxFuture<'_, Result<Vec<RadioState>, Refusal>>;
+
+    /// The virtual interfaces with their stations, by name.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when the kernel or daemon can't be asked.
+    fn vifs(&self) -> BoxFuture<'_, Result<Vec<VifState>, Refusal>>;
+}

@@ -1,0 +1,602 @@
+//! Simulated radios and access points: carries a Wi-Fi configuration out on a [`Medium`], and refuses what hardware would.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{
+    RadioConfig, RadioState, Role, VifConfig, VifOperState, VifState, WifiBackend, WifiConfig,
+    spectrum,
+};
+use crate::backend::sim::{Medium, SimConfig, restarts};
+use crate::backend::{
+    Applied, Backend, BoxFuture, Cost, NodeConfig, Plan, Reconciled, Refusal, Step,
+};
+
+const DOMAIN: &str = "wifi";
+
+/// Network interfaces that every simulated node has besides its radios'.
+const TAKEN: [&str; 2] = ["lo", "eth0"];
+
+/// The Wi-Fi hardware of one simulated node.
+#[derive(Debug)]
+pub struct SimulatedWifi {
+    medium: Arc<Medium>,
+    node: String,
+}
+
+impl SimulatedWifi {
+    /// The hardware of `node` on `medium`.
+    pub fn new(medium: Arc<Medium>, node: impl Into<String>) -> Self {
+        Self {
+            medium,
+            node: node.into(),
+        }
+    }
+
+    fn steps(&self, old: &NodeConfig, new: &NodeConfig) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if old.sim != new.sim {
+            steps.push(step(
+                "/tranche-sim:sim",
+                "change the simulated world",
+                Cost::Hot,
+            ));
+        }
+        if old.wifi.country != new.wifi.country {
+            let action = format!("set the regulatory domain to {}", new.wifi.country);
+            steps.push(step("/tranche-wifi:wifi/country", action, Cost::Hot));
+        }
+        self.vif_removals(&old.wifi, &new.wifi, &mut steps);
+        self.radio_steps(&old.wifi, &new.wifi, &mut steps);
+        self.vif_steps(&old.wifi, &new.wifi, &mut steps);
+        steps
+    }
+
+    fn vif_removals(&self, old: &WifiConfig, new: &WifiConfig, steps: &mut Vec<Step>) {
+        for vif in old.vifs.iter().filter(|vif| new.vif(&vif.name).is_none()) {
+            let cost = self.restart_cost([vif]);
+            steps.push(step(
+                vif_path(&vif.name),
+                format!("remove vif {}", vif.name),
+                cost,
+            ));
+        }
+    }
+
+    fn radio_steps(&self, old: &WifiConfig, new: &WifiConfig, steps: &mut Vec<Step>) {
+        for radio in old
+            .radios
+            .iter()
+            .filter(|radio| new.radio(&radio.name).is_none())
+        {
+            let action = format!("take radio {} out of service", radio.name);
+            let cost = self.restart_cost(old.vifs_of(&radio.name));
+            steps.push(step(radio_path(&radio.name), action, cost));
+        }
+        for radio in &new.radios {
+            let path = radio_path(&radio.name);
+            let channel = format!("{} channel {}, {}", radio.band, radio.channel, radio.width);
+            match old.radio(&radio.name) {
+                None => {
+                    let action = format!("put radio {} on {channel}", radio.name);
+                    steps.push(step(path, action, Cost::Hot));
+                }
+                Some(before) if tuning(before) != tuning(radio) => {
+                    let action = match radio.enabled {
+                        true => format!("put radio {} on {channel}", radio.name),
+                        false => format!("switch radio {} off", radio.name),
+                    };
+                    steps.push(step(
+                        path,
+                        action,
+                        self.restart_cost(old.vifs_of(&radio.name)),
+                    ));
+                }
+                Some(before) if before.tx_power_dbm != radio.tx_power_dbm => {
+                    let action = format!("change the power of radio {}", radio.name);
+                    steps.push(step(path, action, Cost::Hot));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn vif_steps(&self, old: &WifiConfig, new: &WifiConfig, steps: &mut Vec<Step>) {
+        for vif in &new.vifs {
+            let path = vif_path(&vif.name);
+            match old.vif(&vif.name) {
+                None => {
+                    let action = format!("create vif {} on radio {}", vif.name, vif.radio);
+                    steps.push(step(path, action, Cost::Hot));
+                }
+                Some(before) if restarts(before, vif) => {
+                    let action = format!("restart vif {}", vif.name);
+                    steps.push(step(path, action, self.restart_cost([before])));
+                }
+                Some(before) if link(before) != link(vif) => {
+                    steps.push(step(path, format!("update vif {}", vif.name), Cost::Hot));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn restart_cost<'a>(&self, vifs: impl IntoIterator<Item = &'a VifConfig>) -> Cost {
+        let stations_dropped = self.medium.with(&self.node, |node| {
+            vifs.into_iter()
+                .map(|vif| node.stations_of(&vif.name))
+                .sum()
+        });
+        if stations_dropped == 0 {
+            Cost::Hot
+        } else {
+            Cost::Restart { stations_dropped }
+        }
+    }
+
+    /// Carries a configuration out and reads back whether it is so.
+    fn carry_out(&self, config: &NodeConfig) -> Result<(), Refusal> {
+        let sim = config.sim.clone().unwrap_or_default();
+        let (radios, vifs) = self.medium.with(&self.node, |node| {
+            node.configure(&config.wifi, &sim);
+            (node.radio_states(), node.vif_states())
+        });
+        for radio in &config.wifi.radios {
+            if !radios.iter().any(|state| state.name == radio.name) {
+                return Err(not_in_hardware(&radio.name));
+            }
+        }
+        for vif in &config.wifi.vifs {
+            let radio_is_up = config
+                .wifi
+                .radio(&vif.radio)
+                .is_some_and(|radio| radio.enabled);
+            let wanted = if vif.enabled && radio_is_up {
+                VifOperState::Up
+            } else {
+                VifOperState::Down
+            };
+            let found = vifs.iter().find(|state| state.name == vif.name);
+            if found.is_none_or(|state| state.oper_state != wanted) {
+                let message = format!("vif {} did not come into the state asked for", vif.name);
+                return Err(Refusal::new(vif_path(&vif.name), message));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Backend for SimulatedWifi {
+    fn domain(&self) -> &'static str {
+        DOMAIN
+    }
+
+    fn plan(&self, old: &NodeConfig, new: &NodeConfig) -> Result<Plan, Refusal> {
+        check(new)?;
+        Ok(Plan::new(DOMAIN, self.steps(old, new), old, new))
+    }
+
+    fn apply(&mut self, plan: Plan) -> BoxFuture<'_, Result<Applied, Refusal>> {
+        Box::pin(async move {
+            check_faults(plan.old(), plan.new_config())?;
+            let before = self.medium.with(&self.node, |node| node.in_force());
+            if let Err(refusal) = self.carry_out(plan.new_config()) {
+                self.carry_out(&before)?;
+                return Err(refusal);
+            }
+            Ok(Applied::new(DOMAIN, before))
+        })
+    }
+
+    fn undo(&mut self, applied: Applied) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(async move { self.carry_out(&applied.into_memory::<NodeConfig>(DOMAIN)?) })
+    }
+
+    fn reconcile(&mut self, wanted: &NodeConfig) -> BoxFuture<'_, Result<Reconciled, Refusal>> {
+        let wanted = wanted.clone();
+        Box::pin(async move {
+            check(&wanted)?;
+            let found = self.medium.with(&self.node, |node| node.in_force());
+            let repaired = self.steps(&found, &wanted);
+            if !repaired.is_empty() {
+                self.carry_out(&wanted)?;
+            }
+            Ok(Reconciled { repaired })
+        })
+    }
+}
+
+impl WifiBackend for SimulatedWifi {
+    fn radios(&self) -> BoxFuture<'_, Result<Vec<RadioState>, Refusal>> {
+        Box::pin(async { Ok(self.medium.with(&self.node, |node| node.radio_states())) })
+    }
+
+    fn vifs(&self) -> BoxFuture<'_, Result<Vec<VifState>, Refusal>> {
+        Box::pin(async { Ok(self.medium.with(&self.node, |node| node.vif_states())) })
+    }
+}
+
+/// What no simulated hardware can do, whatever its state.
+fn check(config: &NodeConfig) -> Result<(), Refusal> {
+    let no_world = SimConfig::default();
+    let sim = config.sim.as_ref().unwrap_or(&no_world);
+    for radio in &config.wifi.radios {
+        let hardware = sim
+            .radio(&radio.name)
+            .ok_or_else(|| not_in_hardware(&radio.name))?;
+        spectrum(radio.band, radio.channel, radio.width).map_err(|reason| {
+            Refusal::new(format!("{}/channel", radio_path(&radio.name)), reason)
+        })?;
+        check_regulation(radio, &config.wifi.country)?;
+        let count = config.wifi.vifs_of(&radio.name).count();
+        if count > usize::from(hardware.max_vifs) {
+            let message = format!(
+                "radio {} carries at most {} interfaces, not {count}",
+                radio.name, hardware.max_vifs
+            );
+            return Err(Refusal::new(radio_path(&radio.name), message));
+        }
+    }
+    let bridges = config
+        .wifi
+        .vifs
+        .iter()
+        .filter_map(|vif| vif.attachment.bridge.as_deref());
+    let mut taken: BTreeSet<&str> = bridges.chain(TAKEN).collect();
+    for vif in &config.wifi.vifs {
+        check_vif(vif, &config.wifi)?;
+        if !taken.insert(&vif.name) {
+            let message = format!("there is another network interface named {}", vif.name);
+            return Err(Refusal::new(
+                format!("{}/name", vif_path(&vif.name)),
+                message,
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn check_regulation(radio: &RadioConfig, country: &str) -> Result<(), Refusal> {
+    let forbidden = match (radio.band, radio.channel) {
+        (super::Band::Ghz2, 14) => country != "JP",
+        (super::Band::Ghz2, 12 | 13) => matches!(country, "US" | "CA"),
+        _ => false,
+    };
+    if !forbidden {
+        return Ok(());
+    }
+    let message = format!(
+        "channel {} is not allowed in regulatory domain {country}",
+        radio.channel
+    );
+    Err(Refusal::new(
+        format!("{}/channel", radio_path(&radio.name)),
+        message,
+    ))
+}
+
+fn check_vif(vif: &VifConfig, wifi: &WifiConfig) -> Result<(), Refusal> {
+    let path = vif_path(&vif.name);
+    if wifi.radio(&vif.radio).is_none() {
+        return Err(Refusal::new(
+            format!("{path}/radio"),
+            format!("there is no radio {}", vif.radio),
+        ));
+    }
+    match &vif.role {
+        Role::AccessPoint(_) => Ok(()),
+        Role::MeshPoint(_) => {
+            let message = "a simulated radio carries access points only";
+            Err(Refusal::new(format!("{path}/mesh-point"), message))
+        }
+    }
+}
+
+/// The fault to test with: a radio that refuses whatever changes it or its interfaces.
+fn check_faults(old: &NodeConfig, new: &NodeConfig) -> Result<(), Refusal> {
+    for hardware in new.sim.iter().flat_map(|sim| &sim.radios) {
+        let Some(words) = &hardware.refuse else {
+            continue;
+        };
+        let name = &hardware.name;
+        let vifs = |config: &NodeConfig| -> Vec<VifConfig> {
+            config.wifi.vifs_of(name).cloned().collect()
+        };
+        if old.wifi.radio(name) != new.wifi.radio(name) || vifs(old) != vifs(new) {
+            return Err(Refusal::new(radio_path(name), words.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn not_in_hardware(radio: &str) -> Refusal {
+    Refusal::new(
+        radio_path(radio),
+        format!("there is no radio {radio} in the hardware"),
+    )
+}
+
+fn tuning(radio: &RadioConfig) -> impl PartialEq + use<> {
+    (radio.enabled, radio.band, radio.channel, radio.width)
+}
+
+/// A vif without what the airtime domain carries out.
+fn link(vif: &VifConfig) -> VifConfig {
+    VifConfig {
+        airtime: super::AirtimeConfig::default(),
+        ..vif.clone()
+    }
+}
+
+fn step(path: impl Into<String>, action: impl Into<String>, cost: Cost) -> Step {
+    Step {
+        path: path.into(),
+        action: action.into(),
+        cost,
+    }
+}
+
+fn radio_path(name: &str) -> String {
+    format!("/tranche-wifi:wifi/radio[name='{name}']")
+}
+
+fn vif_path(name: &str) -> String {
+    format!("/tranche-wifi:wifi/vif[name='{name}']")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::backend::sim::MediumParams;
+    use crate::backend::sim::scenario::{Scenario, node, now_or_never, station, vif};
+    use crate::backend::wifi::suite::{self, WifiRig};
+    use crate::backend::wifi::{RadioOperState, SecurityMode};
+    use crate::backend::{Secret, sim::SimStationConfig};
+
+    struct Rig(SimulatedWifi);
+
+    impl WifiRig for Rig {
+        fn wifi(&mut self) -> &mut dyn WifiBackend {
+            &mut self.0
+        }
+
+        fn one_radio(&self) -> NodeConfig {
+            node(0, Vec::new(), Vec::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn simulator_passes_the_suite() {
+        suite::run(|| {
+            Rig(SimulatedWifi::new(
+                Medium::new(MediumParams::default()),
+                "n",
+            ))
+        })
+        .await;
+    }
+
+    fn associated(scenario: &Scenario) -> Vec<(String, u16)> {
+        let vifs = now_or_never(scenario.wifi(0).vifs()).unwrap();
+        vifs.into_iter()
+            .map(|vif| (vif.name, vif.station_count))
+            .collect()
+    }
+
+    fn expect(scenario: &Scenario, counts: &[(&str, u16)]) {
+        let counts: Vec<_> = counts
+            .iter()
+            .map(|(name, count)| (name.to_string(), *count))
+            .collect();
+        assert_eq!(associated(scenario), counts);
+    }
+
+    fn secured(name: &str, passphrase: &str) -> VifConfig {
+        let mut vif = vif(name, "phy0", 0.0, 100.0);
+        let Role::AccessPoint(ap) = &mut vif.role else {
+            panic!("not an access point")
+        };
+        ap.security.mode = SecurityMode::Wpa3Personal;
+        ap.security.passphrase = Some(Secret::new(passphrase));
+        vif
+    }
+
+    #[test]
+    fn stations_join_the_network_that_they_want() {
+        let vifs = vec![vif("a", "phy0", 0.0, 100.0), vif("b", "phy0", 0.0, 100.0)];
+        let elsewhere = SimStationConfig {
+            radio: Some("phy9".to_owned()),
+            ..station(3, "b")
+        };
+        let off = SimStationConfig {
+            enabled: false,
+            ..station(4, "b")
+        };
+        let stations = vec![
+            station(1, "a"),
+            station(2, "a"),
+            elsewhere,
+            off,
+            station(5, "c"),
+        ];
+        let mut scenario = Scenario::new(vec![node(0, vifs, stations)]);
+        expect(&scenario, &[("a", 2), ("b", 0)]);
+        scenario.change(0, |config| {
+            config.sim.as_mut().unwrap().stations[1].ssid = "b".to_owned()
+        });
+        expect(&scenario, &[("a", 1), ("b", 1)]);
+        scenario.change(0, |config| config.wifi.vifs[1].enabled = false);
+        expect(&scenario, &[("a", 1), ("b", 0)]);
+        scenario.change(0, |config| drop(config.wifi.vifs.remove(0)));
+        expect(&scenario, &[("b", 0)]);
+    }
+
+    #[test]
+    fn a_wrong_passphrase_keeps_a_station_out() {
+        let tries = |number, passphrase: Option<&str>| SimStationConfig {
+            passphrase: passphrase.map(Secret::new),
+            ..station(number, "a")
+        };
+        let stations = vec![
+            tries(1, Some("wrong horse")),
+            tries(2, Some("right horse")),
+            tries(3, None),
+        ];
+        let vifs = vec![secured("a", "right horse")];
+        let mut scenario = Scenario::new(vec![node(0, vifs, stations)]);
+        expect(&scenario, &[("a", 2)]);
+        scenario.change(0, |config| {
+            config.wifi.vifs[0] = secured("a", "wrong horse")
+        });
+        expect(&scenario, &[("a", 2)]);
+    }
+
+    #[test]
+    fn max_stations_is_honoured() {
+        let stations = (1..=5).map(|number| station(number, "a")).collect();
+        let vifs = vec![vif("a", "phy0", 0.0, 100.0)];
+        let mut scenario = Scenario::new(vec![node(0, vifs, stations)]);
+        expect(&scenario, &[("a", 5)]);
+        let admit = |most| {
+            move |config: &mut NodeConfig| {
+                let Role::AccessPoint(ap) = &mut config.wifi.vifs[0].role else {
+                    panic!()
+                };
+                ap.max_stations = Some(most);
+            }
+        };
+        scenario.change(0, admit(3));
+        expect(&scenario, &[("a", 3)]);
+        scenario.change(0, admit(4));
+        expect(&scenario, &[("a", 4)]);
+    }
+
+    #[test]
+    fn a_plan_counts_the_stations_that_it_drops() {
+        let stations = vec![station(1, "a"), station(2, "a"), station(3, "b")];
+        let vifs = vec![vif("a", "phy0", 0.0, 100.0), vif("b", "phy0", 0.0, 100.0)];
+        let old = node(0, vifs, stations);
+        let scenario = Scenario::new(vec![old.clone()]);
+        let dropped = |change: &dyn Fn(&mut NodeConfig)| {
+            let mut new = old.clone();
+            change(&mut new);
+            scenario
+                .wifi(0)
+                .plan(&old, &new)
+                .unwrap()
+                .stations_dropped()
+        };
+        assert_eq!(dropped(&|new| new.wifi.vifs[0].enabled = false), 2);
+        assert_eq!(dropped(&|new| new.wifi.radios[0].channel = 40), 3);
+        assert_eq!(
+            dropped(&|new| new.wifi.radios[0].tx_power_dbm = Some(10)),
+            0
+        );
+        assert_eq!(dropped(&|new| drop(new.wifi.vifs.pop())), 1);
+        assert_eq!(dropped(&|new| new.wifi.vifs[0].slice = None), 0);
+        assert_eq!(
+            dropped(&|new| new.wifi.vifs[0].airtime.max_ratio = crate::backend::Ratio::ZERO),
+            0
+        );
+    }
+
+    #[test]
+    fn a_radio_that_refuses_changes_nothing_and_lets_others_be() {
+        let old = node(0, vec![vif("a", "phy0", 0.0, 100.0)], vec![station(1, "a")]);
+        let mut scenario = Scenario::new(vec![old.clone()]);
+        let refuse = |words: Option<&str>| {
+            let words = words.map(str::to_owned);
+            move |config: &mut NodeConfig| config.sim.as_mut().unwrap().radios[0].refuse = words
+        };
+        scenario.change(0, refuse(Some("firmware crashed")));
+        let old = scenario.config(0).clone();
+        let mut new = old.clone();
+        new.wifi.vifs.push(vif("b", "phy0", 0.0, 100.0));
+        let mut backend = SimulatedWifi::new(Arc::clone(&scenario.medium), "n0");
+        let plan = backend.plan(&old, &new).unwrap();
+        let refusal = now_or_never(backend.apply(plan)).unwrap_err();
+        assert_eq!(
+            refusal,
+            Refusal::new("/tranche-wifi:wifi/radio[name='phy0']", "firmware crashed")
+        );
+        expect(&scenario, &[("a", 1)]);
+        scenario.change(0, |config| {
+            config.sim.as_mut().unwrap().stations.push(station(2, "a"))
+        });
+        expect(&scenario, &[("a", 2)]);
+        scenario.change(0, refuse(None));
+        scenario.change(0, |config| {
+            config.wifi.vifs.push(vif("b", "phy0", 0.0, 100.0))
+        });
+        expect(&scenario, &[("a", 2), ("b", 0)]);
+    }
+
+    #[test]
+    fn what_this_hardware_cannot_do_is_refused_with_its_place() {
+        let medium = Medium::new(MediumParams::default());
+        let wifi = SimulatedWifi::new(medium, "n");
+        let base = node(0, vec![vif("a", "phy0", 0.0, 100.0)], Vec::new());
+        let refused = |change: &dyn Fn(&mut NodeConfig)| {
+            let mut new = base.clone();
+            change(&mut new);
+            wifi.plan(&NodeConfig::default(), &new)
+                .unwrap_err()
+                .to_string()
+        };
+        let mesh = super::super::MeshPoint {
+            mesh_id: "m".to_owned(),
+            passphrase: None,
+        };
+        assert_eq!(
+            refused(&|new| new.wifi.vifs[0].role = Role::MeshPoint(mesh.clone())),
+            "/tranche-wifi:wifi/vif[name='a']/mesh-point: a simulated radio carries access points only"
+        );
+        assert_eq!(
+            refused(&|new| new.sim = None),
+            "/tranche-wifi:wifi/radio[name='phy0']: there is no radio phy0 in the hardware"
+        );
+        assert_eq!(
+            refused(&|new| new.wifi.vifs[0].attachment.bridge = Some("a".to_owned())),
+            "/tranche-wifi:wifi/vif[name='a']/name: there is another network interface named a"
+        );
+        assert_eq!(
+            refused(&|new| {
+                new.wifi.radios[0].band = super::super::Band::Ghz2;
+                new.wifi.radios[0].channel = 14;
+            }),
+            "/tranche-wifi:wifi/radio[name='phy0']/channel: channel 14 is not allowed in regulatory domain 00"
+        );
+    }
+
+    #[test]
+    fn neighbours_are_heard_within_range_and_channel() {
+        let at = |x, name: &str| node(x, vec![vif(name, "phy0", 0.0, 100.0)], Vec::new());
+        let mut scenario = Scenario::new(vec![at(0, "a"), at(60, "b"), at(120, "c")]);
+        let heard = |scenario: &Scenario, index| -> Vec<String> {
+            let radios = now_or_never(scenario.wifi(index).radios()).unwrap();
+            let mut names: Vec<String> = radios[0]
+                .neighbours
+                .iter()
+                .filter_map(|one| one.ssid.clone())
+                .collect();
+            names.sort();
+            names
+        };
+        assert_eq!(heard(&scenario, 0), ["b"]);
+        assert_eq!(heard(&scenario, 1), ["a", "c"]);
+        scenario.change(1, |config| config.wifi.radios[0].tx_power_dbm = Some(10));
+        assert_eq!(heard(&scenario, 0), [""; 0], "10 dB less carry 46 m");
+        scenario.change(1, |config| config.wifi.radios[0].channel = 40);
+        assert_eq!(heard(&scenario, 1), [""; 0]);
+        scenario.change(0, |config| {
+            config.wifi.radios[0].width = super::super::Width::Mhz40
+        });
+        assert_eq!(heard(&scenario, 1), ["a"], "36 at 40 MHz covers 40");
+        let radios = now_or_never(scenario.wifi(1).radios()).unwrap();
+        assert_eq!(radios[0].oper_state, RadioOperState::Up);
+        assert_eq!(radios[0].neighbours[0].signal_dbm, -73);
+        scenario.medium.advance(Duration::from_millis(1));
+    }
+}

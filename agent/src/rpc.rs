@@ -1,0 +1,615 @@
+//! The operations: what each one means on this node, one function for each.
+//!
+//! Owns the order of the checks: may the user execute it, is it supported, then what it does. Leaves changes of running to
+//! [`crate::transaction`] and reading to [`crate::read`]. Whatever may take long runs on the blocking pool.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Semaphore;
+use tracing::Instrument as _;
+use tranche_netconf::error::{ErrorTag, RpcError};
+use tranche_netconf::message::{
+    ConfigSource, ConfigTarget, CreateSubscription, Datastore, EditConfig, Filter, Operation,
+    Outcome, Reply, Rpc, WithDefaults,
+};
+use tranche_netconf::server::{Credential, Handler, Notifier, SessionEnd, SessionInfo};
+use tranche_netconf::xml::Fragment;
+use tranche_yang::nacm::{Nacm, User};
+use tranche_yang::{Tree, filter};
+
+use crate::backend::airtime::Correction;
+use crate::error::Error;
+use crate::journal;
+use crate::node::{InForce, Node, data, hash_passwords};
+use crate::notification;
+use crate::read::{Touched, touched_part};
+use crate::store::Startup;
+use crate::streams::{Stream, Streams};
+use crate::transaction::{Origin, blocking};
+
+/// Passwords that are checked at once; more wait, so that logging in cannot use up the blocking pool.
+const CONCURRENT_PASSWORD_CHECKS: usize = 4;
+/// How long `kill-session` waits for the killed session to be gone.
+const KILL_WAIT: Duration = Duration::from_secs(5);
+
+type Result<T, E = Vec<Error>> = std::result::Result<T, E>;
+
+/// The server's side of one node.
+#[derive(Debug)]
+pub struct Service {
+    node: Arc<Node>,
+    password_checks: Semaphore,
+}
+
+impl Service {
+    /// A service for a node.
+    #[must_use]
+    pub fn new(node: Arc<Node>) -> Self {
+        Self { node, password_checks: Semaphore::new(CONCURRENT_PASSWORD_CHECKS) }
+    }
+
+    async fn check_password(&self, user: &str, password: &str) -> bool {
+        let Ok(_permit) = self.password_checks.acquire().await else { return false };
+        let users = Arc::clone(&self.node.in_force().users);
+        let (user, password) = (user.to_owned(), password.to_owned());
+        blocking(move || users.accepts_password(&user, &password)).await.unwrap_or(false)
+    }
+}
+
+impl Handler for Service {
+    fn capabilities(&self) -> Vec<String> {
+        self.node.capabilities().to_vec()
+    }
+
+    async fn authenticate(&self, user: &str, credential: Credential<'_>, peer: SocketAddr) -> bool {
+        let (method, accepted) = match credential {
+            Credential::Password(password) => {
+                ("password", self.check_password(user, password).await)
+            }
+            Credential::PublicKey { algorithm, blob } => {
+                ("publickey", self.node.in_force().users.accepts_key(user, algorithm, blob))
+            }
+        };
+        if accepted {
+            tracing::debug!(user, %peer, method, "credential accepted");
+        } else {
+            tracing::info!(user, %peer, method, "credential refused");
+        }
+        accepted
+    }
+
+    async fn session_started(&self, session: &SessionInfo, notifier: Notifier) {
+        tracing::info!(session_id = session.id, user = session.user, peer = %session.peer, "session started");
+        self.node.notifiers().insert(session.id, notifier);
+        if self.node.streams().has_subscribers(Stream::Netconf) {
+            self.announce(notification::session_start(session)).await;
+        }
+    }
+
+    async fn session_ended(&self, session: &SessionInfo, end: SessionEnd) {
+        tracing::info!(session_id = session.id, user = session.user, reason = %end, "session ended");
+        self.node.notifiers().remove(&session.id);
+        self.node.streams().unsubscribe(session.id);
+        let _ = self.node.transactions().session_ended(Origin::from(session)).await;
+        let (node, id) = (Arc::clone(&self.node), session.id);
+        let released = blocking(move || node.datastores().release_session(id)).await;
+        if let Ok(Err(error)) = released {
+            tracing::warn!(%error, session_id = id, "the candidate of a session could not be reset");
+        }
+        if self.node.streams().has_subscribers(Stream::Netconf) {
+            self.announce(notification::session_end(session, &end)).await;
+        }
+    }
+
+    async fn call(&self, session: &SessionInfo, rpc: Rpc) -> Outcome {
+        let call = Call {
+            node: &self.node,
+            session,
+            user: User::new(session.user.as_str()),
+            in_force: self.node.in_force(),
+        };
+        let op = name_of(&rpc.operation).1.to_owned();
+        let span = tracing::debug_span!(
+            "rpc",
+            session_id = session.id,
+            user = session.user,
+            message_id = rpc.message_id,
+            op
+        );
+        async {
+            let outcome = call.dispatch(rpc.operation).await;
+            match &outcome {
+                Ok(_) => tracing::debug!("done"),
+                Err(errors) => {
+                    for error in errors {
+                        tracing::debug!(%error, "refused");
+                    }
+                }
+            }
+            outcome.map_err(|errors| errors.iter().map(Error::to_rpc_error).collect())
+        }
+        .instrument(span)
+        .await
+    }
+}
+
+impl Service {
+    async fn announce(&self, event: serde_json::Value) {
+        let node = Arc::clone(&self.node);
+        // A fault is logged where it happens.
+        drop(blocking(move || node.announce(Stream::Netconf, &event)).await);
+    }
+}
+
+/// Module and name of an operation, as access control knows them. Operations of modules are asked for once parsed.
+fn name_of(operation: &Operation) -> (&'static str, &str) {
+    let base = |name| ("ietf-netconf", name);
+    match operation {
+        Operation::Get { .. } => base("get"),
+        Operation::GetConfig { .. } => base("get-config"),
+        Operation::EditConfig(_) => base("edit-config"),
+        Operation::CopyConfig { .. } => base("copy-config"),
+        Operation::DeleteConfig { .. } => base("delete-config"),
+        Operation::Lock(_) => base("lock"),
+        Operation::Unlock(_) => base("unlock"),
+        Operation::Commit(_) => base("commit"),
+        Operation::CancelCommit { .. } => base("cancel-commit"),
+        Operation::DiscardChanges => base("discard-changes"),
+        Operation::Validate(_) => base("validate"),
+        Operation::KillSession(_) => base("kill-session"),
+        Operation::CloseSession => base("close-session"),
+        Operation::GetSchema { .. } => ("ietf-netconf-monitoring", "get-schema"),
+        Operation::CreateSubscription(_) => ("notifications", "create-subscription"),
+        Operation::Other { name, .. } => ("", name),
+        _ => ("", ""),
+    }
+}
+
+/// One request of one session.
+struct Call<'s> {
+    node: &'s Arc<Node>,
+    session: &'s SessionInfo,
+    user: User,
+    in_force: Arc<InForce>,
+}
+
+impl Call<'_> {
+    async fn dispatch(&self, operation: Operation) -> Result<Reply> {
+        let (module, name) = name_of(&operation);
+        if !module.is_empty() {
+            self.in_force.nacm.operation(&self.user, module, name).map_err(one)?;
+        }
+        match operation {
+            Operation::Get { filter, with_defaults } => self.get(filter, with_defaults).await,
+            Operation::GetConfig { source, filter, with_defaults } => {
+                self.get_config(source, filter, with_defaults).await
+            }
+            Operation::EditConfig(edit) => self.edit_config(edit).await,
+            Operation::CopyConfig { target, source, with_defaults } => {
+                self.copy_config(target, source, with_defaults).await
+            }
+            Operation::DeleteConfig { target } => self.delete_config(target).await,
+            Operation::Lock(datastore) => self.lock(datastore).await,
+            Operation::Unlock(datastore) => self.unlock(datastore).await,
+            Operation::Commit(commit) => {
+                self.node.transactions().commit(self.origin(), commit).await.map(|()| Reply::Ok)
+            }
+            Operation::CancelCommit { persist_id } => self
+                .node
+                .transactions()
+                .cancel(self.origin(), persist_id)
+                .await
+                .map(|()| Reply::Ok),
+            Operation::DiscardChanges => self.discard_changes().await,
+            Operation::Validate(source) => self.validate(source).await,
+            Operation::KillSession(id) => self.kill_session(id).await,
+            // The server answers it; nothing is left to do here.
+            Operation::CloseSession => Ok(Reply::Ok),
+            Operation::GetSchema { identifier, version, format } => {
+                self.get_schema(identifier, version, format).await
+            }
+            Operation::CreateSubscription(request) => self.subscribe(request).await,
+            Operation::Other { element, .. } => self.other(element).await,
+            _ => Err(rule(ErrorTag::OperationNotSupported, "this operation is not supported")),
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::from(self.session)
+    }
+
+    /// Runs what blocks with the node.
+    async fn on_node<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Node) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let node = Arc::clone(self.node);
+        blocking(move || work(&node)).await?
+    }
+
+    async fn get(
+        &self,
+        filter: Option<Filter>,
+        with_defaults: Option<WithDefaults>,
+    ) -> Result<Reply> {
+        let touched = Touched::by(self.node.schema(), filter.as_ref());
+        let live = self.node.live_state(&touched).await?;
+        let user = self.user.clone();
+        self.on_node(move |node| {
+            node.get(&user, &touched, live.as_ref(), filter.as_ref(), with_defaults)
+        })
+        .await
+        .map(Reply::Data)
+    }
+
+    async fn get_config(
+        &self,
+        source: ConfigSource,
+        filter: Option<Filter>,
+        with_defaults: Option<WithDefaults>,
+    ) -> Result<Reply> {
+        self.supported_source(&source)?;
+        let user = self.user.clone();
+        self.on_node(move |node| node.get_config(&user, &source, filter.as_ref(), with_defaults))
+            .await
+            .map(Reply::Data)
+    }
+
+    async fn edit_config(&self, edit: EditConfig) -> Result<Reply> {
+        let session = self.session.id;
+        match edit.target {
+            Datastore::Running => {
+                self.node
+                    .transactions()
+                    .change(self.origin(), Box::new(move |d| d.propose_edit(session, &edit)))
+                    .await?;
+            }
+            Datastore::Candidate => {
+                let (user, nacm) = self.who();
+                self.on_node(move |node| {
+                    let mut datastores = node.datastores();
+                    let edited = datastores
+                        .edit_candidate_if(session, &edit, |diff| nacm.write(&user, diff))
+                        .map_err(data);
+                    // Also after an error: parts of the edit may be in effect.
+                    hash_candidate(&mut datastores, session)?;
+                    edited
+                })
+                .await?;
+            }
+            Datastore::Startup => {
+                self.supported(Datastore::Startup)?;
+                return Err(rule(
+                    ErrorTag::OperationNotSupported,
+                    "startup cannot be edited: copy a configuration to it",
+                ));
+            }
+        }
+        Ok(Reply::Ok)
+    }
+
+    async fn copy_config(
+        &self,
+        target: ConfigTarget,
+        source: ConfigSource,
+        with_defaults: Option<WithDefaults>,
+    ) -> Result<Reply> {
+        self.supported_source(&source)?;
+        let target = self.supported_target(target)?;
+        if with_defaults.is_some_and(|mode| mode != WithDefaults::Explicit) {
+            return Err(rule(
+                ErrorTag::OperationNotSupported,
+                "with-defaults has no effect on a copy between datastores: leave it out",
+            ));
+        }
+        if source == ConfigSource::Datastore(target) {
+            return Err(rule(ErrorTag::InvalidValue, "source and target are the same datastore"));
+        }
+        let session = self.session.id;
+        let (user, nacm) = self.who();
+        // RFC 8341 3.2.4: whoever may copy running to startup copies all of it.
+        let whole = source == ConfigSource::Datastore(Datastore::Running)
+            && target == Datastore::Startup;
+        let reader = user.clone();
+        let read_nacm = Arc::clone(&nacm);
+        let tree = self
+            .on_node(move |node| {
+                let inline = matches!(source, ConfigSource::Inline(_));
+                let tree = node.datastores().source(&source).map_err(data)?;
+                let mut copy = tree.duplicate().map_err(one)?;
+                drop(tree);
+                if inline {
+                    hash_passwords(&mut copy)?;
+                } else if !whole {
+                    copy = read_nacm.prune_read(&reader, copy).map_err(one)?;
+                }
+                Ok(copy)
+            })
+            .await?;
+        match target {
+            Datastore::Running => {
+                self.node
+                    .transactions()
+                    .change(self.origin(), Box::new(move |d| d.propose_replace(session, &tree)))
+                    .await?;
+            }
+            Datastore::Candidate => {
+                self.on_node(move |node| {
+                    node.datastores()
+                        .copy_to_candidate_if(session, &tree, |diff| nacm.write(&user, diff))
+                        .map_err(one)
+                })
+                .await?;
+            }
+            Datastore::Startup => {
+                self.on_node(move |node| save_startup(node, session, &tree)).await?;
+            }
+        }
+        Ok(Reply::Ok)
+    }
+
+    async fn delete_config(&self, target: ConfigTarget) -> Result<Reply> {
+        match self.supported_target(target)? {
+            Datastore::Running => {
+                Err(rule(ErrorTag::OperationNotSupported, "running cannot be deleted"))
+            }
+            Datastore::Candidate => Err(rule(
+                ErrorTag::OperationNotSupported,
+                "the candidate cannot be deleted: discard its changes",
+            )),
+            Datastore::Startup => {
+                let session = self.session.id;
+                self.on_node(move |node| {
+                    let mut datastores = node.datastores();
+                    let before = datastores.startup();
+                    datastores.delete_startup(session).map_err(one)?;
+                    if let Err(error) = node.store().set_startup(None) {
+                        if let Some(before) = before {
+                            let server = Origin::server().session;
+                            datastores.copy_to_startup(server, &before).map_err(data)?;
+                        }
+                        return Err(vec![error.into()]);
+                    }
+                    Ok(Reply::Ok)
+                })
+                .await
+            }
+        }
+    }
+
+    async fn lock(&self, datastore: Datastore) -> Result<Reply> {
+        self.supported(datastore)?;
+        let session = self.session.id;
+        self.on_node(move |node| {
+            if datastore == Datastore::Running
+                && let Some(holder) = node.confirmed_commit().blocks_lock_of(session)
+            {
+                let error = RpcError::new(
+                    ErrorTag::LockDenied,
+                    format!("a confirmed commit of session {holder} is open"),
+                );
+                return Err(vec![Error::Rule(error.with_info("session-id", holder.to_string()))]);
+            }
+            node.datastores().lock(session, datastore).map_err(one)?;
+            node.lock_times().insert(datastore, SystemTime::now());
+            Ok(Reply::Ok)
+        })
+        .await
+    }
+
+    async fn unlock(&self, datastore: Datastore) -> Result<Reply> {
+        self.supported(datastore)?;
+        let session = self.session.id;
+        self.on_node(move |node| {
+            node.datastores().unlock(session, datastore).map_err(one)?;
+            Ok(Reply::Ok)
+        })
+        .await
+    }
+
+    async fn discard_changes(&self) -> Result<Reply> {
+        let session = self.session.id;
+        self.on_node(move |node| {
+            node.datastores().discard(session).map_err(one)?;
+            Ok(Reply::Ok)
+        })
+        .await
+    }
+
+    async fn validate(&self, source: ConfigSource) -> Result<Reply> {
+        self.supported_source(&source)?;
+        self.on_node(move |node| {
+            let tree = node.datastores().source(&source).map_err(data)?;
+            let mut copy = tree.duplicate().map_err(one)?;
+            drop(tree);
+            copy.validate().map_err(data)?;
+            hash_passwords(&mut copy)?;
+            // Users and access control rules are part of what a commit checks.
+            InForce::new(Arc::new(copy), None)?;
+            Ok(Reply::Ok)
+        })
+        .await
+    }
+
+    async fn kill_session(&self, id: u32) -> Result<Reply> {
+        if id == self.session.id {
+            return Err(rule(ErrorTag::InvalidValue, "a session ends itself with close-session"));
+        }
+        if !self.node.sessions().kill(id, self.session.id) {
+            return Err(rule(ErrorTag::InvalidValue, format!("there is no session {id}")));
+        }
+        let gone = tokio::time::timeout(KILL_WAIT, self.node.sessions().ended(id)).await;
+        if gone.is_err() {
+            tracing::warn!(session_id = id, "a killed session still finishes its last request");
+        }
+        Ok(Reply::Ok)
+    }
+
+    async fn get_schema(
+        &self,
+        identifier: String,
+        version: Option<String>,
+        format: Option<String>,
+    ) -> Result<Reply> {
+        self.on_node(move |node| {
+            let format = format.as_deref().unwrap_or("yang");
+            node.schema()
+                .source(&identifier, version.as_deref(), format)
+                .map(Reply::Schema)
+                .map_err(one)
+        })
+        .await
+    }
+
+    async fn subscribe(&self, request: CreateSubscription) -> Result<Reply> {
+        let stream = Streams::check(&request).map_err(|error| vec![Error::Rule(error)])?;
+        let notifier = self.node.notifiers().get(&self.session.id).cloned();
+        let notifier = notifier.ok_or_else(|| vec![Error::Stopping])?;
+        let (id, user) = (self.session.id, self.session.user.clone());
+        self.on_node(move |node| {
+            let filter = request.filter;
+            filter::select(&Tree::empty(node.schema()), filter.as_ref()).map_err(one)?;
+            node.streams()
+                .subscribe(id, &user, stream, filter, notifier)
+                .map_err(|error| vec![Error::Rule(error)])?;
+            Ok(Reply::Ok)
+        })
+        .await
+    }
+
+    /// An operation of a module.
+    async fn other(&self, element: Fragment) -> Result<Reply> {
+        let (user, nacm) = self.who();
+        let (corrections, lifetime) = self
+            .on_node(move |node| {
+                let schema = node.schema();
+                let parsed = schema.parse_rpc(&element, None).map_err(data)?;
+                nacm.execute(&user, &parsed).map_err(one)?;
+                if (parsed.module(), parsed.name()) != ("tranche-wifi", "correct-airtime") {
+                    return Err(rule(
+                        ErrorTag::OperationNotSupported,
+                        format!("the operation {} is not supported", parsed.name()),
+                    ));
+                }
+                let wifi = Touched::Modules(["tranche-wifi".to_owned()].into());
+                let part = touched_part(&node.in_force().running, schema, &wifi)?;
+                let parsed = schema.parse_rpc(&element, Some(&part)).map_err(data)?;
+                corrections(&parsed)
+            })
+            .await?;
+        self.node
+            .view()
+            .airtime()
+            .correct(&corrections, lifetime)
+            .await
+            .map_err(|refusal| vec![Error::Refused(refusal)])?;
+        Ok(Reply::Ok)
+    }
+
+    fn who(&self) -> (User, Arc<Nacm>) {
+        (self.user.clone(), Arc::clone(&self.in_force.nacm))
+    }
+
+    fn supported(&self, datastore: Datastore) -> Result<()> {
+        if datastore == Datastore::Startup && !self.node.has_startup() {
+            return Err(rule(
+                ErrorTag::OperationNotSupported,
+                "there is no startup datastore: every change of running is durable",
+            ));
+        }
+        Ok(())
+    }
+
+    fn supported_source(&self, source: &ConfigSource) -> Result<()> {
+        match source {
+            ConfigSource::Datastore(datastore) => self.supported(*datastore),
+            ConfigSource::Inline(_) => Ok(()),
+            ConfigSource::Url(_) => Err(no_url()),
+        }
+    }
+
+    fn supported_target(&self, target: ConfigTarget) -> Result<Datastore> {
+        match target {
+            ConfigTarget::Datastore(datastore) => self.supported(datastore).map(|()| datastore),
+            ConfigTarget::Url(_) => Err(no_url()),
+        }
+    }
+}
+
+fn one(error: tranche_yang::Error) -> Vec<Error> {
+    vec![Error::Data(error)]
+}
+
+fn rule(tag: ErrorTag, message: impl Into<String>) -> Vec<Error> {
+    vec![Error::Rule(RpcError::new(tag, message))]
+}
+
+fn no_url() -> Vec<Error> {
+    rule(ErrorTag::OperationNotSupported, "configurations at a URL are not supported")
+}
+
+/// Hashes what was just written to the candidate; nobody else has seen it, since its lock is held.
+fn hash_candidate(datastores: &mut tranche_yang::Datastores, session: u32) -> Result<()> {
+    let candidate = datastores.candidate();
+    if !crate::node::has_clear_passwords(&candidate)? {
+        return Ok(());
+    }
+    let mut copy = candidate.duplicate().map_err(one)?;
+    drop(candidate);
+    hash_passwords(&mut copy)?;
+    datastores.copy_to_candidate(session, &copy).map_err(one)
+}
+
+/// Replaces startup, in memory and on disk.
+fn save_startup(node: &Node, session: u32, tree: &Tree) -> Result<()> {
+    let mut datastores = node.datastores();
+    let before = datastores.startup();
+    datastores.copy_to_startup(session, tree).map_err(data)?;
+    let saved = datastores
+        .startup()
+        .map(|startup| node.store().set_startup(Some(&journal::encode_tree(&startup))));
+    if let Some(Err(error)) = saved {
+        let server = Origin::server().session;
+        match before {
+            Some(before) => datastores.copy_to_startup(server, &before).map_err(data)?,
+            None => datastores.delete_startup(server).map_err(one)?,
+        }
+        return Err(vec![error.into()]);
+    }
+    Ok(())
+}
+
+/// Whether startup is there, for a node that has one.
+pub(crate) fn startup_bytes(startup: Startup) -> Option<Vec<u8>> {
+    match startup {
+        Startup::Stored(bytes) => Some(bytes),
+        Startup::Never | Startup::Deleted => None,
+    }
+}
+
+/// The content of a valid `correct-airtime`.
+fn corrections(operation: &tranche_yang::Operation) -> Result<(Vec<Correction>, Duration)> {
+    let input = operation.data();
+    let bad = |what: &str| rule(ErrorTag::InvalidValue, format!("{what} is missing or no number"));
+    let lifetime = input
+        .get("lifetime")
+        .and_then(|text| text.parse().ok())
+        .map(Duration::from_secs)
+        .ok_or_else(|| bad("lifetime"))?;
+    let ratio = |vif: tranche_yang::Node<'_>, leaf: &str| {
+        vif.get(leaf).map(|text| text.parse().map_err(|_| bad(leaf))).transpose()
+    };
+    let corrections = input
+        .list("vif")
+        .map(|vif| {
+            Ok(Correction {
+                vif: vif.get("name").unwrap_or_default().to_owned(),
+                min_ratio: ratio(vif, "min-ratio")?,
+                max_ratio: ratio(vif, "max-ratio")?,
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok((corrections, lifetime))
+}
