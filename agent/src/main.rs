@@ -1,6 +1,6 @@
 //! The agent's process: command line, log and signals. Everything else is in the library.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -9,6 +9,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tranche_agent::Agent;
 use tranche_agent::config::{Args, LogFormat, LogSettings, Settings};
+
+/// The database logs what it writes, and there are secrets among it: whatever is asked for, it logs warnings only.
+const NO_VALUES: &str = "sled=warn";
 
 fn main() -> ExitCode {
     match run(Args::parse()) {
@@ -62,7 +65,10 @@ fn announce(agent: &Agent) -> io::Result<()> {
 fn start_log(settings: &LogSettings) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&settings.filter)
         .with_context(|| format!("log filter '{}'", settings.filter))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter.add_directive(NO_VALUES.parse()?))
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
     match settings.format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Semaphore;
-use tracing::Instrument as _;
 use tranche_netconf::error::{ErrorTag, RpcError};
 use tranche_netconf::message::{
     ConfigSource, ConfigTarget, CreateSubscription, Datastore, EditConfig, Filter, Operation,
@@ -81,7 +80,6 @@ impl Handler for Service {
     }
 
     async fn session_started(&self, session: &SessionInfo, notifier: Notifier) {
-        tracing::info!(session_id = session.id, user = session.user, peer = %session.peer, "session started");
         self.node.notifiers().insert(session.id, notifier);
         if self.node.streams().has_subscribers(Stream::Netconf) {
             self.announce(notification::session_start(session)).await;
@@ -89,7 +87,6 @@ impl Handler for Service {
     }
 
     async fn session_ended(&self, session: &SessionInfo, end: SessionEnd) {
-        tracing::info!(session_id = session.id, user = session.user, reason = %end, "session ended");
         self.node.notifiers().remove(&session.id);
         self.node.streams().unsubscribe(session.id);
         let _ = self.node.transactions().session_ended(Origin::from(session)).await;
@@ -110,28 +107,14 @@ impl Handler for Service {
             user: User::new(session.user.as_str()),
             in_force: self.node.in_force(),
         };
-        let op = name_of(&rpc.operation).1.to_owned();
-        let span = tracing::debug_span!(
-            "rpc",
-            session_id = session.id,
-            user = session.user,
-            message_id = rpc.message_id,
-            op
-        );
-        async {
-            let outcome = call.dispatch(rpc.operation).await;
-            match &outcome {
-                Ok(_) => tracing::debug!("done"),
-                Err(errors) => {
-                    for error in errors {
-                        tracing::debug!(%error, "refused");
-                    }
-                }
+        // The server's span around this has the session, the message and the operation.
+        let outcome = call.dispatch(rpc.operation).await;
+        if let Err(errors) = &outcome {
+            for error in errors {
+                tracing::debug!(%error, "refused");
             }
-            outcome.map_err(|errors| errors.iter().map(Error::to_rpc_error).collect())
         }
-        .instrument(span)
-        .await
+        outcome.map_err(|errors| errors.iter().map(Error::to_rpc_error).collect())
     }
 }
 

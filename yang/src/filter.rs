@@ -6,11 +6,10 @@ use std::collections::HashMap;
 
 use tranche_netconf::error::ErrorTag;
 use tranche_netconf::message::Filter;
-use yang5::ffi as ly;
+use tranche_netconf::xml::Element;
 
-use crate::context::Schema;
-use crate::error::{Error, Phase, Result, collect};
-use crate::ffi::{Failed, Forest, Kind, Place, Raw, SRaw, Siblings};
+use crate::error::{Error, Result};
+use crate::ffi::{Failed, Kind, Place, Raw, SRaw, Siblings};
 use crate::tree::Tree;
 use crate::xpath;
 
@@ -59,10 +58,13 @@ pub fn select(tree: &Tree, filter: Option<&Filter>) -> Result<Tree> {
             if fragment.is_empty() {
                 return Ok(Tree::empty(tree.schema));
             }
-            let filter = Subtree::parse(tree.schema, fragment.as_str())?;
-            for element in &filter.elements {
+            let elements = fragment
+                .elements()
+                .map_err(|e| Error::new(ErrorTag::MalformedMessage, format!("the filter: {e}")))?;
+            for element in elements {
+                let element = FilterNode::read(element)?;
                 for node in tree.data.top() {
-                    match_node(tree.schema, element, node, &mut marks)?;
+                    match_node(&element, node, &mut marks);
                 }
             }
         }
@@ -105,55 +107,29 @@ pub(crate) fn copy_marked(
 }
 
 /// One element of a subtree filter.
-struct Element {
+struct FilterNode {
     /// Namespace; empty matches any.
     namespace: String,
     name: String,
     /// Text to match, for a content match node.
     text: Option<String>,
-    children: Vec<Element>,
+    children: Vec<FilterNode>,
 }
 
-struct Subtree {
-    elements: Vec<Element>,
-}
-
-impl Subtree {
-    /// Reads a filter. It is not data (lists lack keys, leaves lack values), so libyang is made to read it as opaque
-    /// nodes by putting it into an element that no module knows.
-    fn parse(schema: &'static Schema, text: &str) -> Result<Self> {
-        let wrapped = format!("<filter xmlns=\"urn:tranche:filter\">{text}</filter>");
-        let options = ly::LYD_PARSE_ONLY | ly::LYD_PARSE_OPAQ;
-        let forest: Forest = schema
-            .ctx
-            .parse(ly::LYD_FORMAT::LYD_XML, &wrapped, options, 0)
-            .map_err(|Failed| collect(schema.ctx, Phase::Parse).swap_remove(0))?;
-        let elements = forest
-            .root
-            .map(|root| root.children().map(Element::read).collect::<Result<Vec<_>>>())
-            .transpose()?
-            .unwrap_or_default();
-        Ok(Self { elements })
-    }
-}
-
-impl Element {
-    fn read(node: Raw) -> Result<Self> {
-        let name = node.opaque_name().unwrap_or_default();
-        if let Some((attribute, _)) = node.opaque_attributes().into_iter().next() {
+impl FilterNode {
+    fn read(element: Element) -> Result<Self> {
+        if let Some(attribute) = element.attributes.first() {
             return Err(Error::new(
                 ErrorTag::UnknownAttribute,
                 "attribute match expressions are not supported: no YANG data has attributes to match",
             )
-            .with_info("bad-attribute", attribute.name)
-            .with_info("bad-element", name.name));
+            .with_info("bad-attribute", attribute.name.clone())
+            .with_info("bad-element", element.name));
         }
-        let children = node.children().map(Self::read).collect::<Result<Vec<_>>>()?;
-        let text = node.value().map(str::trim).filter(|t| !t.is_empty() && children.is_empty());
-        // The wrapper's namespace is what an element without one inherits.
-        let namespace =
-            if name.module == "urn:tranche:filter" { String::new() } else { name.module };
-        Ok(Self { namespace, name: name.name, text: text.map(str::to_owned), children })
+        let text = Some(element.text).filter(|t| !t.is_empty() && element.children.is_empty());
+        let children =
+            element.children.into_iter().map(Self::read).collect::<Result<Vec<_>>>()?;
+        Ok(Self { namespace: element.namespace, name: element.name, text, children })
     }
 
     fn names(&self, schema: SRaw) -> bool {
@@ -178,29 +154,24 @@ impl Element {
 }
 
 /// Selects what one filter element asks for in one node, if the node is what it names.
-fn match_node(
-    schema: &'static Schema,
-    filter: &Element,
-    node: Raw,
-    marks: &mut Marks,
-) -> Result<bool> {
-    let Some(node_schema) = node.schema() else { return Ok(false) };
+fn match_node(filter: &FilterNode, node: Raw, marks: &mut Marks) -> bool {
+    let Some(node_schema) = node.schema() else { return false };
     if !filter.names(node_schema) {
-        return Ok(false);
+        return false;
     }
     if node_schema.is_term() || node_schema.kind() == Kind::Any {
         let hit = filter.children.is_empty() && filter.matches(node);
         if hit {
             marks.whole(node);
         }
-        return Ok(hit);
+        return hit;
     }
     if filter.children.is_empty() {
         let hit = filter.text.is_none();
         if hit {
             marks.whole(node);
         }
-        return Ok(hit);
+        return hit;
     }
     // Every content match among the siblings must hold (RFC 6241 6.2.5).
     let mut only_matches = true;
@@ -213,24 +184,24 @@ fn match_node(
             child.schema().is_some_and(|s| content.names(s) && s.is_term()) && content.matches(child)
         });
         if !holds {
-            return Ok(false);
+            return false;
         }
     }
     if only_matches {
         marks.whole(node);
-        return Ok(true);
+        return true;
     }
     let mut hit = false;
     for child_filter in &filter.children {
         for child in candidates(child_filter, node) {
-            hit |= match_node(schema, child_filter, child, marks)?;
+            hit |= match_node(child_filter, child, marks);
         }
     }
-    Ok(hit)
+    hit
 }
 
 /// The children that a filter element may select: one, found by hash, if it names all keys of a list.
-fn candidates(filter: &Element, parent: Raw) -> Vec<Raw> {
+fn candidates(filter: &FilterNode, parent: Raw) -> Vec<Raw> {
     let all = || parent.children().collect();
     let Some(first) = parent
         .schema()

@@ -181,7 +181,8 @@ impl Schema {
             Part::Output => ly::lyd_type::LYD_TYPE_REPLY_YANG,
             Part::Notification => ly::lyd_type::LYD_TYPE_NOTIF_YANG,
         };
-        let options = ly::LYD_PARSE_ONLY | ly::LYD_PARSE_STRICT;
+        // Operations are never validated while they are parsed.
+        let options = ly::LYD_PARSE_STRICT;
         let parsed = self.ctx.parse_op(None, format.raw(), text, kind, options);
         let (forest, node) = match parsed {
             Ok((forest, Some(node))) => (forest, node),
