@@ -81,13 +81,15 @@ class Case(unittest.TestCase):
 
     def restore_wifi(self, session):
         """At the end, running gets its Wi-Fi configuration back."""
-        before = etree.tostring(find(session.get_config("running", filter=WIFI), "wifi:wifi")[0]).decode()
-        config = before.replace("<wifi ", f'<wifi xmlns:nc="{NS["nc"]}" nc:operation="replace" ', 1)
+        config = etree.Element(f"{{{NS['nc']}}}config")
+        before = find(session.get_config("running", filter=WIFI), "wifi:wifi")[0]
+        before.set(f"{{{NS['nc']}}}operation", "replace")
+        config.append(before)
 
         def restore():
             with connect() as fresh:
                 fresh.discard_changes()
-                fresh.edit_config(target="candidate", config=f'<nc:config xmlns:nc="{NS["nc"]}">{config}</nc:config>')
+                fresh.edit_config(target="candidate", config=config)
                 fresh.commit()
 
         self.addCleanup(restore)

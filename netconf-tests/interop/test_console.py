@@ -6,6 +6,8 @@ import sys
 import tempfile
 import unittest
 
+from lxml import etree
+
 from network import NODES, NS, PASSWORD, USER, Case, connect, find, vif, WIFI
 
 CONSOLE = str(pathlib.Path(sys.executable).with_name("netconf-console2"))
@@ -18,6 +20,14 @@ def console(*arguments, password=PASSWORD, expect=0):
     if expect is not None and done.returncode != expect:
         raise AssertionError(f"{arguments}: exit status {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done.stdout + done.stderr
+
+
+def content(config):
+    """A file with what belongs into <config>: the console makes the element itself."""
+    file = tempfile.NamedTemporaryFile("w", suffix=".xml")
+    file.write("".join(etree.tostring(child).decode() for child in etree.fromstring(config)))
+    file.flush()
+    return file
 
 
 class Console(Case):
@@ -35,26 +45,20 @@ class Console(Case):
     def test_edit_config_lock_and_commit(self):
         session = self.session()
         self.restore_wifi(session)
-        with tempfile.NamedTemporaryFile("w", suffix=".xml") as file:
-            file.write(vif("console"))
-            file.flush()
-            text = console("--lock", "--db", "candidate", "--edit-config", file.name, "--validate", "--commit", "--unlock")
+        with content(vif("console")) as file:
+            text = console("--lock", "--db", "candidate", "--edit-config", file.name, "--commit", "--unlock")
         self.assertNotIn("rpc-error", text)
         path = "wifi:wifi/wifi:vif[wifi:name='console']"
         self.assertEqual(len(find(session.get_config("running", filter=WIFI), path)), 1)
 
     def test_discard(self):
-        with tempfile.NamedTemporaryFile("w", suffix=".xml") as file:
-            file.write(vif("console2"))
-            file.flush()
+        with content(vif("console2")) as file:
             text = console("--db", "candidate", "--edit-config", file.name, "--discard-changes", "--get-config")
         self.assertNotIn("console2", text.split("<ok/>")[-1])
         self.assertNotIn("rpc-error", text)
 
     def test_an_error_is_shown(self):
-        with tempfile.NamedTemporaryFile("w", suffix=".xml") as file:
-            file.write(vif("v", "<radio>phy0</radio><colour>red</colour>"))
-            file.flush()
+        with content(vif("v", "<radio>phy0</radio><colour>red</colour>")) as file:
             text = console("--db", "running", "--edit-config", file.name, expect=None)
         self.assertIn("unknown-element", text)
         with connect() as session:
