@@ -24,13 +24,10 @@ pub fn binary(name: &str) -> Result<PathBuf, Error> {
         PathBuf::from(dir)
     } else {
         let own = std::env::current_exe().map_err(Error::system("path of this program"))?;
-        let dir = own.parent().unwrap_or(Path::new("."));
         // Test programs are one directory further down.
-        if dir.ends_with("deps") {
-            dir.join("..")
-        } else {
-            dir.to_owned()
-        }
+        let dirs = own.ancestors().skip(1);
+        let mut dirs = dirs.skip_while(|dir| dir.ends_with("deps"));
+        dirs.next().unwrap_or(Path::new(".")).to_owned()
     };
     let path = dir.join(name);
     if path.is_file() {

@@ -39,10 +39,11 @@ fn file(dir: &tempfile::TempDir, name: &str, text: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_factory_default_that_does_not_validate_is_named_with_node_and_reason() {
+async fn a_factory_default_that_does_not_validate_is_named_with_place_and_reason() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state").display().to_string();
-    let wifi = r#"{"tranche-wifi:wifi": {"radio": [{"name": "phy0", "band": "2.4GHz", "channel": CHANNEL}]}}"#;
+    let wifi = r#"{"tranche-wifi:wifi": {"radio": [{"name": "phy0", "band": "2.4GHz", "channel": CHANNEL}]},
+                   "tranche-sim:sim": {"radio": [{"name": "phy0"}]}}"#;
     let good = file(&dir, "good.json", &wifi.replace("CHANNEL", "6"));
     let bad = file(&dir, "bad.json", &wifi.replace("CHANNEL", "999"));
     let refused = run(
@@ -62,7 +63,7 @@ async fn a_factory_default_that_does_not_validate_is_named_with_node_and_reason(
     )
     .await;
     assert_eq!(refused.code, Some(1), "{}", refused.text);
-    for part in ["node-2", "bad.json", "999"] {
+    for part in ["bad.json", "phy0", "channel", "999"] {
         assert!(
             refused.text.contains(part),
             "{part} is not in {}",
