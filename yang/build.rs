@@ -3,7 +3,6 @@
 //! The standard modules are not in the repository. `make setup` puts them under `.tools/venv`; the variable
 //! `TRANCHE_YANG_MODULES` names another folder that has `ietf/` and `iana/` (or the files themselves) in it.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
@@ -69,13 +68,13 @@ fn main() -> Result<(), String> {
         let text = fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
         let header = header(&text)
             .ok_or_else(|| format!("{}: neither a module nor a submodule", file.display()))?;
-        let _ = writeln!(
-            out,
-            "    Embedded {{ name: {:?}, revision: {:?}, belongs_to: {:?}, source: include_str!({:?}) }},",
+        out += &format!(
+            "    Embedded {{ name: {:?}, revision: {:?}, belongs_to: {:?}, source: include_str!({:?}) }},\n",
             header.name,
             header.revision,
             header.belongs_to,
-            file.canonicalize().map_err(|e| format!("{}: {e}", file.display()))?
+            file.canonicalize()
+                .map_err(|e| format!("{}: {e}", file.display()))?
         );
     }
     out.push_str("];\n");

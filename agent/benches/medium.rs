@@ -1,8 +1,4 @@
 //! What simulation and scheduling cost: simulated seconds for a second of the wall, and one decision of the scheduler.
-#![expect(
-    missing_docs,
-    reason = "the macros of the benchmark harness make public items"
-)]
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -10,8 +10,8 @@
  *   ceiling clock  next += airtime / ceiling                keeps a vif under its ceiling of the time that passes
  *   departure      the later of the two, in bursts so that the driver can aggregate
  *
- * What was charged before sending is an estimate. The completion of a frame brings what it really took: the difference is
- * the vif's debt and is charged to its next packet. From completions come also the capacity (airtime served while the
+ * What was charged before sending is an estimate, scaled by what the vif's frames took of late. The completion of a frame
+ * brings what it really took: the difference is the vif's debt and is charged to its next packet. From completions come also the capacity (airtime served while the
  * driver had work, over that time) and the airtime in flight; both steer the congestion factor, which makes the clocks run
  * as fast as the medium lets us send, whatever our neighbours do.
  *
@@ -40,6 +40,7 @@ typedef unsigned int airtime_u32;
 #define AIRTIME_MS 1000000ULL
 #define AIRTIME_REFRESH (1 * AIRTIME_MS)
 #define AIRTIME_FLIGHT_LIMIT (32 * AIRTIME_MS)
+#define AIRTIME_COMPLETIONS 8      /* enough to judge by */
 #define AIRTIME_CONGESTION_MAX (64U * AIRTIME_ONE)
 #define AIRTIME_LONGEST (1000 * AIRTIME_MS)
 
@@ -47,6 +48,12 @@ typedef unsigned int airtime_u32;
 #define AIRTIME_TAKE(field) __sync_lock_test_and_set(&(field), 0)
 
 enum airtime_verdict { AIRTIME_SEND = 0, AIRTIME_DROP = 1 };
+
+/* What of a vif left in one slot of time and was not answered for yet. */
+struct airtime_slot {
+	airtime_s64 estimated;
+	airtime_s64 charged;
+};
 
 struct airtime_vif {
 	/* written by the agent */
@@ -62,9 +69,9 @@ struct airtime_vif {
 	airtime_u64 depart;            /* when the current burst leaves */
 	airtime_u64 burst_left;        /* airtime that still fits into it */
 	airtime_u64 charged;           /* since usage was last smoothed */
-	airtime_s64 debt;              /* measured less estimated, not charged yet */
+	airtime_s64 debt;              /* measured less charged, not charged yet */
 	airtime_u64 landed_to;         /* wheel slot before which nothing is in flight */
-	airtime_s64 wheel[AIRTIME_WHEEL]; /* estimated airtime that is not completed, by departure */
+	struct airtime_slot wheel[AIRTIME_WHEEL]; /* by departure */
 	/* counters */
 	airtime_u64 admitted;          /* packets */
 	airtime_u64 delayed;           /* packets */
@@ -85,11 +92,12 @@ struct airtime_radio {
 	airtime_u32 capacity;          /* airtime that the medium gives us while we want it */
 	airtime_s64 bias;              /* integral part of the congestion */
 	airtime_u32 paced;             /* the share clock held something back since the last control step */
-	airtime_u32 stalled;           /* control steps without any completion while much was in flight */
+	airtime_u32 completions;       /* since the last control step */
+	airtime_u32 measuring;         /* the capacity was measured at least once */
 	airtime_u64 refresh_at;
 	airtime_u64 usage_since;
 	airtime_u64 control_since;
-	airtime_u64 gate;              /* nothing leaves before: too much is in flight */
+	airtime_u64 refreshed;
 	airtime_u64 last_done;         /* time of the last completion */
 	airtime_u64 done;              /* airtime completed since the last control step */
 	airtime_u64 idle;              /* time without anything in flight since then */
@@ -122,15 +130,17 @@ static inline airtime_u64 airtime_estimate(airtime_u64 overhead, airtime_u32 seg
  */
 static inline void airtime_radio_reset(struct airtime_radio *r, airtime_u64 now)
 {
-	r->congestion = AIRTIME_ONE;
-	r->capacity = AIRTIME_ONE;
+	/* Cautious until something was measured. */
+	r->congestion = 4 * AIRTIME_ONE;
+	r->capacity = AIRTIME_ONE / 4;
+	r->measuring = 0;
 	r->bias = 0;
 	r->paced = 0;
-	r->stalled = 0;
+	r->completions = 0;
 	r->refresh_at = now;
 	r->usage_since = now;
 	r->control_since = now;
-	r->gate = 0;
+	r->refreshed = now;
 	r->last_done = now;
 	r->done = 0;
 	r->idle = 0;
@@ -147,8 +157,10 @@ static inline void airtime_radio_reset(struct airtime_radio *r, airtime_u64 now)
 		v->next_ceiling = 0;
 		v->depart = 0;
 		v->burst_left = 0;
-		for (int j = 0; j < AIRTIME_WHEEL; j++)
-			v->wheel[j] = 0;
+		for (int j = 0; j < AIRTIME_WHEEL; j++) {
+			v->wheel[j].estimated = 0;
+			v->wheel[j].charged = 0;
+		}
 	}
 }
 
@@ -161,7 +173,8 @@ static inline airtime_u64 airtime_inflated(const struct airtime_vif *v, airtime_
 /* Takes what a vif has in flight in a wheel slot as sent, without having been told what it took. What it did take then. */
 static inline airtime_u64 airtime_lose(struct airtime_radio *r, struct airtime_vif *v, airtime_u64 slot)
 {
-	airtime_s64 lost = AIRTIME_TAKE(v->wheel[slot & (AIRTIME_WHEEL - 1)]);
+	struct airtime_slot *in = &v->wheel[slot & (AIRTIME_WHEEL - 1)];
+	airtime_s64 lost = AIRTIME_TAKE(in->estimated), charged = AIRTIME_TAKE(in->charged);
 	airtime_u64 took;
 
 	if (lost <= 0)
@@ -169,7 +182,7 @@ static inline airtime_u64 airtime_lose(struct airtime_radio *r, struct airtime_v
 	took = airtime_inflated(v, lost);
 	AIRTIME_ADD(v->lost, lost);
 	AIRTIME_ADD(v->measured, took);
-	AIRTIME_ADD(v->debt, (airtime_s64)took - lost);
+	AIRTIME_ADD(v->debt, (airtime_s64)took - charged);
 	AIRTIME_ADD(r->done, took);
 	if (slot < r->wheel_at)
 		AIRTIME_ADD(r->outstanding, -lost);
@@ -196,7 +209,7 @@ static inline void airtime_wheel_turn(struct airtime_radio *r, airtime_u64 now)
 			if (age > AIRTIME_WHEEL_BEHIND)
 				airtime_lose(r, v, to - age);
 			else
-				outstanding += v->wheel[(to - age) & (AIRTIME_WHEEL - 1)];
+				outstanding += v->wheel[(to - age) & (AIRTIME_WHEEL - 1)].estimated;
 		}
 	}
 	r->outstanding = outstanding;
@@ -257,17 +270,18 @@ static inline void airtime_control(struct airtime_radio *r, airtime_u64 now)
 	airtime_u64 window = now - r->control_since, target = 3 * r->burst, busy, flight, sample;
 	airtime_s64 error, factor;
 
-	if (window < r->interval / 5 || !window)
+	/* A step takes a fifth of the interval; where completions are rare, a whole one. */
+	if (window < r->interval / 5 || !window || (r->completions < AIRTIME_COMPLETIONS && window < r->interval))
 		return;
 	if (r->outstanding <= 0)
 		AIRTIME_ADD(r->idle, now - airtime_min(airtime_max(r->last_done, r->control_since), now));
 	busy = window - airtime_min(r->idle, window);
 	flight = airtime_scale(r->area, 1000000, window);
-	r->stalled = !r->done && r->outstanding > (airtime_s64)(AIRTIME_FLIGHT_LIMIT / 2) ? r->stalled + 1 : 0;
 	if (r->done && busy >= window / 4) {
 		sample = airtime_min(airtime_scale(r->done, AIRTIME_ONE, busy), AIRTIME_ONE);
-		r->capacity = (3ULL * r->capacity + sample + 2) / 4;
-	} else if (r->stalled) {
+		r->capacity = r->measuring ? (3ULL * r->capacity + sample + 2) / 4 : sample;
+		r->measuring = 1;
+	} else if (!r->done && r->outstanding > (airtime_s64)(AIRTIME_FLIGHT_LIMIT / 2)) {
 		r->capacity -= r->capacity / 4;
 	} else if (r->paced) {
 		r->capacity += r->capacity / 16;
@@ -294,22 +308,33 @@ static inline void airtime_control(struct airtime_radio *r, airtime_u64 now)
 		airtime_min(airtime_scale(AIRTIME_ONE, factor, r->capacity), AIRTIME_CONGESTION_MAX), AIRTIME_ONE);
 	r->control_since = now;
 	r->paced = 0;
+	r->completions = 0;
 	r->done = 0;
 	r->idle = 0;
 	r->area = 0;
 }
 
-/* Brings shares, congestion and the gate up to date. Called by airtime_admit(), and by a timer where nothing is sent. */
+/* The share clocks stand still while too much is in flight: shares stay what they are, and everybody sends less. */
+static inline void airtime_stand_still(struct airtime_radio *r, airtime_u64 now)
+{
+	airtime_u64 since = airtime_min(now - r->refreshed, 2 * AIRTIME_REFRESH);
+
+	r->refreshed = now;
+	if (r->outstanding <= (airtime_s64)AIRTIME_FLIGHT_LIMIT)
+		return;
+	for (int i = 0; i < AIRTIME_VIFS; i++)
+		if (r->vif[i].next > now)
+			r->vif[i].next += since;
+}
+
+/* Brings shares and congestion up to date. Called by airtime_admit(), and by a timer where nothing is sent. */
 static inline void airtime_refresh(struct airtime_radio *r, airtime_u64 now)
 {
-	airtime_s64 excess;
-
 	r->refresh_at = now + AIRTIME_REFRESH;
 	airtime_wheel_turn(r, now);
+	airtime_stand_still(r, now);
 	airtime_share_out(r, now);
 	airtime_control(r, now);
-	excess = r->outstanding - (airtime_s64)AIRTIME_FLIGHT_LIMIT;
-	r->gate = excess > 0 ? now + airtime_min((airtime_u64)excess, r->horizon / 2) : 0;
 }
 
 /*
@@ -320,7 +345,8 @@ static inline enum airtime_verdict airtime_admit(struct airtime_radio *r, airtim
 						 airtime_u64 airtime, airtime_u64 earliest, airtime_u64 *departure)
 {
 	struct airtime_vif *v = &r->vif[k & (AIRTIME_VIFS - 1)];
-	airtime_u64 next, next_ceiling, at, charge, cost;
+	airtime_u64 next, next_ceiling, at, expected, charge, cost;
+	struct airtime_slot *slot;
 	airtime_s64 debt;
 	int new_burst;
 
@@ -332,9 +358,10 @@ static inline enum airtime_verdict airtime_admit(struct airtime_radio *r, airtim
 		airtime_refresh(r, now);
 	next = airtime_max(v->next, now);
 	next_ceiling = airtime_max(v->next_ceiling, now);
-	new_burst = v->burst_left < airtime;
+	expected = airtime_min(airtime_inflated(v, airtime), AIRTIME_LONGEST);
+	new_burst = v->burst_left < expected;
 	at = new_burst ? airtime_max(next, next_ceiling) : airtime_max(v->depart, now);
-	at = airtime_max(airtime_max(at, r->gate), earliest);
+	at = airtime_max(at, earliest);
 	if (at > now + r->horizon) {
 		if (earliest <= now + r->horizon)
 			v->dropped++;
@@ -343,12 +370,12 @@ static inline enum airtime_verdict airtime_admit(struct airtime_radio *r, airtim
 	}
 
 	debt = v->debt;
-	if (debt < -(airtime_s64)airtime)
-		debt = -(airtime_s64)airtime;
+	if (debt < -(airtime_s64)expected)
+		debt = -(airtime_s64)expected;
 	if (debt > (airtime_s64)AIRTIME_LONGEST)
 		debt = AIRTIME_LONGEST;
 	AIRTIME_ADD(v->debt, -debt);
-	charge = airtime + debt;
+	charge = expected + debt;
 	cost = charge * r->congestion >> 16;
 	v->next = next + airtime_scale(cost, AIRTIME_ONE, v->share);
 	if (v->ceiling && v->ceiling < AIRTIME_RATIO_FULL)
@@ -357,11 +384,13 @@ static inline enum airtime_verdict airtime_admit(struct airtime_radio *r, airtim
 		v->depart = at;
 		v->burst_left = r->burst;
 	}
-	v->burst_left -= airtime_min(v->burst_left, airtime);
+	v->burst_left -= airtime_min(v->burst_left, expected);
 
 	v->charged += cost;
 	v->estimated += airtime;
-	AIRTIME_ADD(v->wheel[(at / r->wheel_slot) & (AIRTIME_WHEEL - 1)], (airtime_s64)airtime);
+	slot = &v->wheel[(at / r->wheel_slot) & (AIRTIME_WHEEL - 1)];
+	AIRTIME_ADD(slot->estimated, (airtime_s64)airtime);
+	AIRTIME_ADD(slot->charged, (airtime_s64)expected);
 	v->admitted++;
 	if (at > airtime_max(now, earliest))
 		v->delayed++;
@@ -374,19 +403,23 @@ static inline enum airtime_verdict airtime_admit(struct airtime_radio *r, airtim
 }
 
 /*
- * Takes airtime that departed at `departure` out of what a vif has in flight. How much of it was: less than `estimated`
- * where it was given up before.
+ * Takes airtime that departed at `departure` out of what a vif has in flight, and books the charge for it as debt that is
+ * paid back. How much of it was in flight: less than `estimated` where it was given up before.
  */
 static inline airtime_u64 airtime_land(struct airtime_radio *r, struct airtime_vif *v, airtime_u64 departure,
 				       airtime_u64 estimated)
 {
-	airtime_u64 slot = departure / r->wheel_slot;
-	airtime_s64 *in_slot = &v->wheel[slot & (AIRTIME_WHEEL - 1)], there = *in_slot, landed;
+	airtime_u64 slot = departure / r->wheel_slot, charged;
+	struct airtime_slot *in = &v->wheel[slot & (AIRTIME_WHEEL - 1)];
+	airtime_s64 there = in->estimated, landed;
 
 	if (slot < v->landed_to || there <= 0)
 		return 0;
 	landed = (airtime_s64)airtime_min(estimated, there);
-	AIRTIME_ADD(*in_slot, -landed);
+	charged = in->charged > 0 ? airtime_scale(airtime_min(in->charged, 8 * AIRTIME_LONGEST), landed, there) : 0;
+	AIRTIME_ADD(in->estimated, -landed);
+	AIRTIME_ADD(in->charged, -(airtime_s64)charged);
+	AIRTIME_ADD(v->debt, -(airtime_s64)charged);
 	if (slot < r->wheel_at)
 		AIRTIME_ADD(r->outstanding, -landed);
 	return landed;
@@ -400,18 +433,14 @@ static inline void airtime_complete(struct airtime_radio *r, airtime_u32 k, airt
 				    airtime_u64 estimated, airtime_u64 measured)
 {
 	struct airtime_vif *v = &r->vif[k & (AIRTIME_VIFS - 1)];
-	airtime_u64 from = airtime_max(r->last_done, r->control_since), slot, landed, lost = 0, gap, inflation;
+	airtime_u64 from = airtime_max(r->last_done, r->control_since), slot, landed, took, lost = 0, gap, inflation;
 
 	if (!v->weight)
 		return;
 	estimated = airtime_min(estimated, AIRTIME_LONGEST);
 	measured = airtime_min(measured, AIRTIME_LONGEST);
-	if (measured && estimated) {
-		inflation = airtime_min(measured * AIRTIME_ONE / estimated, AIRTIME_CONGESTION_MAX);
-		v->inflation = v->inflation ? (15ULL * v->inflation + inflation + 8) / 16 : inflation;
-	} else if (!measured) {
+	if (!measured)
 		measured = airtime_inflated(v, estimated);
-	}
 
 	/* It answers for what left a slot or more before it. */
 	slot = departure / r->wheel_slot;
@@ -421,17 +450,22 @@ static inline void airtime_complete(struct airtime_radio *r, airtime_u32 k, airt
 
 	/* What was given up before is accounted for already. */
 	landed = airtime_land(r, v, departure, estimated);
-	measured = airtime_scale(measured, landed, estimated);
-	AIRTIME_ADD(v->debt, (airtime_s64)measured - (airtime_s64)landed);
-	AIRTIME_ADD(v->measured, measured);
+	took = airtime_scale(measured, landed, estimated);
+	AIRTIME_ADD(v->debt, took);
+	AIRTIME_ADD(v->measured, took);
 	AIRTIME_ADD(v->completed, 1);
-	AIRTIME_ADD(r->done, measured);
+	AIRTIME_ADD(r->completions, 1);
+	AIRTIME_ADD(r->done, took);
 	gap = departure > from && departure <= now ? departure - from : 0;
 	if (gap > lost * r->congestion >> 16)
 		AIRTIME_ADD(r->idle, gap - (lost * r->congestion >> 16));
 	if (departure < now)
-		AIRTIME_ADD(r->area, ((measured + lost) / 1000) * ((now - departure) / 1000));
+		AIRTIME_ADD(r->area, ((took + lost) / 1000) * ((now - departure) / 1000));
 	r->last_done = airtime_max(r->last_done, now);
+	if (estimated) {
+		inflation = airtime_min(measured * AIRTIME_ONE / estimated, AIRTIME_CONGESTION_MAX);
+		v->inflation = v->inflation ? (63ULL * v->inflation + inflation + 32) / 64 : inflation;
+	}
 }
 
 /* A packet of vif `k` that was to leave at `departure` was thrown away without having been on the air. */
@@ -442,7 +476,7 @@ static inline void airtime_cancel(struct airtime_radio *r, airtime_u32 k, airtim
 
 	if (!v->weight)
 		return;
-	AIRTIME_ADD(v->debt, -(airtime_s64)airtime_land(r, v, departure, airtime_min(estimated, AIRTIME_LONGEST)));
+	(void)airtime_land(r, v, departure, airtime_min(estimated, AIRTIME_LONGEST));
 }
 
 #endif

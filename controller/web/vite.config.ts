@@ -12,6 +12,8 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     sourcemap: false,
+    // The notices that the licences of what is bundled ask for.
+    license: { fileName: 'licenses.txt' },
   },
   server: {
     host: '127.0.0.1',

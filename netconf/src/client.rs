@@ -141,7 +141,7 @@ impl Client {
     }
 
     /// A session over a link; `finish` is run after its end.
-    async fn over<R: Receive, T: Transmit>(
+    pub(crate) async fn over<R: Receive, T: Transmit>(
         link: Link<R, T>,
         config: &ClientConfig,
         finish: impl Future<Output = ()> + Send + 'static,
@@ -450,3 +450,6 @@ impl Drop for Forget<'_> {
         self.shared.forget(self.message_id);
     }
 }
+
+#[cfg(test)]
+mod tests;

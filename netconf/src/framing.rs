@@ -98,7 +98,7 @@ impl Decoder {
         }
     }
 
-    /// Continues with another framing and limit, from the byte after the last message that [`Decoder::next`] gave.
+    /// Continues with another framing and limit, from the byte after the last message that [`Decoder::next_message`] gave.
     pub fn switch(&mut self, framing: Framing, max_message_bytes: usize) {
         self.framing = framing;
         self.max_message_bytes = max_message_bytes;
@@ -120,7 +120,7 @@ impl Decoder {
     ///
     /// # Errors
     /// When the bytes are no message; nothing sensible can follow then.
-    pub fn next(&mut self) -> Result<Option<Vec<u8>>, FramingError> {
+    pub fn next_message(&mut self) -> Result<Option<Vec<u8>>, FramingError> {
         match self.framing {
             Framing::EndOfMessage => self.next_terminated(),
             Framing::Chunked => self.next_chunked(),
@@ -264,7 +264,7 @@ mod tests {
         let mut decoder = Decoder::new(framing, 1000);
         decoder.push(bytes);
         let mut messages = Vec::new();
-        while let Some(message) = decoder.next()? {
+        while let Some(message) = decoder.next_message()? {
             messages.push(String::from_utf8(message).unwrap());
         }
         Ok(messages)
@@ -344,10 +344,13 @@ mod tests {
     fn a_message_over_the_limit_is_refused_before_it_is_complete() {
         let mut decoder = Decoder::new(Framing::EndOfMessage, 10);
         decoder.push(&[b'a'; 16]);
-        assert_eq!(decoder.next(), Err(FramingError::TooLong { limit: 10 }));
+        assert_eq!(
+            decoder.next_message(),
+            Err(FramingError::TooLong { limit: 10 })
+        );
         let mut decoder = Decoder::new(Framing::EndOfMessage, 10);
         decoder.push(b"0123456789]]>]]>");
-        assert_eq!(decoder.next().unwrap().unwrap(), b"0123456789");
+        assert_eq!(decoder.next_message().unwrap().unwrap(), b"0123456789");
         let first = format!("\n#600\n{}", "a".repeat(600));
         assert_eq!(
             refused(&format!("{first}\n#401\n")),
@@ -363,9 +366,9 @@ mod tests {
     fn what_follows_the_hello_is_read_in_the_new_framing() {
         let mut decoder = Decoder::new(Framing::EndOfMessage, 100);
         decoder.push(b"<hello/>]]>]]>\n#6\n<rpc/>\n##\n");
-        assert_eq!(decoder.next().unwrap().unwrap(), b"<hello/>");
+        assert_eq!(decoder.next_message().unwrap().unwrap(), b"<hello/>");
         decoder.switch(Framing::Chunked, 100);
-        assert_eq!(decoder.next().unwrap().unwrap(), b"<rpc/>");
+        assert_eq!(decoder.next_message().unwrap().unwrap(), b"<rpc/>");
         assert_eq!(decoder.buffered(), 0);
     }
 
@@ -401,7 +404,7 @@ mod tests {
             for cut in cuts.iter().cycle() {
                 let (piece, next) = rest.split_at((*cut).min(rest.len()));
                 decoder.push(piece);
-                while let Some(message) = decoder.next().unwrap() {
+                while let Some(message) = decoder.next_message().unwrap() {
                     got.push(String::from_utf8(message).unwrap());
                 }
                 rest = next;
@@ -419,7 +422,7 @@ mod tests {
             let mut decoder = Decoder::new(framing, 64);
             decoder.push(&bytes);
             let mut given = 0;
-            while let Ok(Some(message)) = decoder.next() {
+            while let Ok(Some(message)) = decoder.next_message() {
                 given += message.len();
             }
             prop_assert!(given + decoder.buffered() <= bytes.len());

@@ -4,6 +4,27 @@
 //!
 //! The layers, from the wire up: [`transport`] carries bytes, [`framing`] cuts them into messages, [`xml`] reads those
 //! under limits, [`message`] gives them types. [`server`] and [`client`] put the layers together.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), tranche_netconf::Error> {
+//! use tranche_netconf::client::{Auth, Client, ClientConfig, HostKeyCheck};
+//! use tranche_netconf::message::Datastore;
+//!
+//! let config = ClientConfig::new(
+//!     "192.0.2.1:830",
+//!     "admin",
+//!     Auth::KeyFile("/etc/tranche/id_ed25519".into()),
+//!     HostKeyCheck::Pinned("SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU".into()),
+//! );
+//! let (client, _notifications) = Client::connect(config).await?;
+//! let running = client.get_config(Datastore::Running, None, None).await?;
+//! println!("{running}");
+//! client.close_session().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A server is a [`server::Handler`]; `examples/memo.rs` is a whole one.
 
 pub mod capability;
 pub mod client;

@@ -175,7 +175,7 @@ pub struct Element {
     /// Attributes in order.
     pub attributes: Vec<Attribute>,
     /// Child elements in order.
-    pub children: Vec<Element>,
+    pub children: Vec<Self>,
     /// The text directly inside, unescaped, joined, without white space at its ends.
     pub text: String,
 }

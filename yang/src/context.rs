@@ -62,7 +62,9 @@ pub struct Builder {
 
 impl fmt::Debug for Schema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Schema").field("modules", &self.modules.len()).finish_non_exhaustive()
+        f.debug_struct("Schema")
+            .field("modules", &self.modules.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -78,7 +80,10 @@ impl Builder {
     /// Implements an embedded module with these features.
     #[must_use]
     pub fn module(mut self, name: &str, features: &[&str]) -> Self {
-        self.modules.push((name.to_owned(), features.iter().map(|f| (*f).to_owned()).collect()));
+        self.modules.push((
+            name.to_owned(),
+            features.iter().map(|f| (*f).to_owned()).collect(),
+        ));
         self
     }
 
@@ -104,14 +109,24 @@ impl Builder {
         let mut embedded = EmbeddedModules::new();
         let mut sources = HashMap::new();
         for m in MODULES {
-            add(&mut embedded, &mut sources, m.name, m.revision, m.belongs_to, m.source);
+            add(
+                &mut embedded,
+                &mut sources,
+                m.name,
+                m.revision,
+                m.belongs_to,
+                m.source,
+            );
         }
         let mut loads = self.modules;
         let mut origin = HashMap::new();
         for path in &self.files {
             let file = path.display();
             let text = fs::read_to_string(path).map_err(|e| {
-                Error::new(ErrorTag::OperationFailed, format!("YANG module {file}: {e}"))
+                Error::new(
+                    ErrorTag::OperationFailed,
+                    format!("YANG module {file}: {e}"),
+                )
             })?;
             let header = header(&text).ok_or_else(|| {
                 Error::new(
@@ -139,11 +154,17 @@ impl Builder {
             | ContextFlags::DISABLE_SEARCHDIR_CWD
             | ContextFlags::REF_IMPLEMENTED;
         let mut context = Context::new(flags).map_err(|e| {
-            Error::new(ErrorTag::OperationFailed, format!("libyang did not start: {e}"))
+            Error::new(
+                ErrorTag::OperationFailed,
+                format!("libyang did not start: {e}"),
+            )
         })?;
         Ctx::store_all_errors();
         let ctx = Ctx::of(&context).ok_or_else(|| {
-            Error::new(ErrorTag::OperationFailed, "libyang has no modules of its own")
+            Error::new(
+                ErrorTag::OperationFailed,
+                "libyang has no modules of its own",
+            )
         })?;
         // libyang keeps a pointer to the map for as long as the context lives.
         context.set_embedded_modules(Box::leak(Box::new(embedded)));
@@ -155,7 +176,12 @@ impl Builder {
             }
         }
         let modules = context.modules(false).map(|m| describe(&m)).collect();
-        Ok(Box::leak(Box::new(Schema { context, ctx, sources, modules })))
+        Ok(Box::leak(Box::new(Schema {
+            context,
+            ctx,
+            sources,
+            modules,
+        })))
     }
 }
 
@@ -173,7 +199,10 @@ fn add(
         None => EmbeddedModuleKey::new(name, revision, None, None),
     };
     embedded.insert(key, source);
-    sources.insert((name.to_owned(), revision.unwrap_or_default().to_owned()), source);
+    sources.insert(
+        (name.to_owned(), revision.unwrap_or_default().to_owned()),
+        source,
+    );
 }
 
 fn load_error(ctx: Ctx, name: &str, origin: &HashMap<String, PathBuf>) -> Error {
@@ -185,12 +214,18 @@ fn load_error(ctx: Ctx, name: &str, origin: &HashMap<String, PathBuf>) -> Error 
         .filter_map(|e| e.message.split('"').nth(1))
         .find(|m| origin.contains_key(*m))
         .unwrap_or(name);
-    let place = origin
-        .get(culprit)
-        .map_or_else(|| format!("YANG module {name}"), |p| format!("YANG module {}", p.display()));
-    let line = cause.line.map(|l| format!(", line {l}")).unwrap_or_default();
-    let mut error =
-        Error::new(ErrorTag::OperationFailed, format!("{place}{line}: {}", cause.message));
+    let place = origin.get(culprit).map_or_else(
+        || format!("YANG module {name}"),
+        |p| format!("YANG module {}", p.display()),
+    );
+    let line = cause
+        .line
+        .map(|l| format!(", line {l}"))
+        .unwrap_or_default();
+    let mut error = Error::new(
+        ErrorTag::OperationFailed,
+        format!("{place}{line}: {}", cause.message),
+    );
     error.path.clone_from(&cause.path);
     error.line = cause.line;
     error
@@ -226,29 +261,41 @@ impl Schema {
     /// An implemented module by name.
     #[must_use]
     pub fn module(&self, name: &str) -> Option<&Module> {
-        self.modules.iter().find(|m| m.implemented && m.name == name)
+        self.modules
+            .iter()
+            .find(|m| m.implemented && m.name == name)
     }
 
     /// An implemented module by namespace.
     #[must_use]
     pub fn module_of_namespace(&self, namespace: &str) -> Option<&Module> {
-        self.modules.iter().find(|m| m.implemented && m.namespace == namespace)
+        self.modules
+            .iter()
+            .find(|m| m.implemented && m.namespace == namespace)
     }
 
     /// Top-level data nodes, rpcs and notifications of an implemented module.
     #[must_use]
     pub fn top(&self, module: &str) -> Vec<SchemaNode> {
-        self.ctx.top_nodes(module).into_iter().map(SchemaNode).collect()
+        self.ctx
+            .top_nodes(module)
+            .into_iter()
+            .map(SchemaNode)
+            .collect()
     }
 
     /// The schema node at a path such as `/tranche-wifi:wifi/vif/name` (key predicates are allowed and ignored).
     #[must_use]
     pub fn node(&self, path: &str) -> Option<SchemaNode> {
-        self.ctx.schema_node(&crate::error::without_predicates(path), false).map(SchemaNode)
+        self.ctx
+            .schema_node(&crate::error::without_predicates(path), false)
+            .map(SchemaNode)
     }
 
     pub(crate) fn source_text(&self, name: &str, revision: &str) -> Option<&'static str> {
-        self.sources.get(&(name.to_owned(), revision.to_owned())).copied()
+        self.sources
+            .get(&(name.to_owned(), revision.to_owned()))
+            .copied()
     }
 
     pub(crate) fn context(&self) -> &Context {

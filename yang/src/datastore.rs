@@ -16,8 +16,8 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use tranche_netconf::error::ErrorTag;
-use tranche_netconf::message::{ConfigSource, Datastore, EditConfig, ErrorOption, TestOption};
 use tranche_netconf::message::DefaultOperation;
+use tranche_netconf::message::{ConfigSource, Datastore, EditConfig, ErrorOption, TestOption};
 
 use crate::context::Schema;
 use crate::diff::{Diff, Recorder};
@@ -62,12 +62,16 @@ pub struct Proposal {
 enum Origin {
     Edit,
     /// The operations after this many are what validation added to the candidate's own.
-    Commit { own: Option<usize> },
+    Commit {
+        own: Option<usize>,
+    },
 }
 
 impl fmt::Debug for Proposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Proposal").field("diff", &self.diff).finish_non_exhaustive()
+        f.debug_struct("Proposal")
+            .field("diff", &self.diff)
+            .finish_non_exhaustive()
     }
 }
 
@@ -86,7 +90,10 @@ impl Proposal {
 
     /// Running as it would be: valid and with defaults.
     #[must_use]
-    #[expect(clippy::new_ret_no_self, reason = "the counterpart of `old`, not a constructor")]
+    #[expect(
+        clippy::new_ret_no_self,
+        reason = "the counterpart of `old`, not a constructor"
+    )]
     pub fn new(&self) -> &Tree {
         &self.new
     }
@@ -141,10 +148,11 @@ impl Datastores {
         self.startup.clone()
     }
 
-    /// Whether the candidate has changes that are neither committed nor discarded.
+    /// Whether the candidate has changes that are neither committed nor discarded. A change that was made and taken
+    /// back counts only if running has moved on in between.
     #[must_use]
     pub fn candidate_modified(&self) -> bool {
-        !self.pending.is_empty()
+        !self.in_step || !self.pending.is_empty()
     }
 
     /// What the candidate changes, compared with what it started from.
@@ -163,12 +171,18 @@ impl Datastores {
             ConfigSource::Datastore(Datastore::Running) => Ok(self.running()),
             ConfigSource::Datastore(Datastore::Candidate) => Ok(self.candidate()),
             ConfigSource::Datastore(Datastore::Startup) => self.startup().ok_or_else(|| {
-                vec![Error::new(ErrorTag::DataMissing, "there is no startup configuration")]
+                vec![Error::new(
+                    ErrorTag::DataMissing,
+                    "there is no startup configuration",
+                )]
             }),
-            ConfigSource::Inline(fragment) => {
-                Tree::parse(self.schema, Format::Xml, fragment.as_str(), Content::ConfigUnvalidated)
-                    .map(Arc::new)
-            }
+            ConfigSource::Inline(fragment) => Tree::parse(
+                self.schema,
+                Format::Xml,
+                fragment.as_str(),
+                Content::ConfigUnvalidated,
+            )
+            .map(Arc::new),
             ConfigSource::Url(_) => Err(vec![Error::new(
                 ErrorTag::OperationNotSupported,
                 "configurations at a URL are not supported",
@@ -229,7 +243,11 @@ impl Datastores {
         match self.lock_holder(datastore) {
             Some(holder) if holder == session => {
                 self.locks.remove(&datastore);
-                if datastore == Datastore::Candidate { self.reset_candidate() } else { Ok(()) }
+                if datastore == Datastore::Candidate {
+                    self.reset_candidate()
+                } else {
+                    Ok(())
+                }
             }
             Some(holder) => Err(Error::new(
                 ErrorTag::LockDenied,
@@ -250,7 +268,11 @@ impl Datastores {
     pub fn release_session(&mut self, session: u32) -> Result<()> {
         let had_candidate = self.lock_holder(Datastore::Candidate) == Some(session);
         self.locks.retain(|_, holder| *holder != session);
-        if had_candidate { self.reset_candidate() } else { Ok(()) }
+        if had_candidate {
+            self.reset_candidate()
+        } else {
+            Ok(())
+        }
     }
 
     /// Refuses what another session's lock forbids.
@@ -336,7 +358,11 @@ impl Datastores {
         self.pending.append(diff);
         self.pending.append(added);
         defaults.map_err(|e| vec![e])?;
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
     }
 
     /// Replaces the candidate (copy-config with target candidate).
@@ -407,7 +433,8 @@ impl Datastores {
     /// # Errors
     /// `in-use` if another session has it locked; what is not valid.
     pub fn copy_to_startup(&mut self, session: u32, source: &Tree) -> Result<(), Vec<Error>> {
-        self.check_lock(session, Datastore::Startup).map_err(|e| vec![e])?;
+        self.check_lock(session, Datastore::Startup)
+            .map_err(|e| vec![e])?;
         let mut copy = source.duplicate().map_err(|e| vec![e])?;
         copy.validate()?;
         self.startup = Some(Arc::new(copy));
@@ -422,7 +449,10 @@ impl Datastores {
         self.check_lock(session, Datastore::Startup)?;
         match self.startup.take() {
             Some(_) => Ok(()),
-            None => Err(Error::new(ErrorTag::DataMissing, "there is no startup configuration")),
+            None => Err(Error::new(
+                ErrorTag::DataMissing,
+                "there is no startup configuration",
+            )),
         }
     }
 
@@ -433,11 +463,21 @@ impl Datastores {
     /// # Errors
     /// As [`edit::apply`], and every constraint the result violates; `in-use` if running is locked by another session
     /// or another proposal is open. Nothing has changed then, whatever the `error-option`.
-    pub fn propose_edit(&mut self, session: u32, request: &EditConfig) -> Result<Proposal, Vec<Error>> {
-        self.check_lock(session, Datastore::Running).map_err(|e| vec![e])?;
+    pub fn propose_edit(
+        &mut self,
+        session: u32,
+        request: &EditConfig,
+    ) -> Result<Proposal, Vec<Error>> {
+        self.check_lock(session, Datastore::Running)
+            .map_err(|e| vec![e])?;
         let parsed = edit::Edit::parse(self.schema, Format::Xml, request.config.as_str())?;
         let test_only = request.test_option == TestOption::TestOnly;
-        self.propose_with(&parsed, request.default_operation, request.error_option, test_only)
+        self.propose_with(
+            &parsed,
+            request.default_operation,
+            request.error_option,
+            test_only,
+        )
     }
 
     /// Works out an edit that is parsed already (RESTCONF).
@@ -451,7 +491,8 @@ impl Datastores {
         default_operation: DefaultOperation,
         error_option: ErrorOption,
     ) -> Result<Proposal, Vec<Error>> {
-        self.check_lock(session, Datastore::Running).map_err(|e| vec![e])?;
+        self.check_lock(session, Datastore::Running)
+            .map_err(|e| vec![e])?;
         self.propose_with(parsed, default_operation, error_option, false)
     }
 
@@ -463,10 +504,19 @@ impl Datastores {
         test_only: bool,
     ) -> Result<Proposal, Vec<Error>> {
         self.propose(Origin::Edit, test_only, |recorder| {
-            let (done, errors) = edit::run(recorder.tree, parsed, default_operation.into(), error_option);
+            let (done, errors) = edit::run(
+                recorder.tree,
+                parsed,
+                default_operation.into(),
+                error_option,
+            );
             let ops = done.ops;
             recorder.ops.extend(ops);
-            if errors.is_empty() { Ok(()) } else { Err(errors) }
+            if errors.is_empty() {
+                Ok(())
+            } else {
+                Err(errors)
+            }
         })
     }
 
@@ -476,21 +526,34 @@ impl Datastores {
     /// Every constraint the candidate violates; `in-use` if running or the candidate is locked by another session, or
     /// another proposal is open.
     pub fn propose_commit(&mut self, session: u32) -> Result<Proposal, Vec<Error>> {
-        self.check_lock(session, Datastore::Running).map_err(|e| vec![e])?;
-        self.check_lock(session, Datastore::Candidate).map_err(|e| vec![e])?;
+        self.check_lock(session, Datastore::Running)
+            .map_err(|e| vec![e])?;
+        self.check_lock(session, Datastore::Candidate)
+            .map_err(|e| vec![e])?;
         if !self.in_step {
             let candidate = Arc::clone(&self.candidate);
             return self.propose(Origin::Commit { own: None }, false, |recorder| {
-                recorder.morph(None, candidate.data.root, false).map_err(|e| vec![e])
+                recorder
+                    .morph(None, candidate.data.root, false)
+                    .map_err(|e| vec![e])
             });
         }
         let own = self.pending.copy().map_err(|e| vec![e])?.ops;
-        self.propose(Origin::Commit { own: Some(own.len()) }, false, move |recorder| {
-            let diff = Diff { schema: recorder.tree.schema, ops: own };
-            diff.apply(recorder.tree).map_err(|e| vec![e])?;
-            recorder.ops = diff.ops;
-            Ok(())
-        })
+        self.propose(
+            Origin::Commit {
+                own: Some(own.len()),
+            },
+            false,
+            move |recorder| {
+                let diff = Diff {
+                    schema: recorder.tree.schema,
+                    ops: own,
+                };
+                diff.apply(recorder.tree).map_err(|e| vec![e])?;
+                recorder.ops = diff.ops;
+                Ok(())
+            },
+        )
     }
 
     /// Works out the replacement of running as a whole (copy-config, roll back of a confirmed commit).
@@ -498,9 +561,12 @@ impl Datastores {
     /// # Errors
     /// As [`Self::propose_edit`].
     pub fn propose_replace(&mut self, session: u32, with: &Tree) -> Result<Proposal, Vec<Error>> {
-        self.check_lock(session, Datastore::Running).map_err(|e| vec![e])?;
+        self.check_lock(session, Datastore::Running)
+            .map_err(|e| vec![e])?;
         self.propose(Origin::Edit, false, |recorder| {
-            recorder.morph(None, with.data.root, true).map_err(|e| vec![e])
+            recorder
+                .morph(None, with.data.root, true)
+                .map_err(|e| vec![e])
         })
     }
 
@@ -523,7 +589,14 @@ impl Datastores {
         let diff = recorder.finish();
         let token = Arc::new(());
         self.outstanding = Arc::downgrade(&token);
-        Ok(Proposal { old: self.running(), new, diff, origin, test_only, _token: token })
+        Ok(Proposal {
+            old: self.running(),
+            new,
+            diff,
+            origin,
+            test_only,
+            _token: token,
+        })
     }
 
     /// A tree that is the same as running and ours alone.
@@ -550,9 +623,15 @@ impl Datastores {
             self.reject(proposal)?;
             return Ok(self.running());
         }
-        let Proposal { old, new, diff, origin, .. } = proposal;
+        let Proposal {
+            old,
+            new,
+            diff,
+            origin,
+            ..
+        } = proposal;
         self.outstanding = Weak::new();
-        let candidate_was_clean = self.pending.ops.is_empty();
+        let candidate_was_clean = !self.candidate_modified();
         self.running = Arc::new(new);
         let followed = match origin {
             Origin::Commit { own: Some(own) } => {
@@ -566,6 +645,7 @@ impl Datastores {
                 self.reset_candidate()
             }
             Origin::Edit if candidate_was_clean => {
+                self.pending = Diff::empty(self.schema);
                 unshare(&mut self.candidate).and_then(|candidate| diff.apply(candidate))
             }
             Origin::Edit => {
@@ -602,7 +682,10 @@ fn unshare(tree: &mut Arc<Tree>) -> Result<&mut Tree> {
         *tree = Arc::new(tree.duplicate()?);
     }
     Arc::get_mut(tree).ok_or_else(|| {
-        Error::new(ErrorTag::OperationFailed, "the configuration is being read: try again")
+        Error::new(
+            ErrorTag::OperationFailed,
+            "the configuration is being read: try again",
+        )
     })
 }
 

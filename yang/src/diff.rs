@@ -4,7 +4,6 @@
 //! operation carries the node it is about inside a copy of its parents (list entries with their keys only), which is
 //! how the node is found again, by hash, in any tree that has the same parents.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use tranche_netconf::error::ErrorTag;
@@ -13,6 +12,13 @@ use crate::context::Schema;
 use crate::error::{Error, Result};
 use crate::ffi::{Failed, Forest, Kind, Place, Raw, SRaw};
 use crate::tree::Tree;
+
+mod journal;
+mod net;
+
+use net::Net;
+pub(crate) use net::NetChange;
+pub use net::{Change, ChangeOp};
 
 /// A node inside a copy of its parents.
 pub(crate) struct Located {
@@ -50,68 +56,6 @@ pub struct Diff {
     pub(crate) ops: Vec<Op>,
 }
 
-/// What happened to one node, all things considered.
-#[derive(Clone, PartialEq, Eq)]
-pub enum ChangeOp {
-    /// It was not there before.
-    Create,
-    /// It is not there any more.
-    Delete,
-    /// It has another value (or the same, but set where it was a default, or the other way round).
-    Replace {
-        /// The value before.
-        old: String,
-    },
-    /// It stands elsewhere in its user-ordered list.
-    Move,
-}
-
-/// The net change of one node.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Change {
-    /// Instance path.
-    pub path: String,
-    /// Schema path: the instance path without key predicates.
-    pub schema_path: String,
-    /// Module whose namespace the node is in.
-    pub module: &'static str,
-    /// What it is.
-    pub kind: Kind,
-    /// What happened.
-    pub op: ChangeOp,
-    /// Value now, or before for [`ChangeOp::Delete`]; `None` for containers and list entries.
-    pub value: Option<String>,
-    /// Whether it is now (before, for [`ChangeOp::Delete`]) a default that nobody set.
-    pub is_default: bool,
-    /// Whether it is the key of a list entry, which comes and goes with that entry.
-    pub is_key: bool,
-}
-
-impl fmt::Debug for ChangeOp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl ChangeOp {
-    /// Its name: `create`, `delete`, `replace` or `move`.
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Delete => "delete",
-            Self::Replace { .. } => "replace",
-            Self::Move => "move",
-        }
-    }
-}
-
-impl fmt::Debug for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.op.as_str(), self.path)
-    }
-}
-
 impl fmt::Debug for Diff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.changes()).finish()
@@ -127,9 +71,14 @@ impl Located {
 
     /// A detached node, put into a copy of the parents it had.
     fn under(parent: Option<Raw>, node: Forest) -> Result<Self, Failed> {
-        let Some(raw) = node.root else { return Err(Failed) };
+        let Some(raw) = node.root else {
+            return Err(Failed);
+        };
         match parent {
-            None => Ok(Self { forest: node, node: raw }),
+            None => Ok(Self {
+                forest: node,
+                node: raw,
+            }),
             Some(parent) => {
                 let (mut forest, parent) = parent.copy_with_parents(false)?;
                 node.release();
@@ -163,15 +112,18 @@ impl Where {
 impl Op {
     fn copy(&self) -> Result<Self, Failed> {
         Ok(match self {
-            Self::Create { at, place } => {
-                Self::Create { at: Located::copy(at.node, true)?, place: place.copy()? }
-            }
-            Self::Delete { at, place } => {
-                Self::Delete { at: Located::copy(at.node, true)?, place: place.copy()? }
-            }
-            Self::Replace { new, old } => {
-                Self::Replace { new: Located::copy(new.node, true)?, old: old.duplicate()? }
-            }
+            Self::Create { at, place } => Self::Create {
+                at: Located::copy(at.node, true)?,
+                place: place.copy()?,
+            },
+            Self::Delete { at, place } => Self::Delete {
+                at: Located::copy(at.node, true)?,
+                place: place.copy()?,
+            },
+            Self::Replace { new, old } => Self::Replace {
+                new: Located::copy(new.node, true)?,
+                old: old.duplicate()?,
+            },
             Self::Move { at, from, to } => Self::Move {
                 at: Located::copy(at.node, false)?,
                 from: from.copy()?,
@@ -185,14 +137,26 @@ impl Op {
         Ok(match self {
             Self::Create { at, place } => Self::Delete { at, place },
             Self::Delete { at, place } => Self::Create { at, place },
-            Self::Move { at, from, to } => Self::Move { at, from: to, to: from },
+            Self::Move { at, from, to } => Self::Move {
+                at,
+                from: to,
+                to: from,
+            },
             Self::Replace { mut new, old } => {
                 let parent = new.node.parent();
                 let was = new.forest.unlink(new.node)?;
-                let Some(raw) = old.root else { return Err(Failed) };
+                let Some(raw) = old.root else {
+                    return Err(Failed);
+                };
                 old.release();
                 new.forest.insert(parent, raw, Place::Natural)?;
-                Self::Replace { new: Located { forest: new.forest, node: raw }, old: was }
+                Self::Replace {
+                    new: Located {
+                        forest: new.forest,
+                        node: raw,
+                    },
+                    old: was,
+                }
             }
         })
     }
@@ -215,7 +179,10 @@ pub(crate) struct Recorder<'t> {
 
 impl<'t> Recorder<'t> {
     pub(crate) fn new(tree: &'t mut Tree) -> Self {
-        Self { tree, ops: Vec::new() }
+        Self {
+            tree,
+            ops: Vec::new(),
+        }
     }
 
     fn oom(&self) -> Error {
@@ -237,7 +204,9 @@ impl<'t> Recorder<'t> {
         node: Forest,
         place: Place,
     ) -> Result<Raw> {
-        let Some(raw) = self.tree.insert(parent, node, place)? else { return Err(self.oom()) };
+        let Some(raw) = self.tree.insert(parent, node, place)? else {
+            return Err(self.oom());
+        };
         raw.settle();
         let at = Located::copy(raw, true).map_err(|Failed| self.oom())?;
         let place = Where::of(raw).map_err(|Failed| self.oom())?;
@@ -266,7 +235,9 @@ impl<'t> Recorder<'t> {
             _ => Place::Natural,
         };
         let old = self.tree.unlink(node)?;
-        let Some(raw) = self.tree.insert(parent, new, place)? else { return Err(self.oom()) };
+        let Some(raw) = self.tree.insert(parent, new, place)? else {
+            return Err(self.oom());
+        };
         raw.settle();
         let new = Located::copy(raw, true).map_err(|Failed| self.oom())?;
         self.ops.push(Op::Replace { new, old });
@@ -284,7 +255,10 @@ impl<'t> Recorder<'t> {
             return Ok(());
         }
         let from = Where::of(node).map_err(|Failed| self.oom())?;
-        self.tree.data.place(node, place).map_err(|Failed| self.oom())?;
+        self.tree
+            .data
+            .place(node, place)
+            .map_err(|Failed| self.oom())?;
         let to = Where::of(node).map_err(|Failed| self.oom())?;
         let at = Located::copy(node, false).map_err(|Failed| self.oom())?;
         self.ops.push(Op::Move { at, from, to });
@@ -313,7 +287,9 @@ impl<'t> Recorder<'t> {
         }
         let mut previous: Option<Raw> = None;
         for want in crate::ffi::Siblings(wanted.map(Raw::first_sibling)) {
-            let Some(schema) = want.schema() else { continue };
+            let Some(schema) = want.schema() else {
+                continue;
+            };
             if schema.is_key() {
                 continue;
             }
@@ -383,10 +359,15 @@ impl<'t> Recorder<'t> {
         }
         for node in deleted {
             let at = Located::copy(node, true).map_err(|Failed| self.oom())?;
-            self.ops.push(Op::Delete { at, place: Where::Natural });
+            self.ops.push(Op::Delete {
+                at,
+                place: Where::Natural,
+            });
         }
         for node in created {
-            let Some(node) = locate(self.tree, node) else { continue };
+            let Some(node) = locate(self.tree, node) else {
+                continue;
+            };
             node.settle();
             let at = Located::copy(node, true).map_err(|Failed| self.oom())?;
             let place = Where::of(node).map_err(|Failed| self.oom())?;
@@ -405,7 +386,10 @@ impl<'t> Recorder<'t> {
     }
 
     pub(crate) fn finish(self) -> Diff {
-        Diff { schema: self.tree.schema, ops: self.ops }
+        Diff {
+            schema: self.tree.schema,
+            ops: self.ops,
+        }
     }
 }
 
@@ -456,7 +440,9 @@ impl Op {
                     Place::Natural
                 };
                 let parent = node.parent();
-                let copy = value.copy(true).map_err(|Failed| tree.internal("copying a node"))?;
+                let copy = value
+                    .copy(true)
+                    .map_err(|Failed| tree.internal("copying a node"))?;
                 tree.unlink(node)?;
                 if let Some(raw) = tree.insert(parent, copy, place)? {
                     raw.settle();
@@ -465,7 +451,11 @@ impl Op {
             }
             (Self::Move { at, from, to }, direction) => {
                 let node = locate(tree, at.node).ok_or_else(|| misfit(at.node))?;
-                let place = if direction == Direction::Forth { to } else { from };
+                let place = if direction == Direction::Forth {
+                    to
+                } else {
+                    from
+                };
                 let place = resolve(place, node).ok_or_else(|| misfit(at.node))?;
                 tree.data
                     .place(node, place)
@@ -478,7 +468,9 @@ impl Op {
 impl Op {
     /// Marks what the operation left in a tree as validated, which the tree it was recorded on has been.
     pub(crate) fn mark_valid_in(&self, tree: &Tree) {
-        let (Self::Create { at, .. } | Self::Replace { new: at, .. }) = self else { return };
+        let (Self::Create { at, .. } | Self::Replace { new: at, .. }) = self else {
+            return;
+        };
         if let Some(node) = locate(tree, at.node) {
             node.mark_valid();
         }
@@ -502,7 +494,10 @@ fn put(tree: &mut Tree, at: &Located, place: &Where) -> Result<()> {
         }
         tree.unlink(existing)?;
     }
-    let copy = at.node.copy(true).map_err(|Failed| tree.internal("copying a node"))?;
+    let copy = at
+        .node
+        .copy(true)
+        .map_err(|Failed| tree.internal("copying a node"))?;
     let siblings = match parent {
         Some(parent) => parent.first_child(),
         None => tree.data.root,
@@ -510,7 +505,10 @@ fn put(tree: &mut Tree, at: &Located, place: &Where) -> Result<()> {
     let place = match (place, siblings) {
         (Where::Natural, _) | (_, None) => Place::Natural,
         (place, Some(siblings)) => {
-            let first = at.node.schema().and_then(|schema| siblings.sibling_of(schema));
+            let first = at
+                .node
+                .schema()
+                .and_then(|schema| siblings.sibling_of(schema));
             match first {
                 None => Place::Natural,
                 Some(first) => resolve(place, first).ok_or_else(|| misfit(at.node))?,
@@ -533,14 +531,21 @@ fn resolve(place: &Where, near: Raw) -> Option<Place> {
 }
 
 fn misfit(node: Raw) -> Error {
-    Error::new(ErrorTag::OperationFailed, "the change does not fit this tree").at(node.path())
+    Error::new(
+        ErrorTag::OperationFailed,
+        "the change does not fit this tree",
+    )
+    .at(node.path())
 }
 
 impl Diff {
     /// A diff that changes nothing.
     #[must_use]
     pub fn empty(schema: &'static Schema) -> Self {
-        Self { schema, ops: Vec::new() }
+        Self {
+            schema,
+            ops: Vec::new(),
+        }
     }
 
     /// What turns `old` into `new`, defaults included. Costs a copy of `old` and a walk through both.
@@ -549,7 +554,10 @@ impl Diff {
     /// Trees of different schemas, or out of memory.
     pub fn between(old: &Tree, new: &Tree) -> Result<Self> {
         if old.schema != new.schema {
-            return Err(Error::new(ErrorTag::OperationFailed, "the two trees differ in schema"));
+            return Err(Error::new(
+                ErrorTag::OperationFailed,
+                "the two trees differ in schema",
+            ));
         }
         let mut copy = old.duplicate()?;
         let mut recorder = Recorder::new(&mut copy);
@@ -581,7 +589,10 @@ impl Diff {
 
     /// Applies the operations from the `first` on.
     pub(crate) fn apply_from(&self, first: usize, tree: &mut Tree) -> Result<()> {
-        self.ops.iter().skip(first).try_for_each(|op| op.run(tree, Direction::Forth))
+        self.ops
+            .iter()
+            .skip(first)
+            .try_for_each(|op| op.run(tree, Direction::Forth))
     }
 
     fn run(&self, tree: &mut Tree, direction: Direction) -> Result<()> {
@@ -617,7 +628,10 @@ impl Diff {
             .rev()
             .map(Op::invert)
             .collect::<Result<Vec<_>, Failed>>()
-            .map(|ops| Self { schema: self.schema, ops })
+            .map(|ops| Self {
+                schema: self.schema,
+                ops,
+            })
             .map_err(|Failed| Error::internal(self.schema.ctx, "inverting a change"))
     }
 
@@ -632,7 +646,10 @@ impl Diff {
             .map(Op::copy)
             .collect::<Result<Vec<_>, Failed>>()
             .map_err(|Failed| Error::internal(self.schema.ctx, "copying a change"))?;
-        Ok(Self { schema: self.schema, ops })
+        Ok(Self {
+            schema: self.schema,
+            ops,
+        })
     }
 
     /// Appends a later diff: the result does both, one after the other.
@@ -680,140 +697,5 @@ impl Diff {
             }
         }
         net
-    }
-}
-
-/// A net change for access control.
-pub(crate) struct NetChange {
-    pub(crate) path: String,
-    pub(crate) node: Raw,
-    /// Whether it was a default; `None` if it was not there.
-    pub(crate) was: Option<bool>,
-    /// Whether it is a default; `None` if it is not there.
-    pub(crate) is: Option<bool>,
-}
-
-/// State of a node before or after.
-#[derive(Clone, PartialEq, Eq)]
-struct State {
-    value: Option<String>,
-    is_default: bool,
-}
-
-struct Entry {
-    path: String,
-    node: Raw,
-    schema: SRaw,
-    before: Option<State>,
-    after: Option<State>,
-    moved: bool,
-}
-
-/// Folds operations into one entry per node.
-#[derive(Default)]
-struct Net {
-    entries: Vec<Entry>,
-    by_path: HashMap<String, usize>,
-}
-
-impl Net {
-    fn subtree(&mut self, node: Raw, path: &str, present: bool) {
-        self.note(node, path, present);
-        for child in node.children() {
-            if child.schema().is_some() {
-                // Only paths with predicates need libyang; the others are put together here.
-                let path = match child.schema().map(SRaw::kind) {
-                    Some(Kind::List | Kind::LeafList) => child.path(),
-                    _ => child_path(path, node, child),
-                };
-                self.subtree(child, &path, present);
-            }
-        }
-    }
-
-    fn note(&mut self, node: Raw, path: &str, present: bool) {
-        let Some(schema) = node.schema() else { return };
-        if schema.is_np_container() && node.is_default() {
-            return;
-        }
-        let value = match schema.kind() {
-            Kind::Any => node.any_text(),
-            _ => node.value().map(str::to_owned),
-        };
-        let state = State { value, is_default: node.is_default() };
-        let index = *self.by_path.entry(path.to_owned()).or_insert_with(|| {
-            self.entries.push(Entry {
-                path: path.to_owned(),
-                node,
-                schema,
-                before: (!present).then(|| state.clone()),
-                after: None,
-                moved: false,
-            });
-            self.entries.len() - 1
-        });
-        let entry = &mut self.entries[index];
-        entry.node = node;
-        entry.after = present.then_some(state);
-    }
-
-    fn moved(&mut self, node: Raw) {
-        let Some(schema) = node.schema() else { return };
-        let path = node.path();
-        let state = State { value: node.value().map(str::to_owned), is_default: false };
-        let index = *self.by_path.entry(path.clone()).or_insert_with(|| {
-            self.entries.push(Entry {
-                path,
-                node,
-                schema,
-                before: Some(state.clone()),
-                after: Some(state),
-                moved: false,
-            });
-            self.entries.len() - 1
-        });
-        self.entries[index].moved = true;
-    }
-
-    fn finish(self) -> Vec<Change> {
-        let mut out = Vec::new();
-        for e in self.entries {
-            let (op, state) = match (e.before, e.after) {
-                (None, None) => continue,
-                (None, Some(new)) => (ChangeOp::Create, new),
-                (Some(old), None) => (ChangeOp::Delete, old),
-                (Some(old), Some(new)) if old == new => {
-                    if !e.moved {
-                        continue;
-                    }
-                    (ChangeOp::Move, new)
-                }
-                (Some(old), Some(new)) => {
-                    let old = old.value.unwrap_or_default();
-                    (ChangeOp::Replace { old }, new)
-                }
-            };
-            out.push(Change {
-                schema_path: crate::error::without_predicates(&e.path),
-                path: e.path,
-                module: e.schema.module(),
-                kind: e.schema.kind(),
-                op,
-                value: state.value,
-                is_default: state.is_default,
-                is_key: e.schema.is_key(),
-            });
-        }
-        out
-    }
-}
-
-/// Path of a child that has no predicate of its own.
-fn child_path(parent_path: &str, parent: Raw, child: Raw) -> String {
-    let (Some(p), Some(c)) = (parent.schema(), child.schema()) else { return child.path() };
-    if p.module() == c.module() {
-        format!("{parent_path}/{}", c.name())
-    } else {
-        format!("{parent_path}/{}:{}", c.module(), c.name())
     }
 }

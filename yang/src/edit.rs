@@ -83,7 +83,9 @@ pub struct Edit {
 
 impl fmt::Debug for Edit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Edit").field("target", &self.target).finish_non_exhaustive()
+        f.debug_struct("Edit")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
     }
 }
 
@@ -92,11 +94,7 @@ impl Edit {
     ///
     /// # Errors
     /// Unknown nodes, namespaces and attributes, bad values, state, missing keys; all of them.
-    pub fn parse(
-        schema: &'static Schema,
-        format: Format,
-        text: &str,
-    ) -> Result<Self, Vec<Error>> {
+    pub fn parse(schema: &'static Schema, format: Format, text: &str) -> Result<Self, Vec<Error>> {
         if text.trim().is_empty() {
             return Ok(Self::of(Forest::default()));
         }
@@ -120,21 +118,37 @@ impl Edit {
         for node in data.top() {
             explain_opaque(schema, node, &mut explained);
         }
-        if explained.is_empty() { Ok(Self::of(data)) } else { Err(explained) }
+        if explained.is_empty() {
+            Ok(Self::of(data))
+        } else {
+            Err(explained)
+        }
     }
 
     fn of(data: Forest) -> Self {
-        Self { data, root: None, target: None, required: Vec::new() }
+        Self {
+            data,
+            root: None,
+            target: None,
+            required: Vec::new(),
+        }
     }
 
     /// An edit of the whole datastore.
     pub(crate) fn with_root(data: Forest, operation: &str) -> Self {
-        Self { root: EditOp::parse(operation), ..Self::of(data) }
+        Self {
+            root: EditOp::parse(operation),
+            ..Self::of(data)
+        }
     }
 
     /// An edit of one node.
     pub(crate) fn targeted(data: Forest, path: String) -> Self {
-        Self { root: Some(EditOp::None), target: Some(path), ..Self::of(data) }
+        Self {
+            root: Some(EditOp::None),
+            target: Some(path),
+            ..Self::of(data)
+        }
     }
 
     /// Makes the edit fail with `data-missing` unless a node exists.
@@ -147,7 +161,6 @@ impl Edit {
     pub fn target(&self) -> Option<&str> {
         self.target.as_deref()
     }
-
 }
 
 /// Finds opaque nodes that are not a delete without value.
@@ -171,7 +184,10 @@ fn explain_opaque(schema: &'static Schema, node: Raw, errors: &mut Vec<Error>) {
     let mut e = collect(schema.ctx, Phase::Parse).swap_remove(0);
     if e.path.is_none() {
         let parent = node.parent().map(Raw::path).unwrap_or_default();
-        e.path = Some(format!("{parent}/{}", node.opaque_name().unwrap_or_default().name));
+        e.path = Some(format!(
+            "{parent}/{}",
+            node.opaque_name().unwrap_or_default().name
+        ));
     }
     errors.push(e);
 }
@@ -248,7 +264,10 @@ pub(crate) fn run<'t>(
         errors: Vec::new(),
         go_on: error_option == ErrorOption::ContinueOnError,
     };
-    let required = edit.required.iter().find(|path| !editor.recorder.tree.exists(path));
+    let required = edit
+        .required
+        .iter()
+        .find(|path| !editor.recorder.tree.exists(path));
     if let Some(path) = required {
         editor.errors.push(missing(path.clone()));
         return (editor.recorder, editor.errors);
@@ -286,7 +305,12 @@ impl Editor<'_> {
     }
 
     /// Applies sibling nodes of the edit below `parent`. `op` is what their parent does.
-    fn children(&mut self, edits: Option<Raw>, parent: Option<Raw>, op: EditOp) -> Result<(), Stop> {
+    fn children(
+        &mut self,
+        edits: Option<Raw>,
+        parent: Option<Raw>,
+        op: EditOp,
+    ) -> Result<(), Stop> {
         let edits: Vec<Raw> = Siblings(edits).collect();
         if op == EditOp::Replace {
             self.remove_unmentioned(&edits, parent)?;
@@ -315,7 +339,9 @@ impl Editor<'_> {
             let mentioned = node.schema().is_some_and(SRaw::is_key)
                 || node.is_default()
                 || first.is_some_and(|f| f.same_sibling(node).is_some())
-                || edits.iter().any(|e| e.schema().is_none() && same_name(*e, node));
+                || edits
+                    .iter()
+                    .any(|e| e.schema().is_none() && same_name(*e, node));
             if !mentioned {
                 let deleted = self.recorder.delete(node);
                 self.must(deleted)?;
@@ -328,11 +354,16 @@ impl Editor<'_> {
     fn reorder(&mut self, edits: &[Raw], parent: Option<Raw>) -> Result<(), Stop> {
         let mut previous: Option<Raw> = None;
         for &edit in edits {
-            let Some(schema) = edit.schema().filter(|s| s.is_user_ordered()) else { continue };
+            let Some(schema) = edit.schema().filter(|s| s.is_user_ordered()) else {
+                continue;
+            };
             if attributes(edit).is_ok_and(|a| a.insert.is_some()) {
                 continue;
             }
-            let found = self.recorder.siblings(parent).and_then(|s| s.same_sibling(edit));
+            let found = self
+                .recorder
+                .siblings(parent)
+                .and_then(|s| s.same_sibling(edit));
             let Some(node) = found else { continue };
             let place = previous
                 .filter(|p| p.schema() == Some(schema))
@@ -373,7 +404,8 @@ impl Editor<'_> {
             }
             None if edit.opaque_attributes().iter().any(|(_, v)| v == "delete") => {
                 let name = edit.opaque_name().unwrap_or_default().name;
-                let path = parent.map_or_else(|| format!("/{name}"), |p| format!("{}/{name}", p.path()));
+                let path =
+                    parent.map_or_else(|| format!("/{name}"), |p| format!("{}/{name}", p.path()));
                 self.fail(missing(path))
             }
             None => Ok(()),
@@ -381,13 +413,18 @@ impl Editor<'_> {
     }
 
     fn node(&mut self, edit: Raw, parent: Option<Raw>, inherited: EditOp) -> Result<(), Stop> {
-        let Some(schema) = edit.schema() else { return Ok(()) };
+        let Some(schema) = edit.schema() else {
+            return Ok(());
+        };
         let attributes = match attributes(edit) {
             Ok(attributes) => attributes,
             Err(e) => return self.fail(e),
         };
         let op = attributes.op.unwrap_or(inherited);
-        let existing = self.recorder.siblings(parent).and_then(|s| s.same_sibling(edit));
+        let existing = self
+            .recorder
+            .siblings(parent)
+            .and_then(|s| s.same_sibling(edit));
         let set = existing.filter(|n| !n.is_default());
         if op.removes() {
             return match set {
@@ -398,6 +435,15 @@ impl Editor<'_> {
                 None if op == EditOp::Delete => self.fail(missing(edit.path())),
                 None => Ok(()),
             };
+        }
+        if schema.is_term() && edit.is_default() && !edit.has_default_value() {
+            return self.fail(
+                Error::new(
+                    ErrorTag::InvalidValue,
+                    "what is marked as default is not the default",
+                )
+                .at(edit.path()),
+            );
         }
         if let Err(e) = self.check_cases(edit, schema, op) {
             return self.fail(e);
@@ -451,7 +497,9 @@ impl Editor<'_> {
             let e = self.recorder.tree.internal("copying a node");
             return self.must(Err(e));
         };
-        let created = self.recorder.create(parent, copy, place.unwrap_or(Place::Natural));
+        let created = self
+            .recorder
+            .create(parent, copy, place.unwrap_or(Place::Natural));
         let node = self.must(created)?;
         if whole {
             return Ok(());
@@ -496,7 +544,9 @@ impl Editor<'_> {
             if other == edit {
                 break;
             }
-            let Some(other_schema) = other.schema() else { continue };
+            let Some(other_schema) = other.schema() else {
+                continue;
+            };
             let other_op = attributes(other).ok().and_then(|a| a.op);
             if other_op.is_some_and(EditOp::removes) {
                 continue;
@@ -540,11 +590,16 @@ impl Editor<'_> {
         parent: Option<Raw>,
         attributes: &Attributes,
     ) -> Result<Option<Place>> {
-        let Some(insert) = &attributes.insert else { return Ok(None) };
+        let Some(insert) = &attributes.insert else {
+            return Ok(None);
+        };
         if !schema.is_user_ordered() {
             return Err(Error::new(
                 ErrorTag::BadAttribute,
-                format!("{} is not ordered by the user: it has no place to insert at", schema.name()),
+                format!(
+                    "{} is not ordered by the user: it has no place to insert at",
+                    schema.name()
+                ),
             )
             .at(edit.path())
             .with_info("bad-attribute", "insert")
@@ -561,7 +616,14 @@ impl Editor<'_> {
                     )
                     .at(edit.path())
                     .with_app_tag("missing-instance")
-                    .with_info("bad-attribute", if schema.kind() == Kind::List { "key" } else { "value" })
+                    .with_info(
+                        "bad-attribute",
+                        if schema.kind() == Kind::List {
+                            "key"
+                        } else {
+                            "value"
+                        },
+                    )
                     .with_info("bad-element", schema.name())
                 })
         };
@@ -600,10 +662,10 @@ impl Editor<'_> {
 /// Whether a node of an edit is deleted or removed.
 fn removes(edit: Raw) -> bool {
     edit.schema().is_none()
-        || edit
-            .metadata()
-            .iter()
-            .any(|(_, name, value)| name == "operation" && (value == "delete" || value == "remove"))
+        || edit.has_metadata()
+            && edit.metadata().iter().any(|(_, name, value)| {
+                name == "operation" && (value == "delete" || value == "remove")
+            })
 }
 
 /// Finds entries with the same keys in one edit: which of them would be meant? One that goes and one that comes are no twins.
@@ -627,7 +689,9 @@ fn missing(path: String) -> Error {
 }
 
 fn same_name(opaque: Raw, node: Raw) -> bool {
-    let (Some(name), Some(schema)) = (opaque.opaque_name(), node.schema()) else { return false };
+    let (Some(name), Some(schema)) = (opaque.opaque_name(), node.schema()) else {
+        return false;
+    };
     name.name == schema.name()
         && (name.module == schema.namespace() || name.module == schema.module())
 }
@@ -654,10 +718,14 @@ fn conflict(mine: &[(SRaw, SRaw)], other: SRaw) -> bool {
         .any(|(choice, case)| mine.iter().any(|(c, k)| c == choice && k != case))
 }
 
-/// Whether nothing inside (or on) the node has attributes or is opaque, so that it can be copied whole.
+/// Whether nothing inside the node has attributes, is marked as default or is opaque, so that it can be copied whole.
 fn is_plain(edit: Raw) -> bool {
     edit.children().all(|child| {
-        child.schema().is_some() && child.metadata().is_empty() && is_plain(child)
+        child
+            .schema()
+            .is_some_and(|s| !s.is_term() || !child.is_default())
+            && !child.has_metadata()
+            && is_plain(child)
     })
 }
 
@@ -669,9 +737,12 @@ fn attributes(edit: Raw) -> Result<Attributes> {
         match (module.as_str(), name.as_str()) {
             ("ietf-netconf", "operation") => {
                 out.op = Some(EditOp::parse(&text).ok_or_else(|| {
-                    Error::new(ErrorTag::BadAttribute, format!("{text} is not an operation"))
-                        .at(edit.path())
-                        .with_info("bad-attribute", "operation")
+                    Error::new(
+                        ErrorTag::BadAttribute,
+                        format!("{text} is not an operation"),
+                    )
+                    .at(edit.path())
+                    .with_info("bad-attribute", "operation")
                 })?);
             }
             ("yang", "insert") => insert = Some(text),
@@ -701,7 +772,11 @@ fn attributes(edit: Raw) -> Result<Attributes> {
         .with_app_tag("missing-instance")
         .with_info("bad-attribute", name)
     };
-    let wanted = if edit.schema().map(SRaw::kind) == Some(Kind::List) { "key" } else { "value" };
+    let wanted = if edit.schema().map(SRaw::kind) == Some(Kind::List) {
+        "key"
+    } else {
+        "value"
+    };
     out.insert = match insert.as_deref() {
         None => None,
         Some("first") => Some(Insert::First),

@@ -18,10 +18,9 @@ pub struct Error {
     pub path: Option<String>,
     /// One plain sentence.
     pub message: String,
-    /// Standard `error-info` elements, such as (`bad-element`, `vif`).
+    /// `error-info` elements, such as (`bad-element`, `vif`); (`non-unique`, path) for each leaf of those that are not
+    /// unique together (RFC 7950 15.1).
     pub info: Vec<(String, String)>,
-    /// Paths of the leaves that are not unique together (RFC 7950 15.1).
-    pub non_unique: Vec<String>,
     /// Line in the input, where it is text that a person wrote (a module or a file) and libyang knows it.
     pub line: Option<u64>,
 }
@@ -50,7 +49,6 @@ impl Error {
             path: None,
             message: message.into(),
             info: Vec::new(),
-            non_unique: Vec::new(),
             line: None,
         }
     }
@@ -84,8 +82,11 @@ impl Error {
             .map(|e| e.message)
             .collect::<Vec<_>>()
             .join("; ");
-        let message =
-            if reason.is_empty() { what.to_owned() } else { format!("{what}: {reason}") };
+        let message = if reason.is_empty() {
+            what.to_owned()
+        } else {
+            format!("{what}: {reason}")
+        };
         Self::new(ErrorTag::OperationFailed, message)
     }
 
@@ -104,16 +105,17 @@ impl From<&Error> for RpcError {
         }
         out.app_tag.clone_from(&e.app_tag);
         out.path.clone_from(&e.path);
-        out.info.clone_from(&e.info);
-        if !e.non_unique.is_empty() {
-            let mut xml = String::new();
-            for path in &e.non_unique {
+        let mut xml = String::new();
+        for (name, value) in &e.info {
+            if name == "non-unique" {
                 xml.push_str("<non-unique xmlns=\"urn:ietf:params:xml:ns:yang:1\">");
-                xml.push_str(&escape(path));
+                xml.push_str(&escape(value));
                 xml.push_str("</non-unique>");
+            } else {
+                out.info.push((name.clone(), value.clone()));
             }
-            out.info_xml = Fragment::from_trusted(xml);
         }
+        out.info_xml = Fragment::from_trusted(xml);
         out
     }
 }
@@ -146,13 +148,18 @@ pub(crate) fn collect(ctx: Ctx, phase: Phase) -> Vec<Error> {
     for raw in ctx.take_errors() {
         let error = classify(ctx, &raw, phase);
         // libyang repeats some errors on the way up, less precisely.
-        let repeated = out.iter().any(|e| e.path == error.path && e.message == error.message);
+        let repeated = out
+            .iter()
+            .any(|e| e.path == error.path && e.message == error.message);
         if !repeated {
             out.push(error);
         }
     }
     if out.is_empty() {
-        out.push(Error::new(ErrorTag::OperationFailed, "the data was refused without a reason"));
+        out.push(Error::new(
+            ErrorTag::OperationFailed,
+            "the data was refused without a reason",
+        ));
     }
     out
 }
@@ -213,7 +220,10 @@ fn classify(ctx: Ctx, raw: &RawError, phase: Phase) -> Error {
             tag(e, ErrorTag::DataMissing, Some("missing-choice"))
         }
         _ if raw.app_tag.as_deref() == Some("data-not-unique") => {
-            e.non_unique = (1..3).filter_map(|n| quoted(m, n)).map(str::to_owned).collect();
+            let paths = (1..3).filter_map(|n| quoted(m, n));
+            e.info = paths
+                .map(|path| ("non-unique".to_owned(), path.to_owned()))
+                .collect();
             e
         }
         _ if m.starts_with("Invalid leafref value")
@@ -254,7 +264,8 @@ fn classify(ctx: Ctx, raw: &RawError, phase: Phase) -> Error {
         e.path.clone_from(&raw.schema_path);
     }
     if e.tag == ErrorTag::InvalidValue && is_secret(ctx, raw) {
-        e.message = "the value is not allowed here (it is not repeated because it is a secret)".into();
+        e.message =
+            "the value is not allowed here (it is not repeated because it is a secret)".into();
     }
     e
 }

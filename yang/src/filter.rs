@@ -89,14 +89,18 @@ pub(crate) fn copy_marked(
     parent: Option<Raw>,
 ) -> Result<()> {
     for node in Siblings(siblings) {
-        let Some(mark) = marks.0.get(&node) else { continue };
+        let Some(mark) = marks.0.get(&node) else {
+            continue;
+        };
         if parent.is_some() && node.schema().is_some_and(SRaw::is_key) {
             continue;
         }
         let copy = node
             .copy(*mark == Mark::Whole)
             .map_err(|Failed| tree.internal("copying the selection"))?;
-        let Some(inserted) = out.insert(parent, copy, Place::Natural)? else { continue };
+        let Some(inserted) = out.insert(parent, copy, Place::Natural)? else {
+            continue;
+        };
         if *mark == Mark::Way {
             copy_marked(tree, node.first_child(), marks, out, Some(inserted))?;
         } else {
@@ -113,7 +117,7 @@ struct FilterNode {
     name: String,
     /// Text to match, for a content match node.
     text: Option<String>,
-    children: Vec<FilterNode>,
+    children: Vec<Self>,
 }
 
 impl FilterNode {
@@ -127,9 +131,17 @@ impl FilterNode {
             .with_info("bad-element", element.name));
         }
         let text = Some(element.text).filter(|t| !t.is_empty() && element.children.is_empty());
-        let children =
-            element.children.into_iter().map(Self::read).collect::<Result<Vec<_>>>()?;
-        Ok(Self { namespace: element.namespace, name: element.name, text, children })
+        let children = element
+            .children
+            .into_iter()
+            .map(Self::read)
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            namespace: element.namespace,
+            name: element.name,
+            text,
+            children,
+        })
     }
 
     fn names(&self, schema: SRaw) -> bool {
@@ -139,7 +151,9 @@ impl FilterNode {
 
     /// Whether a content match node matches this leaf.
     fn matches(&self, node: Raw) -> bool {
-        let (Some(text), Some(schema)) = (&self.text, node.schema()) else { return true };
+        let (Some(text), Some(schema)) = (&self.text, node.schema()) else {
+            return true;
+        };
         let value = node.value().unwrap_or_default();
         if text == value {
             return true;
@@ -149,13 +163,17 @@ impl FilterNode {
             let local = |s: &str| s.rsplit(':').next().unwrap_or_default().to_owned();
             return local(text) == local(value);
         }
-        schema.check_value(text).is_ok_and(|canonical| canonical == value)
+        schema
+            .check_value(text)
+            .is_ok_and(|canonical| canonical == value)
     }
 }
 
 /// Selects what one filter element asks for in one node, if the node is what it names.
 fn match_node(filter: &FilterNode, node: Raw, marks: &mut Marks) -> bool {
-    let Some(node_schema) = node.schema() else { return false };
+    let Some(node_schema) = node.schema() else {
+        return false;
+    };
     if !filter.names(node_schema) {
         return false;
     }
@@ -181,7 +199,10 @@ fn match_node(filter: &FilterNode, node: Raw, marks: &mut Marks) -> bool {
             continue;
         }
         let holds = node.children().any(|child| {
-            child.schema().is_some_and(|s| content.names(s) && s.is_term()) && content.matches(child)
+            child
+                .schema()
+                .is_some_and(|s| content.names(s) && s.is_term())
+                && content.matches(child)
         });
         if !holds {
             return false;
@@ -211,7 +232,9 @@ fn candidates(filter: &FilterNode, parent: Raw) -> Vec<Raw> {
     else {
         return all();
     };
-    let Some(schema) = first.schema() else { return all() };
+    let Some(schema) = first.schema() else {
+        return all();
+    };
     let keys = schema.keys();
     let mut predicate = String::new();
     for key in &keys {

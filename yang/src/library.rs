@@ -122,11 +122,15 @@ impl Schema {
             .collect();
         let bad = |message: String| Error::new(ErrorTag::InvalidValue, message);
         if found.is_empty() {
-            let which = revision.map(|r| format!(" of revision {r}")).unwrap_or_default();
+            let which = revision
+                .map(|r| format!(" of revision {r}"))
+                .unwrap_or_default();
             return Err(bad(format!("there is no schema {name}{which}")));
         }
         let Some(entry) = found.iter().find(|e| e.format == format) else {
-            return Err(bad(format!("the schema {name} is not available as {format}")));
+            return Err(bad(format!(
+                "the schema {name} is not available as {format}"
+            )));
         };
         if found.iter().any(|e| e.version != entry.version) {
             return Err(Error::new(
@@ -141,7 +145,11 @@ impl Schema {
             return Ok(text.to_owned());
         }
         let revision = (!entry.version.is_empty()).then_some(entry.version.as_str());
-        let output = if format == "yin" { SchemaOutputFormat::YIN } else { SchemaOutputFormat::YANG };
+        let output = if format == "yin" {
+            SchemaOutputFormat::YIN
+        } else {
+            SchemaOutputFormat::YANG
+        };
         self.context()
             .get_module(name, revision)
             .and_then(|m| m.print_string(output, SchemaPrinterFlags::empty()).ok())

@@ -34,7 +34,10 @@ impl User {
     /// A user without external groups.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), ..Self::default() }
+        Self {
+            name: name.into(),
+            ..Self::default()
+        }
     }
 }
 
@@ -156,7 +159,10 @@ impl Nacm {
             lists: Vec::new(),
             counters,
         };
-        let Some(nacm) = running.top().find(|n| n.module() == MODULE && n.name() == "nacm") else {
+        let Some(nacm) = running
+            .top()
+            .find(|n| n.module() == MODULE && n.name() == "nacm")
+        else {
             return Ok(out);
         };
         let flag = |name: &str, yes: &str, default: bool| {
@@ -171,13 +177,21 @@ impl Nacm {
             for group in groups.list("group") {
                 let users = group.list("user-name").filter_map(Node::value);
                 let name = group.get("name").unwrap_or_default();
-                out.groups.insert(name.to_owned(), users.map(str::to_owned).collect());
+                out.groups
+                    .insert(name.to_owned(), users.map(str::to_owned).collect());
             }
         }
         for list in nacm.list("rule-list") {
-            let rules = list.list("rule").map(Rule::read).collect::<Result<Vec<_>>>()?;
+            let rules = list
+                .list("rule")
+                .map(Rule::read)
+                .collect::<Result<Vec<_>>>()?;
             out.lists.push(RuleList {
-                groups: list.list("group").filter_map(Node::value).map(str::to_owned).collect(),
+                groups: list
+                    .list("group")
+                    .filter_map(Node::value)
+                    .map(str::to_owned)
+                    .collect(),
                 rules: rules.into_iter().map(Arc::new).collect(),
             });
         }
@@ -200,7 +214,11 @@ impl Nacm {
         }
         self.lists
             .iter()
-            .filter(|l| l.groups.iter().any(|g| g == "*" || groups.contains(&g.as_str())))
+            .filter(|l| {
+                l.groups
+                    .iter()
+                    .any(|g| g == "*" || groups.contains(&g.as_str()))
+            })
             .flat_map(|l| l.rules.iter().cloned())
             .collect()
     }
@@ -250,7 +268,9 @@ impl Nacm {
     /// `access-denied`.
     pub fn execute(&self, user: &User, operation: &Operation) -> Result<()> {
         let node = operation.data().raw;
-        let Some(schema) = node.schema() else { return Ok(()) };
+        let Some(schema) = node.schema() else {
+            return Ok(());
+        };
         if schema.kind() == Kind::Rpc {
             let explicit = self.rules_for(user).iter().any(|rule| {
                 rule.covers(schema.module(), Access::Exec)
@@ -260,9 +280,8 @@ impl Nacm {
                         Target::Notification(_) | Target::Path(_) => false,
                     }
             });
-            let denied = !self.bypass(user)
-                && !explicit
-                && schema.has_extension(MODULE, "default-deny-all");
+            let denied =
+                !self.bypass(user) && !explicit && schema.has_extension(MODULE, "default-deny-all");
             if !denied {
                 return self.operation(user, schema.module(), schema.name());
             }
@@ -270,7 +289,9 @@ impl Nacm {
             let rules = self.rules_for(user);
             let ancestors = std::iter::successors(node.parent(), |n| n.parent());
             let readable = self.bypass(user)
-                || ancestors.into_iter().all(|n| self.decide_at(&rules, n, Access::Read));
+                || ancestors
+                    .into_iter()
+                    .all(|n| self.decide_at(&rules, n, Access::Read));
             if readable && (self.bypass(user) || self.decide_at(&rules, node, Access::Exec)) {
                 return Ok(());
             }
@@ -278,7 +299,11 @@ impl Nacm {
         self.counters.operations.fetch_add(1, Ordering::Relaxed);
         Err(Error::new(
             ErrorTag::AccessDenied,
-            format!("the operation {} is not permitted to user {}", schema.name(), user.name),
+            format!(
+                "the operation {} is not permitted to user {}",
+                schema.name(),
+                user.name
+            ),
         )
         .at(node.path()))
     }
@@ -294,12 +319,18 @@ impl Nacm {
         }
         let rules = self.rules_for(user);
         for change in diff.net() {
-            let Some(access) = access_of(&change) else { continue };
+            let Some(access) = access_of(&change) else {
+                continue;
+            };
             if !self.decide_at(&rules, change.node, access) {
                 self.counters.writes.fetch_add(1, Ordering::Relaxed);
                 return Err(Error::new(
                     ErrorTag::AccessDenied,
-                    format!("{} is not permitted here to user {}", access.as_str(), user.name),
+                    format!(
+                        "{} is not permitted here to user {}",
+                        access.as_str(),
+                        user.name
+                    ),
                 )
                 .at(change.path));
             }
@@ -321,8 +352,11 @@ impl Nacm {
         if self.bypass(user) {
             return Ok(tree);
         }
-        let active: Vec<Active> =
-            self.rules_for(user).into_iter().filter_map(|r| Active::start(r, Access::Read)).collect();
+        let active: Vec<Active> = self
+            .rules_for(user)
+            .into_iter()
+            .filter_map(|r| Active::start(r, Access::Read))
+            .collect();
         let mut gone = Vec::new();
         for node in tree.data.top() {
             self.collect_unreadable(node, &active, false, &mut gone);
@@ -360,7 +394,9 @@ impl Nacm {
     /// `access-denied`; the notification is then to be dropped in silence.
     pub fn notification(&self, user: &User, event: &Operation) -> Result<()> {
         let node = event.data().raw;
-        let Some(schema) = node.schema() else { return Ok(()) };
+        let Some(schema) = node.schema() else {
+            return Ok(());
+        };
         self.notification_named(user, schema.module(), schema.name(), Some(node))
     }
 
@@ -412,13 +448,18 @@ impl Nacm {
         self.counters.notifications.fetch_add(1, Ordering::Relaxed);
         Err(Error::new(
             ErrorTag::AccessDenied,
-            format!("the notification {name} is not permitted to user {}", user.name),
+            format!(
+                "the notification {name} is not permitted to user {}",
+                user.name
+            ),
         ))
     }
 
     /// The decision for one data node, found through its parents.
     fn decide_at(&self, rules: &[Arc<Rule>], node: Raw, access: Access) -> bool {
-        let Some(schema) = node.schema() else { return true };
+        let Some(schema) = node.schema() else {
+            return true;
+        };
         let found = rules.iter().find(|rule| {
             rule.covers(schema.module(), access)
                 && match &rule.target {
@@ -486,18 +527,30 @@ impl Rule {
         } else {
             Target::Any
         };
-        let module = node.get("module-name").filter(|m| *m != "*").map(str::to_owned);
+        let module = node
+            .get("module-name")
+            .filter(|m| *m != "*")
+            .map(str::to_owned);
         let access = node
             .get("access-operations")
             .filter(|a| *a != "*")
             .map(|a| a.split_whitespace().map(str::to_owned).collect());
         let permit = node.get("action") == Some("permit");
-        Ok(Self { name, module, target, access, permit })
+        Ok(Self {
+            name,
+            module,
+            target,
+            access,
+            permit,
+        })
     }
 
     fn covers(&self, module: &str, access: Access) -> bool {
         self.module.as_deref().is_none_or(|m| m == module)
-            && self.access.as_ref().is_none_or(|a| a.iter().any(|a| a == access.as_str()))
+            && self
+                .access
+                .as_ref()
+                .is_none_or(|a| a.iter().any(|a| a == access.as_str()))
     }
 }
 
@@ -531,7 +584,9 @@ impl Segment {
                 }
                 let name = name.rsplit(':').next().unwrap_or_default();
                 node.children().any(|child| {
-                    child.schema().is_some_and(|s| s.is_key() && s.name() == name)
+                    child
+                        .schema()
+                        .is_some_and(|s| s.is_key() && s.name() == name)
                         && child.value() == Some(value)
                 })
             })
@@ -542,13 +597,21 @@ impl Segment {
 fn path_covers(path: &[Segment], node: Raw) -> bool {
     let mut chain: Vec<Raw> = std::iter::successors(Some(node), |n| n.parent()).collect();
     chain.reverse();
-    path.len() <= chain.len() && path.iter().zip(chain).all(|(segment, n)| segment.matches(n))
+    path.len() <= chain.len()
+        && path
+            .iter()
+            .zip(chain)
+            .all(|(segment, n)| segment.matches(n))
 }
 
 impl Active {
     /// A rule at the top of a walk, if it can matter for this access at all.
     fn start(rule: Arc<Rule>, access: Access) -> Option<Self> {
-        if rule.access.as_ref().is_some_and(|a| !a.iter().any(|a| a == access.as_str())) {
+        if rule
+            .access
+            .as_ref()
+            .is_some_and(|a| !a.iter().any(|a| a == access.as_str()))
+        {
             return None;
         }
         let depth = match &rule.target {
@@ -573,7 +636,10 @@ fn step<'a>(active: &'a [Active], node: Raw) -> Cow<'a, [Active]> {
                 if path.get(depth).is_some_and(|segment| segment.matches(node)) {
                     let next = depth + 1;
                     let depth = (next < path.len()).then_some(next);
-                    out.push(Active { rule: Arc::clone(&a.rule), depth });
+                    out.push(Active {
+                        rule: Arc::clone(&a.rule),
+                        depth,
+                    });
                 }
             }
             _ => out.push(a.clone()),

@@ -13,7 +13,10 @@ pub(crate) type Step = (String, Vec<(String, String)>);
 /// Not a path of this form.
 pub(crate) fn split(path: &str) -> Result<Vec<Step>> {
     let bad = |what: &str| {
-        Error::new(ErrorTag::InvalidValue, format!("{path} is not an instance path: {what}"))
+        Error::new(
+            ErrorTag::InvalidValue,
+            format!("{path} is not an instance path: {what}"),
+        )
     };
     let mut out = Vec::new();
     let mut rest = path.trim();
@@ -21,7 +24,9 @@ pub(crate) fn split(path: &str) -> Result<Vec<Step>> {
         return Ok(out);
     }
     while !rest.is_empty() {
-        rest = rest.strip_prefix('/').ok_or_else(|| bad("a step must begin with a slash"))?;
+        rest = rest
+            .strip_prefix('/')
+            .ok_or_else(|| bad("a step must begin with a slash"))?;
         let end = rest.find(['/', '[']).unwrap_or(rest.len());
         let (name, after) = rest.split_at(end);
         if name.is_empty() {
@@ -30,16 +35,18 @@ pub(crate) fn split(path: &str) -> Result<Vec<Step>> {
         rest = after;
         let mut keys = Vec::new();
         while let Some(predicate) = rest.strip_prefix('[') {
-            let (key, value) =
-                predicate.split_once('=').ok_or_else(|| bad("a predicate has no value"))?;
+            let (key, value) = predicate
+                .split_once('=')
+                .ok_or_else(|| bad("a predicate has no value"))?;
             let value = value.trim_start();
             let quote = value
                 .chars()
                 .next()
                 .filter(|q| matches!(q, '\'' | '"'))
                 .ok_or_else(|| bad("a predicate's value is not quoted"))?;
-            let close =
-                value[1..].find(quote).ok_or_else(|| bad("a predicate's value does not end"))?;
+            let close = value[1..]
+                .find(quote)
+                .ok_or_else(|| bad("a predicate's value does not end"))?;
             keys.push((key.trim().to_owned(), value[1..=close].to_owned()));
             rest = value[close + 2..]
                 .trim_start()

@@ -49,7 +49,10 @@ impl Resource {
         let identifier = identifier.trim_matches('/');
         let mut steps: Vec<Step> = Vec::new();
         if identifier.is_empty() {
-            return Ok(Self { steps, kind: ResourceKind::Datastore });
+            return Ok(Self {
+                steps,
+                kind: ResourceKind::Datastore,
+            });
         }
         for segment in identifier.split('/') {
             let (name, values) = match segment.split_once('=') {
@@ -62,9 +65,9 @@ impl Resource {
                 None => (None, name.as_str()),
             };
             let parent = steps.last().map(|s| s.schema);
-            let module = module.or_else(|| parent.map(SRaw::module)).ok_or_else(|| {
-                bad(format!("{name} needs its module: write module-name:{name}"))
-            })?;
+            let module = module
+                .or_else(|| parent.map(SRaw::module))
+                .ok_or_else(|| bad(format!("{name} needs its module: write module-name:{name}")))?;
             let node = match parent {
                 Some(parent) => parent
                     .child(Some(module), local, false)
@@ -115,9 +118,9 @@ impl Resource {
     /// Whether it names a whole list or leaf-list rather than one entry.
     #[must_use]
     pub fn is_collection(&self) -> bool {
-        self.steps
-            .last()
-            .is_some_and(|s| matches!(s.schema.kind(), Kind::List | Kind::LeafList) && s.keys.is_empty())
+        self.steps.last().is_some_and(|s| {
+            matches!(s.schema.kind(), Kind::List | Kind::LeafList) && s.keys.is_empty()
+        })
     }
 
     /// Its instance path, as [`Tree::get`] takes it; `/` for the datastore.
@@ -192,14 +195,24 @@ impl Step {
 /// Decodes and checks the key values of one step.
 fn keys(node: SRaw, values: Option<&str>) -> Result<Vec<String>> {
     let bad = |message: String| Error::new(ErrorTag::InvalidValue, message);
-    let Some(values) = values else { return Ok(Vec::new()) };
+    let Some(values) = values else {
+        return Ok(Vec::new());
+    };
     let takes: Vec<SRaw> = match node.kind() {
         Kind::List => node.keys(),
         Kind::LeafList => vec![node],
-        _ => return Err(bad(format!("{} is not a list: it takes no key", node.name()))),
+        _ => {
+            return Err(bad(format!(
+                "{} is not a list: it takes no key",
+                node.name()
+            )));
+        }
     };
-    let values: Vec<&str> =
-        if node.kind() == Kind::List { values.split(',').collect() } else { vec![values] };
+    let values: Vec<&str> = if node.kind() == Kind::List {
+        values.split(',').collect()
+    } else {
+        vec![values]
+    };
     if values.len() != takes.len() {
         return Err(bad(format!(
             "{} has {} key(s), and {} value(s) were given",
@@ -214,7 +227,11 @@ fn keys(node: SRaw, values: Option<&str>) -> Result<Vec<String>> {
         .map(|(key, value)| {
             let text = decode(value).ok_or_else(|| bad(format!("{value} is not UTF-8")))?;
             key.check_value(&text).map_err(|_| {
-                bad(format!("{text} is not a value of {} {}", node.name(), key.name()))
+                bad(format!(
+                    "{text} is not a value of {} {}",
+                    node.name(),
+                    key.name()
+                ))
             })
         })
         .collect()
@@ -261,7 +278,10 @@ pub fn identifier(schema: &'static Schema, path: &str) -> Result<String> {
         so_far.push('/');
         so_far.push_str(&step);
         let node = schema.ctx.schema_node(&so_far, false).ok_or_else(|| {
-            Error::new(ErrorTag::UnknownElement, format!("there is no node {so_far}"))
+            Error::new(
+                ErrorTag::UnknownElement,
+                format!("there is no node {so_far}"),
+            )
         })?;
         if !out.is_empty() {
             out.push('/');

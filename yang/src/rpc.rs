@@ -34,7 +34,10 @@ pub struct Operation {
 
 impl fmt::Debug for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Operation").field("path", &self.node.path()).field("part", &self.part).finish()
+        f.debug_struct("Operation")
+            .field("path", &self.node.path())
+            .field("part", &self.part)
+            .finish()
     }
 }
 
@@ -72,7 +75,10 @@ impl Operation {
     /// The operation's node: its children are the input, output or content.
     #[must_use]
     pub fn data(&self) -> Node<'_> {
-        Node { raw: self.node, tree: &self.tree }
+        Node {
+            raw: self.node,
+            tree: &self.tree,
+        }
     }
 
     /// The data as a tree, from the top.
@@ -87,7 +93,11 @@ impl Operation {
     /// An unknown path or a bad value.
     pub fn set<'v>(&mut self, path: &str, value: impl Into<Option<&'v str>>) -> Result<()> {
         let schema = self.tree.schema;
-        let options = if self.part == Part::Output { ly::LYD_NEW_VAL_OUTPUT } else { 0 };
+        let options = if self.part == Part::Output {
+            ly::LYD_NEW_VAL_OUTPUT
+        } else {
+            0
+        };
         let full = format!("{}/{path}", self.node.path());
         let created = self
             .tree
@@ -104,7 +114,11 @@ impl Operation {
     /// for output, as it stands in `<rpc-reply>`.
     #[must_use]
     pub fn print(&self, format: Format) -> String {
-        let options = PrintOptions { with_defaults: WithDefaults::Explicit, pretty: false }.raw();
+        let options = PrintOptions {
+            with_defaults: WithDefaults::Explicit,
+            pretty: false,
+        }
+        .raw();
         if self.part == Part::Output {
             return match self.node.first_child() {
                 Some(first) => first
@@ -114,7 +128,9 @@ impl Operation {
                 None => String::new(),
             };
         }
-        let Some(top) = self.tree.data.root else { return String::new() };
+        let Some(top) = self.tree.data.root else {
+            return String::new();
+        };
         let printed = top.print(format.raw(), options).unwrap_or_default();
         let is_action = self.node.schema().is_some_and(|s| s.kind() == Kind::Action);
         if is_action && format == Format::Xml {
@@ -145,7 +161,11 @@ impl Operation {
     }
 
     fn own(schema: &'static Schema, data: Forest, node: Raw, part: Part) -> Self {
-        Self { tree: Tree::own(schema, data), node, part }
+        Self {
+            tree: Tree::own(schema, data),
+            node,
+            part,
+        }
     }
 }
 
@@ -181,13 +201,16 @@ impl Schema {
             Part::Output => ly::lyd_type::LYD_TYPE_REPLY_YANG,
             Part::Notification => ly::lyd_type::LYD_TYPE_NOTIF_YANG,
         };
-        // Operations are never validated while they are parsed.
         let options = ly::LYD_PARSE_STRICT;
         let parsed = self.ctx.parse_op(None, format.raw(), text, kind, options);
         let (forest, node) = match parsed {
             Ok((forest, Some(node))) => (forest, node),
             Ok((_, None)) => {
-                let what = if part == Part::Notification { "notification" } else { "operation" };
+                let what = if part == Part::Notification {
+                    "notification"
+                } else {
+                    "operation"
+                };
                 return Err(vec![Error::new(
                     ErrorTag::OperationNotSupported,
                     format!("there is no such {what}"),
@@ -216,7 +239,13 @@ impl Schema {
         if let Some((format, text)) = body.filter(|(_, text)| !text.trim().is_empty()) {
             let kind = ly::lyd_type::LYD_TYPE_RPC_RESTCONF;
             self.ctx
-                .parse_op(Some(op.node), format.raw(), text, kind, ly::LYD_PARSE_STRICT)
+                .parse_op(
+                    Some(op.node),
+                    format.raw(),
+                    text,
+                    kind,
+                    ly::LYD_PARSE_STRICT,
+                )
                 .map_err(|Failed| collect(self.ctx, Phase::Parse))?;
             op.node.settle();
         }
@@ -280,7 +309,11 @@ impl Schema {
     ///
     /// # Errors
     /// Output that the operation does not have.
-    pub fn parse_output(&'static self, path: &str, output: &Fragment) -> Result<Operation, Vec<Error>> {
+    pub fn parse_output(
+        &'static self,
+        path: &str,
+        output: &Fragment,
+    ) -> Result<Operation, Vec<Error>> {
         let mut op = self.new_output(path).map_err(|e| vec![e])?;
         if output.is_empty() {
             return Ok(op);
@@ -296,13 +329,19 @@ impl Schema {
         let mut parent = op.node.parent();
         while let Some(node) = parent {
             let mut keys = String::new();
-            for key in node.children().filter(|k| k.schema().is_some_and(SRaw::is_key)) {
+            for key in node
+                .children()
+                .filter(|k| k.schema().is_some_and(SRaw::is_key))
+            {
                 let name = key.schema().map_or("", SRaw::name);
                 let value = crate::error::escape(key.value().unwrap_or_default());
                 keys.push_str(&format!("<{name}>{value}</{name}>"));
             }
             let schema = node.schema();
-            let (name, ns) = (schema.map_or("", SRaw::name), schema.map_or("", SRaw::namespace));
+            let (name, ns) = (
+                schema.map_or("", SRaw::name),
+                schema.map_or("", SRaw::namespace),
+            );
             whole = format!("<{name} xmlns=\"{ns}\">{keys}{whole}</{name}>");
             if Some(node) == top {
                 break;

@@ -51,7 +51,10 @@ pub struct PrintOptions {
 
 impl Default for PrintOptions {
     fn default() -> Self {
-        Self { with_defaults: WithDefaults::Explicit, pretty: false }
+        Self {
+            with_defaults: WithDefaults::Explicit,
+            pretty: false,
+        }
     }
 }
 
@@ -59,7 +62,8 @@ impl PrintOptions {
     pub(crate) fn raw(self) -> u32 {
         let defaults = match self.with_defaults {
             WithDefaults::ReportAll => ly::LYD_PRINT_WD_ALL,
-            WithDefaults::ReportAllTagged => ly::LYD_PRINT_WD_ALL_TAG,
+            // What somebody set is not a default, whatever its value: the basic mode is `explicit`.
+            WithDefaults::ReportAllTagged => ly::LYD_PRINT_WD_IMPL_TAG,
             WithDefaults::Trim => ly::LYD_PRINT_WD_TRIM,
             WithDefaults::Explicit => ly::LYD_PRINT_WD_EXPLICIT,
         };
@@ -77,7 +81,12 @@ pub struct Tree {
 
 impl fmt::Debug for Tree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.data.top().filter_map(|n| n.schema()).map(|s| s.name()).collect();
+        let names: Vec<_> = self
+            .data
+            .top()
+            .filter_map(|n| n.schema())
+            .map(|s| s.name())
+            .collect();
         f.debug_struct("Tree").field("top", &names).finish()
     }
 }
@@ -86,7 +95,10 @@ impl Tree {
     /// A tree with nothing in it.
     #[must_use]
     pub fn empty(schema: &'static Schema) -> Self {
-        Self { schema, data: Forest::default() }
+        Self {
+            schema,
+            data: Forest::default(),
+        }
     }
 
     pub(crate) fn own(schema: &'static Schema, data: Forest) -> Self {
@@ -150,7 +162,10 @@ impl Tree {
     /// Prints it as the content of `<data>` or `<config>`.
     #[must_use]
     pub fn to_fragment(&self, with_defaults: WithDefaults) -> Fragment {
-        let options = PrintOptions { with_defaults, pretty: false };
+        let options = PrintOptions {
+            with_defaults,
+            pretty: false,
+        };
         Fragment::from_trusted(self.print(Format::Xml, options))
     }
 
@@ -159,7 +174,9 @@ impl Tree {
     /// # Errors
     /// Every violated constraint, with instance path, `error-app-tag` and message.
     pub fn validate(&mut self) -> Result<(), Vec<Error>> {
-        self.validate_tracked().map(drop).map_err(|(errors, _)| errors)
+        self.validate_tracked()
+            .map(drop)
+            .map_err(|(errors, _)| errors)
     }
 
     /// Validates and tells what validation itself changed, also when it fails.
@@ -178,8 +195,14 @@ impl Tree {
     /// # Errors
     /// Out of memory.
     pub fn duplicate(&self) -> Result<Self> {
-        let data = self.data.duplicate().map_err(|Failed| self.internal("copying a tree"))?;
-        Ok(Self { schema: self.schema, data })
+        let data = self
+            .data
+            .duplicate()
+            .map_err(|Failed| self.internal("copying a tree"))?;
+        Ok(Self {
+            schema: self.schema,
+            data,
+        })
     }
 
     /// Merges a copy of the other tree in; what both have takes the other's value.
@@ -188,9 +211,14 @@ impl Tree {
     /// Another schema, or out of memory.
     pub fn merge(&mut self, other: &Self) -> Result<()> {
         if self.schema != other.schema {
-            return Err(Error::new(ErrorTag::OperationFailed, "the two trees differ in schema"));
+            return Err(Error::new(
+                ErrorTag::OperationFailed,
+                "the two trees differ in schema",
+            ));
         }
-        self.data.merge(&other.data).map_err(|Failed| self.internal("merging trees"))?;
+        self.data
+            .merge(&other.data)
+            .map_err(|Failed| self.internal("merging trees"))?;
         self.settle();
         Ok(())
     }
@@ -225,8 +253,10 @@ impl Tree {
     /// An unknown path or a bad value.
     pub fn set<'v>(&mut self, path: &str, value: impl Into<Option<&'v str>>) -> Result<()> {
         let value = value.into();
-        let created =
-            self.data.set_path(self.schema.ctx, path, value, 0).map_err(|Failed| {
+        let created = self
+            .data
+            .set_path(self.schema.ctx, path, value, 0)
+            .map_err(|Failed| {
                 let mut e = collect(self.schema.ctx, Phase::Parse).swap_remove(0);
                 if e.tag == ErrorTag::InvalidValue && self.schema.node(path).is_none() {
                     e.tag = ErrorTag::UnknownElement;
@@ -267,7 +297,9 @@ impl Tree {
             })
             .collect();
         for node in tops {
-            self.data.unlink(node).map_err(|Failed| self.internal("removing a node"))?;
+            self.data
+                .unlink(node)
+                .map_err(|Failed| self.internal("removing a node"))?;
         }
         Ok(removed)
     }
@@ -277,7 +309,10 @@ impl Tree {
     /// # Errors
     /// A path that is not an XPath of this schema.
     pub fn find(&self, xpath: &str) -> Result<impl Iterator<Item = Node<'_>> + use<'_>> {
-        Ok(self.find_raw(xpath)?.into_iter().map(|raw| Node { raw, tree: self }))
+        Ok(self
+            .find_raw(xpath)?
+            .into_iter()
+            .map(|raw| Node { raw, tree: self }))
     }
 
     /// How many nodes an XPath selects.
@@ -328,8 +363,13 @@ impl Tree {
     /// Settles the nodes that libyang's diff says were created.
     fn settle_changes(&self, diff: &Forest) {
         fn walk(diff: Raw, siblings: Option<Raw>) {
-            let Some(target) = siblings.and_then(|s| s.same_sibling(diff)) else { return };
-            if diff.metadata().iter().any(|(_, name, value)| name == "operation" && value == "create")
+            let Some(target) = siblings.and_then(|s| s.same_sibling(diff)) else {
+                return;
+            };
+            if diff
+                .metadata()
+                .iter()
+                .any(|(_, name, value)| name == "operation" && value == "create")
             {
                 target.settle();
                 return;
@@ -350,7 +390,9 @@ impl Tree {
         node: Forest,
         place: Place,
     ) -> Result<Option<Raw>> {
-        let Some(raw) = node.release() else { return Ok(None) };
+        let Some(raw) = node.release() else {
+            return Ok(None);
+        };
         self.data
             .insert(parent, raw, place)
             .map_err(|Failed| self.internal("inserting a node"))?;
@@ -358,7 +400,9 @@ impl Tree {
     }
 
     pub(crate) fn unlink(&mut self, node: Raw) -> Result<Forest> {
-        self.data.unlink(node).map_err(|Failed| self.internal("removing a node"))
+        self.data
+            .unlink(node)
+            .map_err(|Failed| self.internal("removing a node"))
     }
 }
 
@@ -427,7 +471,10 @@ impl<'t> Node<'t> {
     /// Parent.
     #[must_use]
     pub fn parent(self) -> Option<Self> {
-        self.raw.parent().map(|raw| Self { raw, tree: self.tree })
+        self.raw.parent().map(|raw| Self {
+            raw,
+            tree: self.tree,
+        })
     }
 
     /// The first child of that name, which may bear a module prefix.
@@ -437,7 +484,8 @@ impl<'t> Node<'t> {
             Some((module, name)) => (Some(module), name),
             None => (None, name),
         };
-        self.children().find(|n| n.name() == name && module.is_none_or(|m| m == n.module()))
+        self.children()
+            .find(|n| n.name() == name && module.is_none_or(|m| m == n.module()))
     }
 
     /// The node at a plain relative path such as `airtime/min-ratio` (no predicates).

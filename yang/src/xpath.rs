@@ -35,7 +35,9 @@ pub(crate) fn to_json(
                 let namespace = namespaces.iter().find(|(p, _)| p == name).map(|(_, ns)| ns);
                 let module = match namespace {
                     Some(ns) => schema.module_of_namespace(ns).ok_or_else(|| {
-                        bad(format!("no module has the namespace {ns} of the prefix {name}"))
+                        bad(format!(
+                            "no module has the namespace {ns} of the prefix {name}"
+                        ))
                     })?,
                     None => schema
                         .module(name)

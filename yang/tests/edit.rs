@@ -1,4 +1,5 @@
 //! edit-config on a tree: every operation, order, choices, errors, and that an edit can be taken back.
+#![expect(clippy::panic, reason = "a helper says what failed and on what")]
 
 mod support;
 
@@ -17,7 +18,10 @@ fn check(before: &str, inner: &str, op: Op, after: &str) {
     assert_eq!(full(&t), was, "undo of {inner} on {before}");
     diff.apply(&mut t).expect("again");
     assert_eq!(set(&t), after, "again: {inner} on {before}");
-    diff.inverse().expect("inverse").apply(&mut t).expect("inverse applies");
+    diff.inverse()
+        .expect("inverse")
+        .apply(&mut t)
+        .expect("inverse applies");
     assert_eq!(full(&t), was, "inverse of {inner} on {before}");
 }
 
@@ -34,8 +38,18 @@ fn refuse(before: &str, inner: &str, op: Op) -> Vec<Error> {
 #[test]
 fn merge_creates_and_changes() {
     check("", "<label>l</label>", Op::Merge, "<label>l</label>");
-    check("<label>l</label>", "<label>m</label>", Op::Merge, "<label>m</label>");
-    check("<label>l</label>", "<size>7</size>", Op::Merge, "<label>l</label><size>7</size>");
+    check(
+        "<label>l</label>",
+        "<label>m</label>",
+        Op::Merge,
+        "<label>m</label>",
+    );
+    check(
+        "<label>l</label>",
+        "<size>7</size>",
+        Op::Merge,
+        "<label>l</label><size>7</size>",
+    );
     check(
         "<item><name>a</name><port>1</port></item>",
         "<item><name>b</name></item><item><name>a</name><speed>fast</speed></item>",
@@ -43,8 +57,18 @@ fn merge_creates_and_changes() {
         "<item><name>a</name><port>1</port><speed>fast</speed></item><item><name>b</name></item>",
     );
     check("", "<opts/>", Op::Merge, "<opts/>");
-    check("<opts><a>1</a></opts>", "<opts><b>2</b></opts>", Op::Merge, "<opts><a>1</a><b>2</b></opts>");
-    check("<number>1</number>", "<number>2</number>", Op::Merge, "<number>1</number><number>2</number>");
+    check(
+        "<opts><a>1</a></opts>",
+        "<opts><b>2</b></opts>",
+        Op::Merge,
+        "<opts><a>1</a><b>2</b></opts>",
+    );
+    check(
+        "<number>1</number>",
+        "<number>2</number>",
+        Op::Merge,
+        "<number>1</number><number>2</number>",
+    );
 }
 
 #[test]
@@ -83,7 +107,12 @@ fn replace_removes_what_is_not_mentioned() {
         Op::Replace,
         "<item><name>c</name></item>",
     );
-    check("<label>l</label>", "<label nc:operation='replace'>m</label>", Op::None, "<label>m</label>");
+    check(
+        "<label>l</label>",
+        "<label nc:operation='replace'>m</label>",
+        Op::None,
+        "<label>m</label>",
+    );
 }
 
 #[test]
@@ -98,10 +127,24 @@ fn replace_honours_operations_inside() {
 
 #[test]
 fn create_of_what_exists_is_data_exists() {
-    check("", "<opts nc:operation='create'><a>1</a></opts>", Op::None, "<opts><a>1</a></opts>");
+    check(
+        "",
+        "<opts nc:operation='create'><a>1</a></opts>",
+        Op::None,
+        "<opts><a>1</a></opts>",
+    );
     // A default that nobody set does not count as existing.
-    check("", "<size nc:operation='create'>7</size>", Op::None, "<size>7</size>");
-    let e = refuse("<size>7</size>", "<size nc:operation='create'>7</size>", Op::None);
+    check(
+        "",
+        "<size nc:operation='create'>7</size>",
+        Op::None,
+        "<size>7</size>",
+    );
+    let e = refuse(
+        "<size>7</size>",
+        "<size nc:operation='create'>7</size>",
+        Op::None,
+    );
     assert_eq!(e[0].tag, ErrorTag::DataExists);
     assert_eq!(e[0].path.as_deref(), Some("/test-box:box/size"));
     let e = refuse(
@@ -115,10 +158,25 @@ fn create_of_what_exists_is_data_exists() {
 
 #[test]
 fn delete_of_what_is_absent_is_data_missing_and_remove_is_not() {
-    check("<label>l</label>", "<label nc:operation='delete'>l</label>", Op::Merge, "");
-    check("<label>l</label>", "<label nc:operation='remove'/>", Op::Merge, "");
+    check(
+        "<label>l</label>",
+        "<label nc:operation='delete'>l</label>",
+        Op::Merge,
+        "",
+    );
+    check(
+        "<label>l</label>",
+        "<label nc:operation='remove'/>",
+        Op::Merge,
+        "",
+    );
     // A leaf whose type has no empty value may still be deleted without one.
-    check("<size>9</size>", "<size nc:operation='delete'/>", Op::Merge, "");
+    check(
+        "<size>9</size>",
+        "<size nc:operation='delete'/>",
+        Op::Merge,
+        "",
+    );
     check("", "<size nc:operation='remove'/>", Op::Merge, "");
     check(
         "<item><name>a</name></item><item><name>b</name></item>",
@@ -136,7 +194,12 @@ fn delete_of_what_is_absent_is_data_missing_and_remove_is_not() {
     ] {
         let e = refuse("", absent, Op::Merge);
         assert_eq!(e[0].tag, ErrorTag::DataMissing, "{absent}");
-        assert!(e[0].path.as_deref().is_some_and(|p| p.starts_with("/test-box:box/")), "{e:?}");
+        assert!(
+            e[0].path
+                .as_deref()
+                .is_some_and(|p| p.starts_with("/test-box:box/")),
+            "{e:?}"
+        );
         check("", &absent.replace("'delete'", "'remove'"), Op::Merge, "");
     }
 }
@@ -149,7 +212,11 @@ fn default_operation_none_touches_only_what_bears_an_operation() {
         Op::None,
         "<item><name>a</name><port>2</port></item>",
     );
-    let e = refuse("", "<item><name>a</name><port nc:operation='merge'>2</port></item>", Op::None);
+    let e = refuse(
+        "",
+        "<item><name>a</name><port nc:operation='merge'>2</port></item>",
+        Op::None,
+    );
     assert_eq!(e[0].tag, ErrorTag::DataMissing);
     assert_eq!(e[0].path.as_deref(), Some("/test-box:box/item[name='a']"));
 }
@@ -157,26 +224,62 @@ fn default_operation_none_touches_only_what_bears_an_operation() {
 #[test]
 fn user_ordered_entries_go_where_they_are_told() {
     let before = "<step><id>a</id></step><step><id>b</id></step><step><id>c</id></step>";
-    let order = |ids: &str| ids.chars().map(|c| format!("<step><id>{c}</id></step>")).collect::<String>();
+    let order = |ids: &str| {
+        ids.chars()
+            .map(|c| format!("<step><id>{c}</id></step>"))
+            .collect::<String>()
+    };
     for (edit, after) in [
         ("<step yang:insert='first'><id>n</id></step>", "nabc"),
         ("<step yang:insert='last'><id>n</id></step>", "abcn"),
         ("<step><id>n</id></step>", "abcn"),
-        ("<step yang:insert='before' yang:key=\"[box:id='b']\"><id>n</id></step>", "anbc"),
-        ("<step yang:insert='after' yang:key=\"[box:id='b']\"><id>n</id></step>", "abnc"),
-        ("<step nc:operation='create' yang:insert='before' yang:key=\"[box:id='a']\"><id>n</id></step>", "nabc"),
+        (
+            "<step yang:insert='before' yang:key=\"[box:id='b']\"><id>n</id></step>",
+            "anbc",
+        ),
+        (
+            "<step yang:insert='after' yang:key=\"[box:id='b']\"><id>n</id></step>",
+            "abnc",
+        ),
+        (
+            "<step nc:operation='create' yang:insert='before' yang:key=\"[box:id='a']\"><id>n</id></step>",
+            "nabc",
+        ),
         ("<step yang:insert='first'><id>c</id></step>", "cab"),
         ("<step yang:insert='last'><id>a</id></step>", "bca"),
-        ("<step yang:insert='before' yang:key=\"[box:id='c']\"><id>a</id></step>", "bac"),
-        ("<step yang:insert='after' yang:key=\"[box:id='c']\"><id>a</id></step>", "bca"),
-        ("<step yang:insert='before' yang:key=\"[box:id='b']\"><id>a</id></step>", "abc"),
+        (
+            "<step yang:insert='before' yang:key=\"[box:id='c']\"><id>a</id></step>",
+            "bac",
+        ),
+        (
+            "<step yang:insert='after' yang:key=\"[box:id='c']\"><id>a</id></step>",
+            "bca",
+        ),
+        (
+            "<step yang:insert='before' yang:key=\"[box:id='b']\"><id>a</id></step>",
+            "abc",
+        ),
         ("<step nc:operation='delete'><id>b</id></step>", "ac"),
     ] {
         check(before, edit, Op::Merge, &order(after));
     }
-    let tags = |t: &str| t.chars().map(|c| format!("<tag>{c}</tag>")).collect::<String>();
-    check(&tags("abc"), "<tag yang:insert='before' yang:value='b'>c</tag>", Op::Merge, &tags("acb"));
-    check(&tags("abc"), "<tag yang:insert='first'>n</tag>", Op::Merge, &tags("nabc"));
+    let tags = |t: &str| {
+        t.chars()
+            .map(|c| format!("<tag>{c}</tag>"))
+            .collect::<String>()
+    };
+    check(
+        &tags("abc"),
+        "<tag yang:insert='before' yang:value='b'>c</tag>",
+        Op::Merge,
+        &tags("acb"),
+    );
+    check(
+        &tags("abc"),
+        "<tag yang:insert='first'>n</tag>",
+        Op::Merge,
+        &tags("nabc"),
+    );
     check(&tags("abc"), &tags("cab"), Op::Replace, &tags("cab"));
     check(&tags("abcd"), &tags("dxb"), Op::Replace, &tags("dxb"));
     check(before, &order("cxa"), Op::Replace, &order("cxa"));
@@ -189,16 +292,28 @@ fn a_bad_insertion_point_is_refused() {
         "<step yang:insert='after' yang:key=\"[box:id='z']\"><id>n</id></step>",
         Op::Merge,
     );
-    assert_eq!((e[0].tag, e[0].app_tag.as_deref()), (ErrorTag::BadAttribute, Some("missing-instance")));
+    assert_eq!(
+        (e[0].tag, e[0].app_tag.as_deref()),
+        (ErrorTag::BadAttribute, Some("missing-instance"))
+    );
     let e = refuse("", "<step yang:insert='after'><id>n</id></step>", Op::Merge);
     assert_eq!(e[0].tag, ErrorTag::MissingAttribute);
-    let e = refuse("", "<item yang:insert='first'><name>n</name></item>", Op::Merge);
+    let e = refuse(
+        "",
+        "<item yang:insert='first'><name>n</name></item>",
+        Op::Merge,
+    );
     assert_eq!(e[0].tag, ErrorTag::BadAttribute);
 }
 
 #[test]
 fn a_new_case_removes_the_other() {
-    check("<radius>3</radius>", "<side>4</side>", Op::Merge, "<side>4</side>");
+    check(
+        "<radius>3</radius>",
+        "<side>4</side>",
+        Op::Merge,
+        "<side>4</side>",
+    );
     check(
         "<radius>3</radius><smooth>false</smooth>",
         "<corners><sharp>true</sharp></corners>",
@@ -235,11 +350,19 @@ fn defaults_of_leaf_lists_give_way() {
 
 #[test]
 fn keys_take_no_operation_and_unknown_attributes_are_refused() {
-    let e = refuse("", "<item><name nc:operation='create'>a</name></item>", Op::Merge);
+    let e = refuse(
+        "",
+        "<item><name nc:operation='create'>a</name></item>",
+        Op::Merge,
+    );
     assert_eq!(e[0].tag, ErrorTag::BadAttribute);
     let e = refuse("", "<label foo='bar'>a</label>", Op::Merge);
     assert_eq!(e[0].tag, ErrorTag::UnknownAttribute, "{e:?}");
-    let e = refuse("", "<label xmlns:o='urn:other' o:foo='bar'>a</label>", Op::Merge);
+    let e = refuse(
+        "",
+        "<label xmlns:o='urn:other' o:foo='bar'>a</label>",
+        Op::Merge,
+    );
     assert_eq!(e[0].tag, ErrorTag::UnknownAttribute, "{e:?}");
     let e = refuse("", "<label nc:operation='frobnicate'>a</label>", Op::Merge);
     assert_eq!(e[0].tag, ErrorTag::BadAttribute, "{e:?}");
@@ -253,8 +376,14 @@ fn what_the_schema_does_not_know_is_refused() {
         ("<size>many</size>", ErrorTag::InvalidValue),
         ("<size>300</size>", ErrorTag::InvalidValue),
         ("<item><port>1</port></item>", ErrorTag::MissingElement),
-        ("<item><name>a</name><state>x</state></item>", ErrorTag::InvalidValue),
-        ("<size nc:operation='delete'>many</size>", ErrorTag::InvalidValue),
+        (
+            "<item><name>a</name><state>x</state></item>",
+            ErrorTag::InvalidValue,
+        ),
+        (
+            "<size nc:operation='delete'>many</size>",
+            ErrorTag::InvalidValue,
+        ),
     ] {
         let e = refuse("", edit, Op::Merge);
         assert_eq!(e[0].tag, tag, "{edit}: {e:?}");
@@ -278,11 +407,16 @@ fn continue_on_error_reports_every_error() {
     let config = fragment(&xml(
         "<label nc:operation='create'>m</label><size nc:operation='delete'>7</size><opts/>",
     ));
-    let errors = engine::apply(&mut t, &config, Op::Merge, ErrorOption::ContinueOnError).expect_err("two errors");
-    assert_eq!(errors.iter().map(|e| e.tag).collect::<Vec<_>>(), [ErrorTag::DataMissing, ErrorTag::DataExists]);
+    let errors = engine::apply(&mut t, &config, Op::Merge, ErrorOption::ContinueOnError)
+        .expect_err("two errors");
+    assert_eq!(
+        errors.iter().map(|e| e.tag).collect::<Vec<_>>(),
+        [ErrorTag::DataMissing, ErrorTag::DataExists]
+    );
     assert_eq!(set(&t), "<label>l</label>");
     let (_, errors) =
-        engine::apply_partially(&mut t, &config, Op::Merge, ErrorOption::ContinueOnError).expect("parsed");
+        engine::apply_partially(&mut t, &config, Op::Merge, ErrorOption::ContinueOnError)
+            .expect("parsed");
     assert_eq!(errors.len(), 2);
     assert_eq!(set(&t), "<label>l</label><opts/>");
 }
@@ -302,15 +436,22 @@ fn changes_are_net_and_name_what_happened() {
         .filter(|c| !c.is_default)
         .map(|c| (c.op, c.path, c.value))
         .collect();
-    let change = |op, path: &str, value: Option<&str>| {
-        (op, path.to_owned(), value.map(str::to_owned))
-    };
+    let change =
+        |op, path: &str, value: Option<&str>| (op, path.to_owned(), value.map(str::to_owned));
     assert_eq!(
         changes,
         [
             change(ChangeOp::Delete, "/test-box:box/item[name='a']", None),
-            change(ChangeOp::Delete, "/test-box:box/item[name='a']/name", Some("a")),
-            change(ChangeOp::Replace { old: "l".into() }, "/test-box:box/label", Some("m")),
+            change(
+                ChangeOp::Delete,
+                "/test-box:box/item[name='a']/name",
+                Some("a")
+            ),
+            change(
+                ChangeOp::Replace { old: "l".into() },
+                "/test-box:box/label",
+                Some("m")
+            ),
             change(ChangeOp::Create, "/test-box:box/opts", None),
             change(ChangeOp::Create, "/test-box:box/opts/a", Some("1")),
         ]
@@ -324,7 +465,12 @@ fn changes_are_net_and_name_what_happened() {
 #[test]
 fn keys_with_both_kinds_of_quotes_are_found_again() {
     let odd = "<item><name>it's \"odd\"</name><port>1</port></item>";
-    check(odd, "<item nc:operation='delete'><name>it's \"odd\"</name></item>", Op::Merge, "");
+    check(
+        odd,
+        "<item nc:operation='delete'><name>it's \"odd\"</name></item>",
+        Op::Merge,
+        "",
+    );
     check(
         odd,
         "<item><name>it's \"odd\"</name><port>2</port></item>",
@@ -340,16 +486,28 @@ fn top_level_lists_and_replace_of_everything() {
             .map(|i| format!("<row xmlns=\"urn:test:box\"><id>{i}</id><a>x</a></row>"))
             .collect::<String>()
     };
-    let mut t = Tree::parse(schema(), Format::Xml, &rows(&[1, 2, 3]), Content::Config).expect("rows");
+    let mut t =
+        Tree::parse(schema(), Format::Xml, &rows(&[1, 2, 3]), Content::Config).expect("rows");
     let was = full(&t);
-    let diff = engine::apply(&mut t, &fragment(&rows(&[3, 4])), Op::Replace, ErrorOption::RollbackOnError)
-        .expect("replace");
+    let diff = engine::apply(
+        &mut t,
+        &fragment(&rows(&[3, 4])),
+        Op::Replace,
+        ErrorOption::RollbackOnError,
+    )
+    .expect("replace");
     assert_eq!(t.count("/test-box:row").expect("xpath"), 2);
     assert!(t.exists("/test-box:row[id='4']") && !t.exists("/test-box:row[id='1']"));
     diff.undo(&mut t).expect("undo");
     assert_eq!(full(&t), was);
     let everything = t.duplicate().expect("copy");
-    let diff = engine::apply(&mut t, &fragment(""), Op::Replace, ErrorOption::RollbackOnError).expect("clear");
+    let diff = engine::apply(
+        &mut t,
+        &fragment(""),
+        Op::Replace,
+        ErrorOption::RollbackOnError,
+    )
+    .expect("clear");
     assert!(t.is_empty());
     diff.undo(&mut t).expect("undo");
     assert_eq!(full(&t), full(&everything));

@@ -123,7 +123,10 @@ pub(super) async fn establish<R: Receive, T: Transmit>(
 
     let mut decoder = Decoder::new(Framing::EndOfMessage, MAX_HELLO_BYTES);
     let message = loop {
-        if let Some(message) = decoder.next().map_err(|error| bad(error.to_string()))? {
+        if let Some(message) = decoder
+            .next_message()
+            .map_err(|error| bad(error.to_string()))?
+        {
             break message;
         }
         decoder.push(&link.receiver.receive().await.ok_or_else(lost)?);
@@ -181,7 +184,7 @@ async fn read<R: Receive>(
 ) -> String {
     loop {
         loop {
-            let message = match decoder.next() {
+            let message = match decoder.next_message() {
                 Ok(Some(message)) => message,
                 Ok(None) => break,
                 Err(error) => return format!("the server broke the framing: {error}"),

@@ -43,6 +43,9 @@ impl From<Fault> for RpcError {
             Fault::Xml(error @ XmlError::Limit { .. }) => {
                 Self::new(ErrorTag::TooBig, error.to_string()).with_type(ErrorType::Rpc)
             }
+            Fault::Xml(error @ XmlError::StrayText { .. }) => {
+                Self::new(ErrorTag::InvalidValue, error.to_string()).with_type(ErrorType::Protocol)
+            }
             Fault::Xml(error) => Self::new(ErrorTag::MalformedMessage, error.to_string()),
             Fault::Rpc(error) => *error,
         }

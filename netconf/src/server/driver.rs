@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -18,6 +18,23 @@ use super::{EncodedNotification, Handler, Limits, Notifier, SessionEnd, SessionI
 use crate::error::{ErrorTag, RpcError};
 use crate::message::{Outcome, Rpc};
 use crate::transport::{Link, Receive, Transmit};
+
+/// From this size on reading a message takes long enough for others to notice.
+const LONG_MESSAGE_BYTES: usize = 256 << 10;
+
+/// How long the last bytes of a session may take.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// How to part from a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// It is about to leave by itself.
+    Courteous,
+    /// It is told to leave.
+    Prompt,
+    /// It takes no more bytes.
+    Cut,
+}
 
 /// What a session needs from its server.
 pub(super) struct Driver<H, R, T> {
@@ -30,7 +47,7 @@ pub(super) struct Driver<H, R, T> {
 
 impl<H: Handler, R: Receive, T: Transmit> Driver<H, R, T> {
     /// Runs the session of `user` from hello to end.
-    pub(super) async fn run(self, user: String, peer: SocketAddr) -> SessionEnd {
+    pub(super) async fn run(self, user: String, peer: SocketAddr) -> (SessionEnd, Farewell) {
         let id = self.sessions.next_id();
         let span = tracing::info_span!("session", session_id = id, user, %peer);
         let counters = Arc::<Counters>::default();
@@ -60,6 +77,7 @@ impl<H: Handler, R: Receive, T: Transmit> Driver<H, R, T> {
             kill: Kill::default(),
             place: None,
             call: None,
+            stuck: false,
         };
         running.run().instrument(span).await
     }
@@ -76,10 +94,12 @@ struct Running<H, R, T> {
     kill: Kill,
     place: Option<Place>,
     call: Option<JoinHandle<Outcome>>,
+    /// The client takes no more bytes.
+    stuck: bool,
 }
 
 impl<H: Handler, R: Receive, T: Transmit> Running<H, R, T> {
-    async fn run(mut self) -> SessionEnd {
+    async fn run(mut self) -> (SessionEnd, Farewell) {
         let end = loop {
             match self.session.poll(Instant::now()) {
                 Some(Action::Send(bytes)) => self.send(bytes).await,
@@ -89,6 +109,7 @@ impl<H: Handler, R: Receive, T: Transmit> Running<H, R, T> {
                 }) => {
                     self.start(base_1_1, capabilities).await;
                 }
+                Some(Action::Parse(message)) => self.parse(message).await,
                 Some(Action::Call(rpc)) => self.call = Some(self.spawn(rpc)),
                 Some(Action::End(end)) => break end,
                 None => self.wait().await,
@@ -144,6 +165,7 @@ impl<H: Handler, R: Receive, T: Transmit> Running<H, R, T> {
                     Ok(Err(_)) => SessionEnd::TransportLost,
                     Err(_) => {
                         tracing::info!("the client reads nothing");
+                        self.stuck = true;
                         SessionEnd::TransportLost
                     }
                 },
@@ -176,6 +198,18 @@ impl<H: Handler, R: Receive, T: Transmit> Running<H, R, T> {
         }
     }
 
+    /// A long message is read on the blocking pool: other sessions share this thread.
+    async fn parse(&mut self, message: Vec<u8>) {
+        let limits = self.session.xml_limits();
+        if message.len() < LONG_MESSAGE_BYTES {
+            return self.session.parsed(Rpc::parse(&message, &limits));
+        }
+        match spawn_blocking(move || Rpc::parse(&message, &limits)).await {
+            Ok(parsed) => self.session.parsed(parsed),
+            Err(error) => self.session.end(SessionEnd::Protocol(error.to_string())),
+        }
+    }
+
     /// Its own task: a panic in the handler costs one reply, and nothing drops a call half way.
     fn spawn(&self, rpc: Rpc) -> JoinHandle<Outcome> {
         let handler = Arc::clone(&self.driver.handler);
@@ -188,7 +222,7 @@ impl<H: Handler, R: Receive, T: Transmit> Running<H, R, T> {
         tokio::spawn(async move { handler.call(&info, rpc).await }.instrument(span))
     }
 
-    async fn finish(mut self, end: SessionEnd) -> SessionEnd {
+    async fn finish(mut self, end: SessionEnd) -> (SessionEnd, Farewell) {
         if self.call.is_some() {
             // Abandoned while the request ran: what it did stays done, nobody hears of it.
             drop(joined(&mut self.call).await);
@@ -209,14 +243,19 @@ impl<H: Handler, R: Receive, T: Transmit> Running<H, R, T> {
             place.ended(&end);
         }
         drop(self.place);
-        let closed = self.driver.link.transmitter.close();
-        if timeout(self.driver.limits.write_timeout, closed)
+        let farewell = match &end {
+            _ if self.stuck => Farewell::Cut,
+            SessionEnd::Closed | SessionEnd::TransportLost => Farewell::Courteous,
+            SessionEnd::Killed { .. }
+            | SessionEnd::BadHello(_)
+            | SessionEnd::Protocol(_)
+            | SessionEnd::IdleTimeout
+            | SessionEnd::Shutdown => Farewell::Prompt,
+        };
+        let closed = timeout(GOODBYE, self.driver.link.transmitter.close())
             .await
-            .is_err()
-        {
-            return SessionEnd::TransportLost;
-        }
-        end
+            .is_ok();
+        (end, if closed { farewell } else { Farewell::Cut })
     }
 }
 
@@ -240,3 +279,6 @@ async fn joined(call: &mut Option<JoinHandle<Outcome>>) -> Outcome {
         )])
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,13 +21,15 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use self::admission::{Admission, Ticket};
-use self::driver::Driver;
+use self::driver::{Driver, Farewell};
 use crate::error::Error;
 use crate::message::{Outcome, Rpc};
 use crate::transport::ssh::HostKey;
 use crate::transport::ssh::server::{Accepted, Acceptor};
 use crate::xml::XmlLimits;
 
+/// How long a client whose session is over may take to leave by itself.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How long to wait after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -368,11 +370,11 @@ async fn connection<H: Handler>(
                 shutdown: shared.shutdown.clone(),
                 link,
             };
-            let end = driver.run(user, peer).await;
-            if matches!(end, SessionEnd::TransportLost) {
-                connection.cut();
+            match driver.run(user, peer).await.1 {
+                Farewell::Courteous => connection.finish(FAREWELL).await,
+                Farewell::Prompt => connection.finish(Duration::ZERO).await,
+                Farewell::Cut => connection.cut().await,
             }
-            connection.finish().await;
         }
         Err(reason) => tracing::debug!(%peer, reason, "no session came of a connection"),
     }

@@ -4,13 +4,13 @@
 //! [`Session::poll`]. The one who drives it carries the actions out in order.
 //!
 //! ```text
-//!            hello           request
-//!   Hello ----------> Ready ---------> Busy --+
-//!     |                | ^               |    | reasons to end wait
-//!     | late, bad      | +---------------+    | for the outcome
-//!     v                v      outcome         v
-//!    Over <----------- + <-------------- Busy, ending
-//!             end, framing error, close-session
+//!            hello           message             request
+//!   Hello ----------> Ready ----------> Parsing ---------> Busy --+
+//!     |                | ^                 |                |     | a reason to end
+//!     | late, bad      | +---- bad request-+                |     v waits for the
+//!     v                | +--------------------- outcome ----+  Busy, ending
+//!    Over <------------+------------------------------------------+
+//!            end, framing error, close-session
 //! ```
 
 use std::collections::VecDeque;
@@ -38,6 +38,8 @@ pub(super) enum Action {
         /// The client's capabilities.
         capabilities: Vec<String>,
     },
+    /// Read this request, which may be long work, and give [`Session::parsed`] what it is.
+    Parse(Vec<u8>),
     /// Carry this out and give the outcome back.
     Call(Rpc),
     /// The session is over; nothing follows.
@@ -50,6 +52,8 @@ enum State {
     Hello { deadline: Instant },
     /// Nothing is being carried out.
     Ready,
+    /// A request is being read.
+    Parsing,
     /// A request is.
     Busy {
         request: Request,
@@ -134,7 +138,7 @@ impl Session {
     pub(super) fn wants_input(&self) -> bool {
         match self.state {
             State::Hello { .. } | State::Ready => !self.end_of_input,
-            State::Busy { .. } => self.may_buffer(),
+            State::Parsing | State::Busy { .. } => self.may_buffer(),
             State::Over => false,
         }
     }
@@ -149,7 +153,7 @@ impl Session {
         match &self.state {
             State::Ready => true,
             State::Busy { request, ending } => !request.subscribes && ending.is_none(),
-            State::Hello { .. } | State::Over => false,
+            State::Hello { .. } | State::Parsing | State::Over => false,
         }
     }
 
@@ -158,7 +162,7 @@ impl Session {
         match self.state {
             State::Hello { deadline } => Some(deadline),
             State::Ready => self.idle_timeout.map(|idle| self.last_activity + idle),
-            State::Busy { .. } | State::Over => None,
+            State::Parsing | State::Busy { .. } | State::Over => None,
         }
     }
 
@@ -169,7 +173,9 @@ impl Session {
         }
         match self.state {
             State::Hello { .. } => self.end(SessionEnd::BadHello("none came in time".to_owned())),
-            State::Ready | State::Busy { .. } | State::Over => self.end(SessionEnd::IdleTimeout),
+            State::Ready | State::Parsing | State::Busy { .. } | State::Over => {
+                self.end(SessionEnd::IdleTimeout);
+            }
         }
     }
 
@@ -179,7 +185,7 @@ impl Session {
             State::Busy { ending, .. } => {
                 ending.get_or_insert(end);
             }
-            State::Hello { .. } | State::Ready => {
+            State::Hello { .. } | State::Ready | State::Parsing => {
                 self.state = State::Over;
                 self.actions.push_back(Action::End(end));
             }
@@ -191,11 +197,28 @@ impl Session {
     pub(super) fn abandon(&mut self, end: SessionEnd) {
         let pending = self.actions.iter().find_map(|action| match action {
             Action::End(end) => Some(end.clone()),
-            Action::Send(_) | Action::Start { .. } | Action::Call(_) => None,
+            Action::Send(_) | Action::Start { .. } | Action::Parse(_) | Action::Call(_) => None,
         });
         self.actions.clear();
         self.state = State::Over;
         self.actions.push_back(Action::End(pending.unwrap_or(end)));
+    }
+
+    /// What a message given to be parsed turned out to be.
+    pub(super) fn parsed(&mut self, parsed: Result<Rpc, BadRpc>) {
+        if !matches!(self.state, State::Parsing) {
+            return;
+        }
+        self.state = State::Ready;
+        match parsed {
+            Ok(rpc) => self.request(rpc),
+            Err(bad) => self.bad_request(&bad),
+        }
+    }
+
+    /// The limits to parse under.
+    pub(super) fn xml_limits(&self) -> XmlLimits {
+        self.xml_limits
     }
 
     /// The request in progress is done.
@@ -225,12 +248,12 @@ impl Session {
         while self.actions.is_empty() {
             match self.state {
                 State::Hello { .. } | State::Ready => {}
-                State::Busy { .. } | State::Over => return None,
+                State::Parsing | State::Busy { .. } | State::Over => return None,
             }
-            match self.decoder.next() {
+            match self.decoder.next_message() {
                 Ok(Some(message)) => {
                     self.last_activity = now;
-                    self.message(&message);
+                    self.message(message);
                 }
                 Ok(None) if self.end_of_input => self.end(SessionEnd::TransportLost),
                 Ok(None) => return None,
@@ -244,21 +267,21 @@ impl Session {
     fn refuse(&mut self, why: String) {
         match self.state {
             State::Hello { .. } => self.end(SessionEnd::BadHello(why)),
-            State::Ready | State::Busy { .. } | State::Over => self.end(SessionEnd::Protocol(why)),
+            State::Ready | State::Parsing | State::Busy { .. } | State::Over => {
+                self.end(SessionEnd::Protocol(why));
+            }
         }
     }
 
-    fn message(&mut self, message: &[u8]) {
+    fn message(&mut self, message: Vec<u8>) {
         if matches!(self.state, State::Hello { .. }) {
-            return match self.hello(message) {
+            return match self.hello(&message) {
                 Ok(()) => self.state = State::Ready,
                 Err(why) => self.refuse(why),
             };
         }
-        match Rpc::parse(message, &self.xml_limits) {
-            Ok(rpc) => self.request(rpc),
-            Err(bad) => self.bad_request(&bad),
-        }
+        self.state = State::Parsing;
+        self.actions.push_back(Action::Parse(message));
     }
 
     fn hello(&mut self, message: &[u8]) -> Result<(), String> {
@@ -343,3 +366,6 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

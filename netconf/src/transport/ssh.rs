@@ -50,10 +50,11 @@ const CIPHERS: &[cipher::Name] = &[
     cipher::AES_128_CTR,
 ];
 
+/// The hybrid first: what is recorded today is not to be read by a quantum computer later.
 const KEXES: &[kex::Name] = &[
+    kex::MLKEM768X25519_SHA256,
     kex::CURVE25519,
     kex::CURVE25519_PRE_RFC_8731,
-    kex::MLKEM768X25519_SHA256,
     kex::ECDH_SHA2_NISTP256,
     kex::DH_G16_SHA512,
     kex::DH_G14_SHA256,

@@ -8,6 +8,11 @@ use quick_xml::events::{BytesRef, Event as RawEvent};
 
 use super::{Fragment, XmlError, XmlLimits, is_xml_char, push_attribute};
 
+/// Namespace declarations in scope at once: each name is looked up among them.
+const MAX_BINDINGS: usize = 256;
+/// Bytes of declarations that making elements self-contained may add to a message.
+const MAX_ADDED_BYTES: usize = 16 << 20;
+
 const XML_NAMESPACE: &str = "http://www.w3.org/XML/1998/namespace";
 const XMLNS_NAMESPACE: &str = "http://www.w3.org/2000/xmlns/";
 
@@ -210,6 +215,15 @@ impl<'a> Reader<'a> {
                     if let Some(start) = top.take() {
                         let end = self.position();
                         let element = &self.source[start.offset..end];
+                        if xml.len() > end + MAX_ADDED_BYTES {
+                            let what = "bytes of repeated namespace declarations";
+                            let (offset, limit) = (start.offset, MAX_ADDED_BYTES);
+                            return Err(XmlError::Limit {
+                                offset,
+                                what,
+                                limit,
+                            });
+                        }
                         push_self_contained(&mut xml, element, start.raw, &declarations);
                     }
                 }
@@ -416,6 +430,14 @@ impl<'a> Reader<'a> {
         if reserved {
             let reason = format!("prefix {prefix:?} cannot be bound to {namespace:?}");
             return Err(ill_formed(offset, &reason));
+        }
+        if self.bindings.len() >= MAX_BINDINGS {
+            let what = "namespace declarations in scope";
+            return Err(XmlError::Limit {
+                offset,
+                what,
+                limit: MAX_BINDINGS,
+            });
         }
         self.bindings.push(Binding {
             prefix,
@@ -701,6 +723,31 @@ mod tests {
         refused(&("<a>".repeat(9) + &"</a>".repeat(9)), "nested");
         assert_eq!(read("<a b='' c='' d='' e=''/>"), Ok(()));
         refused("<a b='' c='' d='' e='' f=''/>", "attributes");
+        let limits = XmlLimits {
+            max_depth: usize::MAX,
+            max_attributes: usize::MAX,
+        };
+        let declarations: String = (0..257).map(|i| format!(" xmlns:p{i}='u'")).collect();
+        let xml = format!("<a{declarations}/>");
+        let error = Reader::new(&xml, &limits).unwrap().next().unwrap_err();
+        assert!(
+            error.to_string().contains("256 namespace declarations"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn elements_cannot_be_blown_up_by_what_they_must_declare() {
+        let declarations: String = (0..200).map(|i| format!(" xmlns:p{i}='u{i}'")).collect();
+        let xml = format!("<a{declarations}>{}</a>", "<b/>".repeat(100_000));
+        let limits = XmlLimits {
+            max_depth: 2,
+            max_attributes: 200,
+        };
+        let mut reader = Reader::new(&xml, &limits).unwrap();
+        reader.next().unwrap();
+        let error = reader.inner().unwrap_err();
+        assert!(error.to_string().contains("repeated namespace"), "{error}");
     }
 
     #[test]

@@ -115,6 +115,8 @@ impl Handler for Toy {
 pub struct Setup {
     pub toy: Arc<Toy>,
     pub server: ServerHandle,
+    /// Of the host key, in OpenSSH form.
+    pub public_key: String,
 }
 
 pub fn quick() -> Limits {
@@ -127,14 +129,20 @@ pub fn quick() -> Limits {
 pub async fn serve(limits: Limits) -> Setup {
     let toy = Arc::new(Toy::default());
     *toy.data.lock().unwrap() = "<top xmlns='urn:toy'><a>1</a></top>".to_owned();
+    let host_key = HostKey::generate().unwrap();
+    let public_key = host_key.public_openssh();
     let config = ServerConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
-        host_key: HostKey::generate().unwrap(),
+        host_key,
         limits,
         sessions: toy.sessions.clone(),
     };
     let server = Server::bind(config, Arc::clone(&toy)).await.unwrap();
-    Setup { toy, server }
+    Setup {
+        toy,
+        server,
+        public_key,
+    }
 }
 
 impl Setup {

@@ -169,10 +169,6 @@ impl SRaw {
         matches!(self.kind(), Kind::List | Kind::LeafList) && self.flags() & ly::LYS_ORDBY_USER != 0
     }
 
-    pub(crate) fn is_keyless(self) -> bool {
-        self.kind() == Kind::List && self.flags() & ly::LYS_KEYLESS != 0
-    }
-
     pub(crate) fn is_presence(self) -> bool {
         self.kind() == Kind::Container && self.flags() & ly::LYS_PRESENCE != 0
     }
@@ -195,7 +191,10 @@ impl SRaw {
         if self.kind() != Kind::List {
             return Vec::new();
         }
-        self.children(false).into_iter().filter(|n| n.is_key()).collect()
+        self.children(false)
+            .into_iter()
+            .filter(|n| n.is_key())
+            .collect()
     }
 
     /// Whether an extension such as (`ietf-netconf-acm`, `default-deny-write`) stands on this node.
@@ -225,7 +224,12 @@ impl SRaw {
     pub(crate) fn path(self) -> String {
         // SAFETY: live schema node; null buffer asks libyang to allocate.
         take_text(unsafe {
-            ly::lysc_path(self.ptr(), ly::LYSC_PATH_TYPE::LYSC_PATH_DATA, ptr::null_mut(), 0)
+            ly::lysc_path(
+                self.ptr(),
+                ly::LYSC_PATH_TYPE::LYSC_PATH_DATA,
+                ptr::null_mut(),
+                0,
+            )
         })
         .unwrap_or_default()
     }
@@ -316,13 +320,17 @@ impl Ctx {
 
     /// A top-level data node, rpc or notification of an implemented module.
     pub(crate) fn top_node(self, module: &str, name: &str) -> Option<SRaw> {
-        self.top_nodes(module).into_iter().find(|n| n.name() == name)
+        self.top_nodes(module)
+            .into_iter()
+            .find(|n| n.name() == name)
     }
 
     /// Top-level nodes of an implemented module.
     pub(crate) fn top_nodes(self, module: &str) -> Vec<SRaw> {
         let mut out = Vec::new();
-        let Ok(module) = CString::new(module) else { return out };
+        let Ok(module) = CString::new(module) else {
+            return out;
+        };
         // SAFETY: live context; the compiled module is null if it is not implemented.
         unsafe {
             let module = ly::ly_ctx_get_module_implemented(self.raw(), module.as_ptr());
@@ -376,8 +384,10 @@ pub(crate) fn module_info(module: &yang5::schema::SchemaModule<'_>) -> ModuleInf
                 } else {
                     text((*revs).date.as_ptr()).unwrap_or_default().to_owned()
                 };
-                out.submodules
-                    .push((text((*submodule).name).unwrap_or_default().to_owned(), revision));
+                out.submodules.push((
+                    text((*submodule).name).unwrap_or_default().to_owned(),
+                    revision,
+                ));
             }
         }
     }

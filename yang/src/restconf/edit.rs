@@ -76,21 +76,40 @@ pub fn edit(
     if method == Method::Delete {
         return delete(schema, resource).map_err(|e| vec![e]);
     }
-    let (format, text) = body.filter(|(_, text)| !text.trim().is_empty()).ok_or_else(|| {
-        vec![Error::new(ErrorTag::MalformedMessage, "the request needs a body")]
-    })?;
+    let (format, text) = body
+        .filter(|(_, text)| !text.trim().is_empty())
+        .ok_or_else(|| {
+            vec![Error::new(
+                ErrorTag::MalformedMessage,
+                "the request needs a body",
+            )]
+        })?;
     let operation = match method {
         Method::Post => "create",
         Method::Put => "replace",
         Method::Patch | Method::Delete => "merge",
     };
     if resource.kind == ResourceKind::Datastore && method != Method::Post {
-        let data = parse(schema, &mut Forest::default(), None, format, &unwrap_data(format, text)?)?;
-        let root_op = if method == Method::Put { "replace" } else { "merge" };
+        let data = parse(
+            schema,
+            &mut Forest::default(),
+            None,
+            format,
+            &unwrap_data(format, text)?,
+        )?;
+        let root_op = if method == Method::Put {
+            "replace"
+        } else {
+            "merge"
+        };
         return Ok(Edit::with_root(data, root_op));
     }
-    let parent_path = if method == Method::Post { resource.path() } else { resource.parent_path() }
-        .map_err(|e| vec![e])?;
+    let parent_path = if method == Method::Post {
+        resource.path()
+    } else {
+        resource.parent_path()
+    }
+    .map_err(|e| vec![e])?;
     let mut forest = Forest::default();
     let parent = skeleton(schema, &mut forest, &parent_path).map_err(|e| vec![e])?;
     let detached = parse(schema, &mut forest, parent, format, text)?;
@@ -99,7 +118,8 @@ pub fn edit(
         same_resource(resource, node).map_err(|e| vec![e])?;
     }
     let mut internal = |Failed| vec![Error::internal(schema.ctx, "preparing the edit")];
-    node.set_metadata(OPERATION, operation).map_err(&mut internal)?;
+    node.set_metadata(OPERATION, operation)
+        .map_err(&mut internal)?;
     if let Some(insert) = insert {
         set_insert(schema, node, insert).map_err(|e| vec![e])?;
     }
@@ -149,9 +169,9 @@ fn skeleton(schema: &'static Schema, forest: &mut Forest, path: &str) -> Result<
         .set_path(schema.ctx, path, None, 0)
         .map_err(|Failed| collect(schema.ctx, Phase::Parse).swap_remove(0).at(path))?;
     let mut node = forest.root;
-    while let Some(child) = node.and_then(|n| {
-        n.children().find(|c| !c.schema().is_some_and(SRaw::is_key))
-    }) {
+    while let Some(child) =
+        node.and_then(|n| n.children().find(|c| !c.schema().is_some_and(SRaw::is_key)))
+    {
         node = Some(child);
     }
     Ok(node)
@@ -162,12 +182,19 @@ fn delete(schema: &'static Schema, resource: &Resource) -> Result<Edit> {
     let mut forest = Forest::default();
     let parent = skeleton(schema, &mut forest, &resource.parent_path()?)?;
     let Some(step) = resource.steps.last() else {
-        return Err(Error::new(ErrorTag::OperationNotSupported, "the datastore can't be deleted"));
+        return Err(Error::new(
+            ErrorTag::OperationNotSupported,
+            "the datastore can't be deleted",
+        ));
     };
     let value = step.keys.first().map(String::as_str);
     let node = forest
         .new_node(parent, step.schema, &step.predicate()?, value)
-        .map_err(|Failed| collect(schema.ctx, Phase::Parse).swap_remove(0).at(path.clone()))?;
+        .map_err(|Failed| {
+            collect(schema.ctx, Phase::Parse)
+                .swap_remove(0)
+                .at(path.clone())
+        })?;
     node.set_metadata(OPERATION, "delete")
         .map_err(|Failed| Error::internal(schema.ctx, "preparing the edit"))?;
     Ok(Edit::targeted(forest, path))
@@ -183,7 +210,9 @@ fn parse(
 ) -> Result<Forest, Vec<Error>> {
     let options = ly::LYD_PARSE_ONLY | ly::LYD_PARSE_STRICT | ly::LYD_PARSE_NO_STATE;
     let parsed = match parent {
-        None => schema.ctx.parse(format.raw(), text, options, ly::LYD_VALIDATE_MULTI_ERROR),
+        None => schema
+            .ctx
+            .parse(format.raw(), text, options, ly::LYD_VALIDATE_MULTI_ERROR),
         Some(parent) => forest
             .parse_under(schema.ctx, parent, format.raw(), text, options)
             .map(|()| Forest::default()),
@@ -194,14 +223,15 @@ fn parse(
 /// The one node that a body holds.
 fn one_node(parent: Option<Raw>, detached: &Forest) -> Result<Raw> {
     let nodes: Vec<Raw> = match parent {
-        Some(parent) => {
-            parent.children().filter(|n| n.is_parsed_body()).collect()
-        }
+        Some(parent) => parent.children().filter(|n| n.is_parsed_body()).collect(),
         None => detached.top().collect(),
     };
     match nodes.as_slice() {
         [node] => Ok(*node),
-        [] => Err(Error::new(ErrorTag::MalformedMessage, "the body holds no data")),
+        [] => Err(Error::new(
+            ErrorTag::MalformedMessage,
+            "the body holds no data",
+        )),
         [_, extra, ..] => Err(Error::new(
             ErrorTag::InvalidValue,
             "the body must hold exactly one resource",
@@ -212,7 +242,9 @@ fn one_node(parent: Option<Raw>, detached: &Forest) -> Result<Raw> {
 
 /// For PUT and PATCH: the body is the resource that the URI names.
 fn same_resource(resource: &Resource, node: Raw) -> Result<()> {
-    let Some(step) = resource.steps.last() else { return Ok(()) };
+    let Some(step) = resource.steps.last() else {
+        return Ok(());
+    };
     if node.schema() != Some(step.schema) {
         return Err(Error::new(
             ErrorTag::InvalidValue,
@@ -257,9 +289,15 @@ fn set_insert(schema: &'static Schema, node: Raw, insert: &Insert) -> Result<()>
     node.set_metadata("yang:insert", how).map_err(internal)?;
     let Some(point) = point else { return Ok(()) };
     // The point may be given as a whole URI: what counts is after `/data/`.
-    let identifier = point.split_once("/data/").map_or(point.as_str(), |(_, rest)| rest);
+    let identifier = point
+        .split_once("/data/")
+        .map_or(point.as_str(), |(_, rest)| rest);
     let resource = Resource::parse(schema, identifier)?;
-    let Some(step) = resource.steps.last().filter(|s| Some(s.schema) == node.schema()) else {
+    let Some(step) = resource
+        .steps
+        .last()
+        .filter(|s| Some(s.schema) == node.schema())
+    else {
         return Err(Error::new(
             ErrorTag::InvalidValue,
             "the point is not an entry of the same list",
@@ -276,8 +314,12 @@ fn set_insert(schema: &'static Schema, node: Raw, insert: &Insert) -> Result<()>
 
 /// The content of `ietf-restconf:data`.
 fn unwrap_data(format: Format, text: &str) -> Result<String, Vec<Error>> {
-    let malformed =
-        |m: String| vec![Error::new(ErrorTag::MalformedMessage, format!("the body is not {m}"))];
+    let malformed = |m: String| {
+        vec![Error::new(
+            ErrorTag::MalformedMessage,
+            format!("the body is not {m}"),
+        )]
+    };
     match format {
         Format::Json => {
             let mut value: serde_json::Value =

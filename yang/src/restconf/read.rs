@@ -56,7 +56,10 @@ impl GetOptions {
     /// A value that the parameter does not have.
     pub fn set(&mut self, name: &str, value: &str) -> Result<bool> {
         let bad = || {
-            Error::new(ErrorTag::InvalidValue, format!("{value} is not a value of the parameter {name}"))
+            Error::new(
+                ErrorTag::InvalidValue,
+                format!("{value} is not a value of the parameter {name}"),
+            )
         };
         match name {
             "content" => {
@@ -100,7 +103,10 @@ pub fn read(
     options: &GetOptions,
 ) -> Result<Option<String>> {
     let fields = options.fields.as_deref().map(Fields::parse).transpose()?;
-    let mut selection = Selection { marks: Marks::default(), content: options.content };
+    let mut selection = Selection {
+        marks: Marks::default(),
+        content: options.content,
+    };
     let at: Vec<Raw> = match resource.kind {
         ResourceKind::Datastore => tree.data.top().collect(),
         _ => tree.find_raw(&resource.path()?)?,
@@ -128,7 +134,10 @@ pub fn read(
     }
     let mut out = Tree::empty(tree.schema);
     copy_marked(tree, tree.data.root, &selection.marks, &mut out, None)?;
-    let print = PrintOptions { with_defaults: options.with_defaults, pretty: options.pretty };
+    let print = PrintOptions {
+        with_defaults: options.with_defaults,
+        pretty: options.pretty,
+    };
     if resource.kind == ResourceKind::Datastore {
         let inner = out.print(format, print);
         return Ok(Some(match format {
@@ -145,14 +154,24 @@ pub fn read(
     }
     let mut alone = Forest::default();
     for node in found {
-        let copy = node.copy(true).map_err(|Failed| tree.internal("copying a resource"))?;
+        let copy = node
+            .copy(true)
+            .map_err(|Failed| tree.internal("copying a resource"))?;
         if let Some(raw) = copy.release() {
             alone
                 .insert(None, raw, Place::Natural)
                 .map_err(|Failed| tree.internal("copying a resource"))?;
         }
     }
-    let flags = print.raw() | ly::LYD_PRINT_SIBLINGS | ly::LYD_PRINT_EMPTY_CONT;
+    let mut flags = print.raw() | ly::LYD_PRINT_SIBLINGS;
+    // A container that is asked for by name is there even if nothing is in it.
+    if resource
+        .schema()
+        .is_some_and(|s| s.kind() == Kind::Container)
+        && alone.root.is_some_and(|root| root.first_child().is_none())
+    {
+        flags |= ly::LYD_PRINT_EMPTY_CONT;
+    }
     let text = match alone.root {
         Some(root) => root
             .print(format.raw(), flags)
@@ -194,7 +213,11 @@ impl Selection {
         }
         for child in Siblings(node.first_child()) {
             match fields {
-                None => self.walk(child, depth.saturating_sub(u16::from(depth != u16::MAX)), None),
+                None => self.walk(
+                    child,
+                    depth.saturating_sub(u16::from(depth != u16::MAX)),
+                    None,
+                ),
                 Some(fields) => {
                     if let Some(inner) = fields.select(child) {
                         let depth = depth.saturating_sub(u16::from(depth != u16::MAX));
@@ -208,7 +231,7 @@ impl Selection {
 
 /// A parsed `fields`: names and what is wanted in each.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Fields(Vec<(String, Option<Fields>)>);
+struct Fields(Vec<(String, Option<Self>)>);
 
 impl Fields {
     /// Parses `a;b/c;d(e;f/g)`.
@@ -216,7 +239,10 @@ impl Fields {
         let mut rest = text;
         let fields = Self::alternatives(&mut rest).filter(|_| rest.is_empty());
         fields.ok_or_else(|| {
-            Error::new(ErrorTag::InvalidValue, format!("{text} is not a fields expression"))
+            Error::new(
+                ErrorTag::InvalidValue,
+                format!("{text} is not a fields expression"),
+            )
         })
     }
 
@@ -306,7 +332,10 @@ mod tests {
                 ("b".into(), Some(Fields(vec![leaf("c")]))),
                 (
                     "d".into(),
-                    Some(Fields(vec![leaf("e"), ("f".into(), Some(Fields(vec![leaf("g")])))]))
+                    Some(Fields(vec![
+                        leaf("e"),
+                        ("f".into(), Some(Fields(vec![leaf("g")])))
+                    ]))
                 ),
             ])
         );

@@ -6,6 +6,14 @@
 
 use super::law::{Completion, MAX_VIFS};
 
+/// `struct airtime_slot`.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Slot {
+    estimated: i64,
+    charged: i64,
+}
+
 /// `struct airtime_vif`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +31,7 @@ pub(super) struct Vif {
     charged: u64,
     debt: i64,
     landed_to: u64,
-    wheel: [i64; 64],
+    wheel: [Slot; 64],
     admitted: u64,
     pub(super) delayed: u64,
     pub(super) dropped: u64,
@@ -44,11 +52,12 @@ pub(super) struct Radio {
     capacity: u32,
     bias: i64,
     paced: u32,
-    stalled: u32,
+    completions: u32,
+    measuring: u32,
     pub(super) refresh_at: u64,
     usage_since: u64,
     control_since: u64,
-    pub(super) gate: u64,
+    refreshed: u64,
     last_done: u64,
     done: u64,
     idle: u64,
@@ -75,7 +84,7 @@ impl Default for Vif {
             charged: 0,
             debt: 0,
             landed_to: 0,
-            wheel: [0; 64],
+            wheel: [Slot::default(); 64],
             admitted: 0,
             delayed: 0,
             dropped: 0,
@@ -97,11 +106,12 @@ impl Default for Radio {
             capacity: 0,
             bias: 0,
             paced: 0,
-            stalled: 0,
+            completions: 0,
+            measuring: 0,
             refresh_at: 0,
             usage_since: 0,
             control_since: 0,
-            gate: 0,
+            refreshed: 0,
             last_done: 0,
             done: 0,
             idle: 0,

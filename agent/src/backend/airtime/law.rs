@@ -157,10 +157,7 @@ impl RadioLaw {
     #[must_use]
     pub fn held_ns(&self, slot: usize, now_ns: u64) -> u64 {
         self.state.vif.get(slot).map_or(0, |vif| {
-            vif.next
-                .max(vif.next_ceiling)
-                .max(self.state.gate)
-                .saturating_sub(now_ns)
+            vif.next.max(vif.next_ceiling).saturating_sub(now_ns)
         })
     }
 

@@ -9,12 +9,15 @@
 
 mod config;
 mod csma;
+mod frames;
 mod medium;
 mod node;
 mod observe;
 mod params;
 mod place;
 mod rng;
+mod stations;
+mod topology;
 mod traffic;
 mod world;
 

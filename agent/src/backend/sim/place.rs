@@ -1,21 +1,19 @@
-//! Puts the configuration into the world: radios, interfaces, associations, what is owed, and who hears whom.
+//! Puts the configuration into the world: radios, interfaces, and what is owed (associations: `stations`; who hears whom:
+//! `topology`).
 //!
 //! Every function goes from whatever there is to what is wanted and leaves alone what stays the same, so that a change of
 //! one interface does not disturb its neighbours' queues, stations or counters.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::config::{SimConfig, SimRadioConfig, SimStationConfig};
+use super::config::{SimConfig, SimRadioConfig};
 use super::csma::{Air, Contender};
 use super::observe::{Histogram, PeriodAirtime};
 use super::rng::{Rng, fingerprint};
-use super::world::{
-    AirtimeTable, Event, Node, Owed, Packet, Radio, STATIONS, Station, Tally, Vif, World,
-};
+use super::world::{AirtimeTable, Event, Node, Owed, Radio, STATIONS, Tally, Vif, World};
 use crate::backend::airtime::law::{self, RadioLaw, Settings};
-use crate::backend::wifi::{
-    AccessPoint, RadioConfig, Role, SchedulerConfig, VifConfig, WifiConfig, spectrum,
-};
+use crate::backend::wifi::{RadioConfig, Role, SchedulerConfig, VifConfig, WifiConfig};
 use crate::backend::{MacAddress, Ratio};
 
 impl World {
@@ -94,7 +92,7 @@ impl World {
             rng: stream(),
             law: RadioLaw::new(self.now_ns, Settings::default()),
             scheduler: SchedulerConfig::default(),
-            service: std::collections::VecDeque::new(),
+            service: VecDeque::new(),
             external_waiting: 0,
             external_uid: 0,
             period: (0, 0),
@@ -183,7 +181,7 @@ impl World {
                 bssid: bssid(&node, &config.name),
                 is_up,
                 law_slot: None,
-                held: std::collections::VecDeque::new(),
+                held: VecDeque::new(),
                 refill_is_due: false,
                 refill_turn: 0,
                 tally: Tally::default(),
@@ -300,233 +298,6 @@ impl World {
             }
         }
     }
-
-    fn drop_stations(&mut self, radio: usize, of: impl Fn(usize) -> bool) {
-        for slot in 0..self.radios[radio].stations.len() {
-            if self.radios[radio]
-                .station(slot)
-                .is_some_and(|station| of(station.vif))
-            {
-                self.drop_station(radio, slot);
-            }
-        }
-    }
-
-    fn drop_station(&mut self, radio: usize, slot: usize) {
-        let place = &mut self.radios[radio];
-        let Some(station) = place.stations.get_mut(slot).and_then(Option::take) else {
-            return;
-        };
-        place.service.retain(|other| *other != slot);
-        place.contenders[STATIONS + slot] = Contender::default();
-        let law_slot = place.vif(station.vif).and_then(|vif| vif.law_slot);
-        for packet in station.down.iter().filter(|packet| packet.estimated_ns > 0) {
-            if let Some(law_slot) = law_slot {
-                place
-                    .law
-                    .cancel(law_slot, packet.departure_ns, packet.estimated_ns);
-            }
-        }
-    }
-
-    /// Lets every station of a node join the access point that it wants, if that lets it in.
-    fn associate(&mut self, node: usize) {
-        let stations = self.nodes[node].sim.stations.clone();
-        let radios = self.nodes[node].radios.clone();
-        let mut joined = Vec::new();
-        for station in &stations {
-            let now = self.association(&radios, station.mac);
-            let wanted = self.access_point_for(&radios, station, now);
-            if let Some((radio, slot, vif)) = now {
-                if wanted == Some((radio, vif)) {
-                    self.update_station(radio, slot, station);
-                    joined.push(station.mac);
-                    continue;
-                }
-                self.drop_station(radio, slot);
-            }
-            if let Some((radio, vif)) = wanted {
-                self.join(radio, vif, station.clone());
-                joined.push(station.mac);
-            }
-        }
-        for radio in radios {
-            for slot in 0..self.radios[radio].stations.len() {
-                let station = self.radios[radio].station(slot);
-                if station.is_some_and(|station| !joined.contains(&station.config.mac)) {
-                    self.drop_station(radio, slot);
-                }
-            }
-        }
-    }
-
-    fn association(&self, radios: &[usize], mac: MacAddress) -> Option<(usize, usize, usize)> {
-        radios.iter().find_map(|radio| {
-            self.radios[*radio]
-                .live_stations()
-                .find(|(_, station)| station.config.mac == mac)
-                .map(|(slot, station)| (*radio, slot, station.vif))
-        })
-    }
-
-    fn access_point_for(
-        &self,
-        radios: &[usize],
-        station: &SimStationConfig,
-        now: Option<(usize, usize, usize)>,
-    ) -> Option<(usize, usize)> {
-        if !station.enabled {
-            return None;
-        }
-        let admits = |radio: usize, slot: usize, vif: &Vif| {
-            let Role::AccessPoint(ap) = &vif.config.role else {
-                return false;
-            };
-            let is_member = now.is_some_and(|(at, _, on)| (at, on) == (radio, slot));
-            let others = self.radios[radio].station_count(slot) - usize::from(is_member);
-            vif.is_up
-                && lets_in(ap, station)
-                && others < usize::from(ap.max_stations.unwrap_or(2007))
-        };
-        let near = radios.iter().copied().filter(|radio| {
-            station
-                .radio
-                .as_ref()
-                .is_none_or(|name| *name == self.radios[*radio].name)
-        });
-        let candidates = near.flat_map(|radio| {
-            self.radios[radio]
-                .live_vifs()
-                .map(move |(slot, vif)| (radio, slot, vif))
-        });
-        let mut open = candidates.filter(|(radio, slot, vif)| admits(*radio, *slot, vif));
-        // A station stays where it is as long as it may.
-        let first = open.next()?;
-        let is_here = |radio, slot| now.is_some_and(|(at, _, on)| (at, on) == (radio, slot));
-        let here = std::iter::once(first)
-            .chain(open)
-            .find(|(radio, slot, _)| is_here(*radio, *slot));
-        let (radio, slot, _) = here.unwrap_or(first);
-        Some((radio, slot))
-    }
-
-    fn join(&mut self, radio: usize, vif: usize, config: SimStationConfig) {
-        let station = Station {
-            uid: self.new_uid(),
-            vif,
-            config,
-            since_ns: self.now_ns,
-            down: std::collections::VecDeque::new(),
-            up: std::collections::VecDeque::new(),
-            load_uid: 0,
-            delivered_bytes: 0,
-            received_bytes: 0,
-        };
-        let place = &mut self.radios[radio];
-        let slot = place
-            .stations
-            .iter()
-            .position(Option::is_none)
-            .unwrap_or_else(|| {
-                place.stations.push(None);
-                place.contenders.push(Contender::default());
-                place.stations.len() - 1
-            });
-        place.stations[slot] = Some(station);
-        self.start_sources(radio, slot);
-    }
-
-    fn update_station(&mut self, radio: usize, slot: usize, config: &SimStationConfig) {
-        let Some(station) = self.radios[radio].station_mut(slot) else {
-            return;
-        };
-        if station.config == *config {
-            return;
-        }
-        if station.config.saturated_up && !config.saturated_up {
-            // What a saturated station has queued was made up when it sent; it has nothing of its own.
-            station.up.retain(|packet: &Packet| packet.tries > 0);
-        }
-        station.config = config.clone();
-        self.start_sources(radio, slot);
-    }
-
-    /// Works out who hears whom if radios moved since.
-    pub(super) fn settle_topology(&mut self) {
-        if std::mem::take(&mut self.topology_is_stale) {
-            self.work_out_topology();
-        }
-    }
-
-    /// Who hears whom: radios that are up, whose channels overlap, within the range of the one that sends.
-    fn work_out_topology(&mut self) {
-        let spots: Vec<Option<Spot>> = self.radios.iter().map(Spot::of).collect();
-        for (sender, spot) in spots.iter().enumerate() {
-            let listeners = spots.iter().enumerate().filter(|(other, place)| {
-                *other != sender
-                    && matches!((spot, place), (Some(spot), Some(place)) if spot.reaches(place))
-            });
-            self.radios[sender].heard_by = std::iter::once(sender)
-                .chain(listeners.map(|(other, _)| other))
-                .collect();
-        }
-        for radio in &mut self.radios {
-            radio.hears.clear();
-        }
-        for sender in 0..self.radios.len() {
-            for &listener in Arc::clone(&self.radios[sender].heard_by).iter().skip(1) {
-                self.radios[listener].hears.push(sender);
-            }
-        }
-    }
-}
-
-/// Where a radio is in space and spectrum.
-struct Spot {
-    spectrum: std::ops::Range<u32>,
-    x: i64,
-    y: i64,
-    range: i64,
-}
-
-impl Spot {
-    fn of(radio: &Radio) -> Option<Self> {
-        let config = radio.config.as_ref().filter(|_| radio.is_up)?;
-        let spectrum = spectrum(config.band, config.channel, config.width).ok()?;
-        let (x, y) = (radio.sim.x.0, radio.sim.y.0);
-        Some(Self {
-            spectrum,
-            x,
-            y,
-            range: range_decimetres(radio),
-        })
-    }
-
-    fn reaches(&self, other: &Self) -> bool {
-        let (dx, dy) = (i128::from(self.x - other.x), i128::from(self.y - other.y));
-        self.spectrum.start < other.spectrum.end
-            && other.spectrum.start < self.spectrum.end
-            && dx * dx + dy * dy <= i128::from(self.range) * i128::from(self.range)
-    }
-}
-
-/// The range that the simulated world gives is that of 20 dBm; 9 dB less halve it (path loss exponent 3).
-fn range_decimetres(radio: &Radio) -> i64 {
-    let dbm = radio
-        .config
-        .as_ref()
-        .and_then(|config| config.tx_power_dbm)
-        .unwrap_or(20);
-    let factor = 10_f64.powf((f64::from(dbm) - 20.0) / 30.0);
-    (radio.sim.range.0 as f64 * factor).round() as i64
-}
-
-fn lets_in(ap: &AccessPoint, station: &SimStationConfig) -> bool {
-    let knows = match (&ap.security.passphrase, &station.passphrase) {
-        (Some(right), Some(tried)) if ap.security.mode.is_personal() => right == tried,
-        _ => true,
-    };
-    ap.ssid == station.ssid && knows
 }
 
 /// Whether going from one configuration to another takes the interface down, and its stations with it.

@@ -166,7 +166,7 @@ fn a_light_tenant_loses_nothing_and_its_rest_is_lent() {
     let b = ledger_of(&scenario, "b");
     assert_eq!((b.refused_packets, b.lost_packets), (0, 0));
     let offered = 5_000_000.0 / 8.0 * (SETTLE + LONG).as_secs_f64();
-    near(b.delivered_bytes as f64 / offered, 1.0, 0.02);
+    near(b.delivered_bytes as f64 / offered, 1.0, 0.05);
     assert!(got.used("a") > 75.0, "a got {}", got.used("a"));
 }
 

@@ -150,7 +150,7 @@ impl World {
             vif.delays.add_ns(packet.departure_ns - now);
         }
         if packet.departure_ns <= now && vif.held.is_empty() {
-            self.to_driver(radio, slot, packet);
+            self.hand_to_driver(radio, slot, packet);
             return true;
         }
         let is_first = vif.held.is_empty();
@@ -202,7 +202,7 @@ impl World {
                 .station(held.station)
                 .is_some_and(|one| one.uid == held.station_uid)
             {
-                self.to_driver(radio, held.station, held.packet);
+                self.hand_to_driver(radio, held.station, held.packet);
             } else if let Some(law_slot) = law_slot {
                 place
                     .law
@@ -211,7 +211,7 @@ impl World {
         }
     }
 
-    fn to_driver(&mut self, radio: usize, slot: usize, packet: Packet) {
+    fn hand_to_driver(&mut self, radio: usize, slot: usize, packet: Packet) {
         let limit = self.params.queue_packets;
         let place = &mut self.radios[radio];
         let Some(Some(station)) = place.stations.get_mut(slot) else {
@@ -250,7 +250,7 @@ impl World {
         }
         let bytes = u32::from(station.config.packet_bytes);
         for _ in station.down.len()..UNPACED_BACKLOG {
-            self.to_driver(radio, slot, Packet::plain(bytes, self.now_ns));
+            self.hand_to_driver(radio, slot, Packet::plain(bytes, self.now_ns));
         }
     }
 

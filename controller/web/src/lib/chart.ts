@@ -52,17 +52,25 @@ export function shareChart(
   colours: Colours,
   onHover: (index: number | null) => void,
 ): ShareChart {
-  let shown: Columns = { x: [], owed: [], measured: [], violated: [], schedulerOff: [], corrections: [], violatedPeriods: 0 };
+  let shown: Columns = {
+    x: [],
+    owed: [],
+    measured: [],
+    violated: [],
+    schedulerOff: [],
+    corrections: [],
+    violatedPeriods: 0,
+  };
   let window = 300;
 
   const plot = new uPlot(
     {
       ...size,
-      padding: [10, 8, 0, 0],
+      padding: [10, 22, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 }, sync: { key: 'shares' } },
       scales: {
-        x: { time: true, range: () => [(shown.x.at(-1) ?? Date.now() / 1000) - window, shown.x.at(-1) ?? Date.now() / 1000] },
+        x: { time: true, range: () => stretch(shown, window) },
         y: { range: () => [0, top(shown)] },
       },
       axes: [
@@ -74,7 +82,8 @@ export function shareChart(
           incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200],
           grid: { show: false },
           ticks: { stroke: colours.grid, size: 4, width: 1 },
-          values: (_, ticks) => ticks.map((t) => clockTime(t * 1000).slice(0, ticks.every((s) => s % 60 === 0) ? 5 : 8)),
+          values: (_, ticks) =>
+            ticks.map((t) => clockTime(t * 1000).slice(0, ticks.every((s) => s % 60 === 0) ? 5 : 8)),
         },
         {
           stroke: colours.text,
@@ -93,7 +102,7 @@ export function shareChart(
       ],
       hooks: {
         drawClear: [(u) => paintSpans(u, shown, colours)],
-        draw: [(u) => paintCorrections(u, shown, colours)],
+        draw: [(u) => paintMarks(u, shown, colours)],
         setCursor: [(u) => onHover(u.cursor.left !== undefined && u.cursor.left >= 0 ? (u.cursor.idx ?? null) : null)],
       },
     },
@@ -119,12 +128,22 @@ function stepped(): uPlot.Series.PathBuilder {
   return make({ align: -1 });
 }
 
+/** The time shown: the window, or less as long as there is not enough to fill it. */
+function stretch({ x }: Columns, window: number): [number, number] {
+  const end = x.at(-1) ?? Date.now() / 1000;
+  const known = end - (x[0] ?? end);
+  return [end - Math.min(window, Math.max(60, known)), end];
+}
+
 function top({ owed, measured }: Columns): number {
   let most = 0;
   for (const column of [owed, measured]) for (const value of column) if (value !== null && value > most) most = value;
-  return STEPS.find((step) => step >= most * 1.08) ?? 1000;
+  // Close to all of the airtime the scale ends with it.
+  const room = most <= 100 ? Math.min(100, most * 1.08) : most * 1.08;
+  return STEPS.find((step) => step >= room) ?? 1000;
 }
 
+/** Under the lines. */
 function paintSpans(u: uPlot, columns: Columns, colours: Colours): void {
   const { ctx, bbox } = u;
   const ratio = uPlot.pxRatio;
@@ -133,8 +152,6 @@ function paintSpans(u: uPlot, columns: Columns, colours: Colours): void {
   for (const [left, width] of places(u, columns.violated)) {
     ctx.fillStyle = colours.violatedFill;
     ctx.fillRect(left, bbox.top, width, bbox.height);
-    ctx.fillStyle = colours.violated;
-    ctx.fillRect(left, bbox.top + bbox.height - 2 * ratio, width, 2 * ratio);
   }
   for (const [left, width] of places(u, columns.schedulerOff)) {
     ctx.fillStyle = colours.off;
@@ -143,12 +160,15 @@ function paintSpans(u: uPlot, columns: Columns, colours: Colours): void {
   ctx.restore();
 }
 
-function paintCorrections(u: uPlot, columns: Columns, colours: Colours): void {
+/** Over the lines, along the bottom. */
+function paintMarks(u: uPlot, columns: Columns, colours: Colours): void {
   const { ctx, bbox } = u;
   const ratio = uPlot.pxRatio;
   const bottom = bbox.top + bbox.height;
   ctx.save();
   clip(u);
+  ctx.fillStyle = colours.violated;
+  for (const [left, width] of places(u, columns.violated)) ctx.fillRect(left, bottom - 2 * ratio, width, 2 * ratio);
   ctx.fillStyle = colours.correction;
   ctx.strokeStyle = colours.correction;
   const xs = columns.corrections.map(({ at }) => Math.round(u.valToPos(at, 'x', true)));

@@ -15,8 +15,14 @@ export interface LogEntry {
   detail: string;
   slices: string[];
   node: string | null;
-  /** Of a run of corrections: how many, and when the first was. */
-  run: { corrections: number; from: number } | null;
+  run: Run | null;
+}
+
+/** Of corrections that follow each other: how many, when the first was, and what the last did. */
+interface Run {
+  corrections: number;
+  from: number;
+  last: string;
 }
 
 /** The same line, heard from the history and from the stream. */
@@ -26,7 +32,15 @@ const SAME_RUN = 12_000;
 
 let nextId = 1;
 
-function line(time: number, kind: EventKind, tone: Tone, title: string, detail: string, slices: string[] = [], node: string | null = null): LogEntry {
+function line(
+  time: number,
+  kind: EventKind,
+  tone: Tone,
+  title: string,
+  detail: string,
+  slices: string[] = [],
+  node: string | null = null,
+): LogEntry {
   return { id: nextId++, time, kind, tone, title, detail, slices, node, run: null };
 }
 
@@ -35,12 +49,21 @@ export function logNotice(notice: Notice): LogEntry | null {
   switch (notice.kind) {
     case 'violated': {
       const { slice, domain, owed, measured } = notice.measure;
-      return line(notice.time, 'violated', 'bad', `${slice} violated`, `${domain}: owed ${percent(owed)}, got ${percent(measured)}`, [slice]);
+      return line(
+        notice.time,
+        'violated',
+        'bad',
+        `${slice} violated`,
+        `${domain}: owed ${percent(owed)}, got ${percent(measured)}`,
+        [slice],
+      );
     }
     case 'cleared': {
       const { slice, domain, measured } = notice.measure;
-      const after = notice.violatedFor === null ? '' : ` after ${duration(notice.violatedFor * 1000)}`;
-      return line(notice.time, 'cleared', 'good', `${slice} met again${after}`, `${domain}: now ${percent(measured)}`, [slice]);
+      const after = notice.violatedFor === null ? '' : `, was violated for ${duration(notice.violatedFor * 1000)}`;
+      return line(notice.time, 'cleared', 'good', `${slice} met again`, `${domain}: now ${percent(measured)}${after}`, [
+        slice,
+      ]);
     }
     case 'infeasible':
       return line(
@@ -51,7 +74,12 @@ export function logNotice(notice: Notice): LogEntry | null {
         `owed ${percent(notice.owed)} in all, ${percent(notice.available)} available`,
       );
     case 'node': {
-      const tone: Tone = notice.state === 'connected' ? 'good' : notice.state === 'disabled' || notice.state === 'connecting' ? 'info' : 'bad';
+      const tone: Tone =
+        notice.state === 'connected'
+          ? 'good'
+          : notice.state === 'disabled' || notice.state === 'connecting'
+            ? 'info'
+            : 'bad';
       return line(notice.time, 'node', tone, `${notice.node} ${notice.state}`, notice.reason ?? '', [], notice.node);
     }
     case 'period':
@@ -65,14 +93,18 @@ export function logCorrections(period: Period): LogEntry | null {
   const { corrections } = period;
   if (corrections.length === 0) return null;
   const slices = [...new Set(corrections.map((c) => c.slice))];
-  const shown = corrections.slice(0, 2).map(describe);
-  if (corrections.length > 2) shown.splice(1, 1, `and ${corrections.length - 1} more`);
-  const run = { corrections: corrections.length, from: period.time };
-  return { ...line(period.time, 'correction', 'info', titleOf(slices, run.corrections), shown.join('\n'), slices), run };
+  const last = describe(corrections.at(-1) as Correction);
+  const run = { corrections: corrections.length, from: period.time, last };
+  return { ...line(period.time, 'correction', 'info', '', '', slices), run, ...told(slices, run) };
 }
 
-function titleOf(slices: string[], corrections: number): string {
-  return corrections === 1 ? `Correction for ${slices[0]}` : `${corrections} corrections for ${some(slices)}`;
+function told(slices: string[], { corrections, last }: Run): { title: string; detail: string } {
+  const [only, ...more] = slices;
+  if (more.length > 0) return { title: `${corrections} corrections`, detail: `${some(slices)}\nlast ${last}` };
+  return {
+    title: corrections === 1 ? `Correction for ${only}` : `${corrections} corrections for ${only}`,
+    detail: last,
+  };
 }
 
 /**
@@ -80,32 +112,35 @@ function titleOf(slices: string[], corrections: number): string {
  * between them drawn together.
  */
 export function addLines(log: LogEntry[], lines: LogEntry[], limit: number): LogEntry[] {
-  const fresh = lines.filter((l) => !log.some((k) => k.title === l.title && Math.abs(k.time - l.time) < SAME_LINE));
+  const fresh = lines.filter(
+    (l) => l.run || !log.some((k) => k.title === l.title && Math.abs(k.time - l.time) < SAME_LINE),
+  );
   if (fresh.length === 0) return log;
   const sorted = [...fresh, ...log].sort((a, b) => b.time - a.time || b.id - a.id);
   const out: LogEntry[] = [];
   for (const older of sorted) {
     const newer = out.at(-1);
-    if (newer?.run && older.run && newer.run.from - older.time < SAME_RUN) out.splice(-1, 1, joined(newer, older));
+    if (newer?.run && older.run && newer.run.from - older.time < SAME_RUN)
+      out.splice(-1, 1, joined(newer, newer.run, older, older.run));
     else out.push(older);
   }
   return out.slice(0, limit);
 }
 
-function joined(newer: LogEntry, older: LogEntry): LogEntry {
+function joined(newer: LogEntry, late: Run, older: LogEntry, early: Run): LogEntry {
   const slices = [...new Set([...newer.slices, ...older.slices])].sort();
-  const run = {
-    corrections: (newer.run?.corrections ?? 0) + (older.run?.corrections ?? 0),
-    from: older.run?.from ?? older.time,
-  };
-  return { ...newer, id: older.id, slices, run, title: titleOf(slices, run.corrections) };
+  const run = { corrections: late.corrections + early.corrections, from: early.from, last: late.last };
+  return { ...newer, id: older.id, slices, run, ...told(slices, run) };
 }
 
 function describe(c: Correction): string {
-  const parts = [];
-  if (c.minRatio !== null) parts.push(`at least ${percent(c.minRatio)}`);
-  if (c.maxRatio !== null) parts.push(`at most ${percent(c.maxRatio)}`);
-  return `${c.node} ${c.vif}: ${parts.join(', ')}`;
+  const range =
+    c.minRatio === null
+      ? `at most ${percent(c.maxRatio)}`
+      : c.maxRatio === null
+        ? `at least ${percent(c.minRatio)}`
+        : `${c.minRatio.toFixed(1)} to ${percent(c.maxRatio)}`;
+  return `${c.node} ${c.vif}: ${range}`;
 }
 
 function some(names: string[]): string {
@@ -114,7 +149,13 @@ function some(names: string[]): string {
 }
 
 export function logScheduler(time: number, enabled: boolean): LogEntry {
-  return line(time, 'scheduler', enabled ? 'good' : 'warn', `Global scheduler ${enabled ? 'on' : 'off'}`, enabled ? 'what falls short is corrected' : 'measured and reported, not corrected');
+  return line(
+    time,
+    'scheduler',
+    enabled ? 'good' : 'warn',
+    `Global scheduler ${enabled ? 'on' : 'off'}`,
+    enabled ? 'what falls short is corrected' : 'measured and reported, not corrected',
+  );
 }
 
 export function logLink(time: number, live: boolean, reason: string | null): LogEntry {
@@ -128,7 +169,8 @@ export function logLink(time: number, live: boolean, reason: string | null): Log
 export function logHistory(periods: Period[], before: Map<string, Measure[]> = new Map()): LogEntry[] {
   const lines: LogEntry[] = [];
   const states = new Map<string, { violated: boolean; from: number | null }>();
-  for (const m of [...before.values()].flat()) states.set(`${m.slice}\n${m.domain}`, { violated: m.state === 'violated', from: null });
+  for (const m of [...before.values()].flat())
+    states.set(`${m.slice}\n${m.domain}`, { violated: m.state === 'violated', from: null });
   let enabled: boolean | null = null;
   for (const p of periods) {
     if (enabled !== null && enabled !== p.schedulerEnabled) lines.push(logScheduler(p.time, p.schedulerEnabled));

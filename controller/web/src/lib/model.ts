@@ -203,7 +203,9 @@ function readNode(n: Json): Node {
 }
 
 export function readSlices(body: unknown): Slice[] {
-  return list(child(object(body), 'tranche-slice:slices'), 'slice').map(readSlice).sort(byId);
+  return list(child(object(body), 'tranche-slice:slices'), 'slice')
+    .map(readSlice)
+    .sort(byId);
 }
 
 /** The reply to a GET of one list entry. */

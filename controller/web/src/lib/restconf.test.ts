@@ -4,7 +4,9 @@ import { basic, entry, readErrors, Restconf, RestconfError } from './restconf';
 afterEach(() => vi.unstubAllGlobals());
 
 function answer(status: number, body: string, headers: Record<string, string> = {}) {
-  const fetched = vi.fn((_url: string, _init: RequestInit) => Promise.resolve(new Response(body === '' ? null : body, { status, headers })));
+  const fetched = vi.fn((_url: string, _init: RequestInit) =>
+    Promise.resolve(new Response(body === '' ? null : body, { status, headers })),
+  );
   vi.stubGlobal('fetch', fetched);
   return fetched;
 }
@@ -39,7 +41,12 @@ test('the errors of the server come through with tag, path and message', async (
     JSON.stringify({
       'ietf-restconf:errors': {
         error: [
-          { 'error-type': 'application', 'error-tag': 'invalid-value', 'error-path': '/x:y', 'error-message': 'too long' },
+          {
+            'error-type': 'application',
+            'error-tag': 'invalid-value',
+            'error-path': '/x:y',
+            'error-message': 'too long',
+          },
           { 'error-type': 'application', 'error-tag': 'operation-failed', 'error-app-tag': 'ratio-sum' },
         ],
       },

@@ -172,7 +172,9 @@ function describe(response: Response): string {
 
 function unreachable(cause: unknown): RestconfError {
   const late = cause instanceof DOMException && cause.name === 'TimeoutError';
-  return new RestconfError(0, [own(late ? 'the controller did not answer in time' : 'the controller cannot be reached')]);
+  return new RestconfError(0, [
+    own(late ? 'the controller did not answer in time' : 'the controller cannot be reached'),
+  ]);
 }
 
 function own(message: string): RpcError {

@@ -6,7 +6,13 @@ import { check, draftOf, fieldOf, refusal, requests } from './slice-form';
 function stored(security: object = { mode: 'wpa3-personal' }): Slice {
   const slice = readOneSlice({
     'tranche-slice:slice': [
-      { id: 'a', tenant: 't', where: { node: ['n1', 'n2'] }, wifi: { ssid: 's', 'max-stations': 20, security }, sla: { airtime: { 'min-ratio': '30.0' } } },
+      {
+        id: 'a',
+        tenant: 't',
+        where: { node: ['n1', 'n2'] },
+        wifi: { ssid: 's', 'max-stations': 20, security },
+        sla: { airtime: { 'min-ratio': '30.0' } },
+      },
     ],
   });
   if (!slice) throw new Error('fixture');
@@ -14,7 +20,15 @@ function stored(security: object = { mode: 'wpa3-personal' }): Slice {
 }
 
 test('a new slice is posted, so that it never replaces another', () => {
-  const draft = { ...draftOf(null), id: 'a', tenant: 't', ssid: 's', nodes: ['n1'], minRatio: '30', passphrase: 'secret phrase' };
+  const draft = {
+    ...draftOf(null),
+    id: 'a',
+    tenant: 't',
+    ssid: 's',
+    nodes: ['n1'],
+    minRatio: '30',
+    passphrase: 'secret phrase',
+  };
   expect(check(draft)).toEqual({});
   expect(requests(draft, null)).toEqual([
     {
@@ -28,7 +42,12 @@ test('a new slice is posted, so that it never replaces another', () => {
             enabled: true,
             sla: { airtime: { 'min-ratio': '30.0', 'max-ratio': '100.0' }, priority: 0 },
             where: { node: ['n1'] },
-            wifi: { ssid: 's', hidden: false, 'station-isolation': true, security: { mode: 'wpa3-personal', passphrase: 'secret phrase' } },
+            wifi: {
+              ssid: 's',
+              hidden: false,
+              'station-isolation': true,
+              security: { mode: 'wpa3-personal', passphrase: 'secret phrase' },
+            },
           },
         ],
       },
@@ -49,11 +68,11 @@ test('a passphrase that cannot be read survives an edit', () => {
   expect(requests({ ...draft, nodes: ['n2'] }, slice)).toEqual([
     { method: 'PUT', path: 'tranche-slice:slices/slice=a/where', body: { 'tranche-slice:where': { node: ['n2'] } } },
   ]);
-  expect(requests({ ...draft, minRatio: '40', nodes: ['n2'], maxStations: '' }, slice).map((r) => `${r.method} ${r.path.slice(28)}`)).toEqual([
-    'PATCH ',
-    'PUT /where',
-    'DELETE /wifi/max-stations',
-  ]);
+  expect(
+    requests({ ...draft, minRatio: '40', nodes: ['n2'], maxStations: '' }, slice).map(
+      (r) => `${r.method} ${r.path.slice(28)}`,
+    ),
+  ).toEqual(['PATCH ', 'PUT /where', 'DELETE /wifi/max-stations']);
   // A new passphrase makes it complete again; so does a mode without one.
   expect(requests({ ...draft, passphrase: 'another one' }, slice)).toMatchObject([{ method: 'PUT' }]);
   expect(requests({ ...draft, mode: 'open' }, slice)).toMatchObject([{ method: 'PUT' }]);
@@ -70,15 +89,33 @@ const error = (path: string | null, more: Partial<RpcError> = {}): RpcError => (
 
 test('errors find their field', () => {
   expect(fieldOf(error("/tranche-slice:slices/slice[id='a']/wifi/ssid"), 'a')).toBe('ssid');
-  expect(fieldOf(error("/tranche-slice:slices/tranche-slice:slice[tranche-slice:id='a']/tranche-slice:where/node[.='n[1]']"), 'a')).toBe('nodes');
-  expect(fieldOf(error("/tranche-slice:slices/slice[id='a']/wifi/security", { appTag: 'missing-passphrase' }), 'a')).toBe('passphrase');
+  expect(
+    fieldOf(
+      error("/tranche-slice:slices/tranche-slice:slice[tranche-slice:id='a']/tranche-slice:where/node[.='n[1]']"),
+      'a',
+    ),
+  ).toBe('nodes');
+  expect(
+    fieldOf(error("/tranche-slice:slices/slice[id='a']/wifi/security", { appTag: 'missing-passphrase' }), 'a'),
+  ).toBe('passphrase');
   expect(fieldOf(error("/tranche-slice:slices/slice[id='a']", { tag: 'data-exists' }), 'a')).toBe('id');
   expect(fieldOf(error("/tranche-slice:slices/slice[id='b']/wifi/ssid"), 'a')).toBeNull();
   expect(fieldOf(error('/tranche-wifi:wifi/radio'), 'a')).toBeNull();
 });
 
+test('what is missing is found by its name, and a new entry without its list', () => {
+  const absent = (path: string, name: string) =>
+    error(path, { tag: 'data-missing', appTag: 'missing-instance', message: `Mandatory node "${name}" instance does not exist.` });
+  expect(fieldOf(absent("/tranche-slice:slices/slice[id='a']", 'tenant'), 'a')).toBe('tenant');
+  expect(fieldOf(absent("/tranche-slice:slices/slice[id='a']/wifi/security/radius", 'secret'), 'a')).toBe('radiusSecret');
+  expect(fieldOf(absent("/tranche-slice:slices/slice[id='a']/wifi", 'elsewhere'), 'a')).toBeNull();
+  expect(fieldOf(error('/tranche-slice:slice/id'), 'a b')).toBe('id');
+});
+
 test('what finds no field is shown with its path', () => {
-  expect(refusal([error("/tranche-slice:slices/slice[id='a']/tenant"), error(null, { message: 'node-2 refused' })], 'a')).toEqual({
+  expect(
+    refusal([error("/tranche-slice:slices/slice[id='a']/tenant"), error(null, { message: 'node-2 refused' })], 'a'),
+  ).toEqual({
     fields: { tenant: 'no' },
     general: [{ message: 'node-2 refused', path: null }],
   });

@@ -4,7 +4,7 @@
  * Checks only what can't be sent at all. Everything else is the controller's to judge: it knows the schema and the nodes.
  */
 
-import type { Security, Slice } from './model';
+import type { Slice } from './model';
 import { entry, type RpcError } from './restconf';
 
 /** All fields as the form holds them: text stays text until it is sent. */
@@ -119,6 +119,11 @@ export function requests(draft: Draft, original: Slice | null): Request[] {
   return all;
 }
 
+/** Whether two readings of a slice would fill the form alike. */
+export function sameConfiguration(a: Slice, b: Slice): boolean {
+  return JSON.stringify(draftOf(a)) === JSON.stringify(draftOf(b));
+}
+
 export function enabledPatch(id: string, enabled: boolean): Request {
   return { method: 'PATCH', path: slicePath(id), body: { 'tranche-slice:slice': [{ id, enabled }] } };
 }
@@ -228,13 +233,21 @@ export function fieldOf(error: RpcError, id: string): Field | null {
   const byTag = error.appTag === null ? undefined : FIELD_OF_APP_TAG[error.appTag];
   if (byTag && (inside || error.path === null)) return byTag;
   if (!inside) return null;
-  if (inside.path === '') return error.tag === 'data-exists' ? 'id' : null;
-  return FIELD_OF_PATH[inside.path] ?? null;
+  if (inside.path === '' && (error.tag === 'data-exists' || error.tag === 'missing-element')) return 'id';
+  return FIELD_OF_PATH[missing(error, inside.path)] ?? null;
 }
 
-/** Key and inner path of an instance-identifier within one slice; null for other places. */
+/** What is missing has no place of its own: the path leads to its parent, and the text names it. */
+function missing(error: RpcError, parent: string): string {
+  const name = error.tag === 'data-missing' ? /"([\w.-]+)"/.exec(error.message)?.[1] : undefined;
+  const path = name === undefined ? parent : [parent, name].filter((part) => part !== '').join('/');
+  return path in FIELD_OF_PATH ? path : parent;
+}
+
+/** Key and inner path of an instance-identifier within one slice, from the root or from a new entry; null elsewhere. */
 function insideSlice(path: string): { key: string | null; path: string } | null {
-  const match = /^\/(?:[\w.-]+:)?slices\/(?:[\w.-]+:)?slice(?:\[(?:[\w.-]+:)?id=(?:'([^']*)'|"([^"]*)")\])?(\/.*)?$/.exec(path);
+  const match =
+    /^(?:\/(?:[\w.-]+:)?slices)?\/(?:[\w.-]+:)?slice(?:\[(?:[\w.-]+:)?id=(?:'([^']*)'|"([^"]*)")\])?(\/.*)?$/.exec(path);
   if (!match) return null;
   const inner = (match[3] ?? '')
     .replace(/\[(?:'[^']*'|"[^"]*"|[^\]'"])*\]/g, '')
@@ -257,15 +270,8 @@ export function refusal(errors: RpcError[], id: string): Refusal {
   const general: Refusal['general'] = [];
   for (const error of errors) {
     const field = fieldOf(error, id);
-    if (field && fields[field] === undefined) fields[field] = error.message;
+    if (field) fields[field] = [fields[field], error.message].filter((m) => m !== undefined).join('; ');
     else general.push({ message: error.message, path: error.path });
   }
   return { fields, general };
-}
-
-/** Whether the security of a slice is complete enough to be read back: used to say so at the form. */
-export function secretUnreadable(security: Security | undefined): boolean {
-  if (!security) return false;
-  if (isPersonal(security.mode)) return security.passphrase === null;
-  return isEnterprise(security.mode) && security.radius?.secret === null;
 }

@@ -69,7 +69,9 @@ test('a stream that goes silent counts as lost', async () => {
     const down = new Promise<string | null>((resolve) => {
       void follow({
         open: (signal) =>
-          new Promise((_, reject) => signal.addEventListener('abort', () => reject(new DOMException('aborted', 'AbortError')))),
+          new Promise((_, reject) =>
+            signal.addEventListener('abort', () => reject(new DOMException('aborted', 'AbortError'))),
+          ),
         onEvent: () => undefined,
         onState: (state, { reason }) => state === 'down' && resolve(reason),
         fatal: () => false,

@@ -50,7 +50,8 @@ export class SseParser {
 
   #line(line: string): SseEvent | null {
     if (line === '') {
-      const event = this.#data.length > 0 ? { type: this.#type || 'message', data: this.#data.join('\n'), id: this.#id } : null;
+      const event =
+        this.#data.length > 0 ? { type: this.#type || 'message', data: this.#data.join('\n'), id: this.#id } : null;
       this.#data = [];
       this.#type = '';
       return event;
@@ -146,7 +147,9 @@ async function readOnce(options: FollowOptions, onProgress: () => void): Promise
       }
     }
   } catch (error) {
-    throw silent ? new Error('the stream went silent') : error;
+    if (silent) throw new Error('the stream went silent');
+    // What a browser says of a connection that breaks while it is read differs, and tells nobody anything.
+    throw error instanceof TypeError ? new Error('the connection was lost') : error;
   } finally {
     clearTimeout(watchdog);
     options.signal.removeEventListener('abort', stop);

@@ -23,7 +23,7 @@ import {
   type Slice,
 } from './model';
 import { entry, Restconf, RestconfError, type Credentials } from './restconf';
-import { enabledPatch, slicePath, type Request } from './slice-form';
+import { enabledPatch, sameConfiguration, slicePath, type Request } from './slice-form';
 import { follow, type LinkState } from './sse';
 import { Timeline } from './timeline';
 
@@ -31,12 +31,19 @@ const REFRESH = 5_000;
 const BATCH = 120;
 const LOG_LENGTH = 500;
 const KEPT = 'tranche-session';
-const STREAM_NAMES = ['sla', 'NETCONF'];
+/** Of these the first that there is. `NETCONF` carries all notifications and must exist (RFC 8040 section 6.3.1). */
+const STREAM_NAMES = ['NETCONF', 'sla'];
 
 export interface Link {
   state: LinkState;
   reason: string | null;
   retryAt: number | null;
+}
+
+/** A slice as an edit found it, with the tag that guards it. */
+export interface Opened {
+  slice: Slice;
+  etag: string | null;
 }
 
 export class Store {
@@ -127,20 +134,33 @@ export class Store {
   async setScheduler(enabled: boolean): Promise<void> {
     this.schedulerBusy = true;
     try {
-      const body = { 'tranche-sla:scheduler': { enabled } };
-      if (await this.#do((client) => client.patch('tranche-sla:sla/scheduler', body))) this.#switched(Date.now(), enabled);
+      // PUT of the leaf: unlike PATCH of its container it needs nothing to be there before (RFC 8040 section 4.6).
+      const path = 'tranche-sla:sla/scheduler/enabled';
+      const done = await this.#do((client) => client.put(path, { 'tranche-sla:enabled': enabled }));
+      if (done) this.#switched(Date.now(), enabled);
     } finally {
       this.schedulerBusy = false;
     }
   }
 
-  /** Sends the requests of an edit one after the other; throws at the first that is refused. */
-  async edit(requests: Request[], ifMatch: string | null = null): Promise<void> {
+  /**
+   * Sends the requests of an edit one after the other; throws at the first that is refused. `opened`: the slice as it was
+   * when the edit began, which must still be the same.
+   */
+  async edit(requests: Request[], opened: Opened | null = null): Promise<void> {
     const client = this.#mustClient();
-    let tag = ifMatch;
+    let tag = opened?.etag ?? null;
     try {
       for (const r of requests) {
-        await this.#guard(this.#send(client, r, tag));
+        try {
+          await this.#guard(this.#send(client, r, tag));
+        } catch (error) {
+          if (!opened || tag === null || !isPrecondition(error)) throw error;
+          // The tag may stand for the whole configuration (RFC 8040 section 3.5.1): what counts is this slice.
+          const now = await this.sliceForEdit(opened.slice.id);
+          if (!sameConfiguration(now.slice, opened.slice)) throw changedMeanwhile(error);
+          await this.#guard(this.#send(client, r, now.etag));
+        }
         // The first request has checked that nobody came between; what follows is on top of our own.
         tag = null;
       }
@@ -159,7 +179,7 @@ export class Store {
   }
 
   /** The configuration of a slice as it is now, with the tag that guards its edit. */
-  async sliceForEdit(id: string): Promise<{ slice: Slice; etag: string | null }> {
+  async sliceForEdit(id: string): Promise<Opened> {
     const reply = await this.#guard(this.#mustClient().get(slicePath(id)));
     const slice = readOneSlice(reply.data);
     if (!slice) throw new Error(`the controller gave no slice ${id}`);
@@ -353,7 +373,8 @@ export class Store {
     try {
       return await answer;
     } catch (error) {
-      if (error instanceof RestconfError && error.unauthorised) this.signOut('the controller no longer accepts this login');
+      if (error instanceof RestconfError && error.unauthorised)
+        this.signOut('the controller no longer accepts this login');
       throw error;
     }
   }
@@ -368,6 +389,19 @@ export class Store {
 function emptyWhenMissing(error: unknown): null {
   if (error instanceof RestconfError && error.status === 404) return null;
   throw error;
+}
+
+/** A tag that no longer holds; 412 also answers an edit that breaks a rule of the schema, and then names the place. */
+function isPrecondition(error: unknown): error is RestconfError {
+  return error instanceof RestconfError && error.status === 412 && error.errors.every((e) => e.path === null);
+}
+
+function changedMeanwhile(error: RestconfError): RestconfError {
+  const [first] = error.errors;
+  const message = 'somebody else has changed this slice since the form was opened: close it and open it again';
+  return new RestconfError(error.status, [
+    { type: 'protocol', tag: first?.tag ?? 'operation-failed', appTag: null, path: null, message },
+  ]);
 }
 
 export function messageOf(error: unknown): string {

@@ -110,7 +110,15 @@ export class Timeline {
    * null where that is not known, and all of the slice's count.
    */
   columns(slice: string, domain: string, seconds: number, nodes: Set<string> | null): Columns {
-    const out: Columns = { x: [], owed: [], measured: [], violated: [], schedulerOff: [], corrections: [], violatedPeriods: 0 };
+    const out: Columns = {
+      x: [],
+      owed: [],
+      measured: [],
+      violated: [],
+      schedulerOff: [],
+      corrections: [],
+      violatedPeriods: 0,
+    };
     const end = this.lastTime;
     if (end === null) return out;
     const key = keyOf(slice, domain);

@@ -10,11 +10,22 @@ const URGENCY: Record<SlaState, number> = { violated: 3, met: 2, idle: 1, unknow
 export function worst(measures: Measure[] | undefined): Measure | null {
   let chosen: Measure | null = null;
   for (const m of measures ?? []) {
-    if (!chosen || URGENCY[m.state] > URGENCY[chosen.state] || (m.state === chosen.state && shortfall(m) > shortfall(chosen))) {
+    if (
+      !chosen ||
+      URGENCY[m.state] > URGENCY[chosen.state] ||
+      (m.state === chosen.state && shortfall(m) > shortfall(chosen))
+    ) {
       chosen = m;
     }
   }
   return chosen;
+}
+
+/** How many slices have a broken promise in some domain. */
+export function violatedSlices(latest: Map<string, Measure[]>): number {
+  let violated = 0;
+  for (const measures of latest.values()) if (measures.some((m) => m.state === 'violated')) violated++;
+  return violated;
 }
 
 function shortfall(m: Measure): number {

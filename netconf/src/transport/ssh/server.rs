@@ -20,8 +20,8 @@ use super::{
 use crate::server::{Credential, Handler, Limits};
 use crate::transport::Link;
 
-/// How long a client has to go away by itself once its session is over.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long a client has to take the message that the connection ends.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Turns TCP connections into authenticated sessions.
 #[derive(Debug)]
@@ -48,9 +48,9 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Lets the client go: it sees its channel closed and may leave first; then the connection ends in any case.
-    pub(crate) async fn finish(mut self) {
-        if timeout(FAREWELL, &mut self.done).await.is_ok() {
+    /// Ends the connection after what was transmitted: the client may leave first within `patience`, then it is told to.
+    pub(crate) async fn finish(mut self, patience: Duration) {
+        if timeout(patience, &mut self.done).await.is_ok() {
             return;
         }
         let told = self.handle.disconnect(
@@ -58,21 +58,21 @@ impl Connection {
             "session closed".to_owned(),
             String::new(),
         );
-        if timeout(FAREWELL, async { told.await.is_ok() })
+        if !timeout(LAST_WORDS, async { told.await.is_ok() })
             .await
-            .is_err()
+            .unwrap_or(false)
+            || timeout(LAST_WORDS, &mut self.done).await.is_err()
         {
-            tracing::trace!("the client takes no more bytes");
-        }
-        self.cut.cancel();
-        if let Err(error) = (&mut self.done).await {
-            tracing::trace!(%error, "connection task");
+            self.cut().await;
         }
     }
 
     /// Cuts the connection at once.
-    pub(crate) fn cut(&self) {
+    pub(crate) async fn cut(self) {
         self.cut.cancel();
+        if let Err(error) = self.done.await {
+            tracing::trace!(%error, "connection task");
+        }
     }
 }
 
@@ -80,7 +80,7 @@ impl Acceptor {
     pub(crate) fn new(host_key: &HostKey, limits: &Limits) -> Self {
         let config = server::Config {
             server_id: SshId::Standard(SSH_ID.into()),
-            methods: MethodSet::from([MethodKind::PublicKey, MethodKind::Password].as_slice()),
+            methods: methods(),
             auth_rejection_time: limits.auth_failure_delay,
             auth_rejection_time_initial: Some(Duration::ZERO),
             keys: vec![host_key.key.clone()],
@@ -171,6 +171,18 @@ impl Acceptor {
     }
 }
 
+fn methods() -> MethodSet {
+    MethodSet::from([MethodKind::PublicKey, MethodKind::Password].as_slice())
+}
+
+/// Both methods stay open after a rejection: a mistyped password is typed again.
+fn rejected() -> Auth {
+    Auth::Reject {
+        proceed_with_methods: Some(methods()),
+        partial_success: false,
+    }
+}
+
 /// The SSH library's callbacks for one connection.
 struct SshHandler<H> {
     handler: Arc<H>,
@@ -199,7 +211,7 @@ impl<H: Handler> SshHandler<H> {
             return Auth::Accept;
         }
         tracing::info!(user, peer = %self.peer, ?credential, "authentication refused");
-        Auth::reject()
+        rejected()
     }
 
     fn accepted(&mut self, user: &str) {
@@ -305,7 +317,6 @@ impl<H: Handler> server::Handler for SshHandler<H> {
         session.channel_failure(channel)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the library's signature")]
     async fn pty_request(
         &mut self,
         channel: ChannelId,
@@ -330,3 +341,6 @@ impl<H: Handler> server::Handler for SshHandler<H> {
         session.channel_failure(channel)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -164,7 +164,7 @@ fn greedy_tenants() -> impl Strategy<Value = Vec<Tenant>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn weights_are_kept_and_nothing_is_wasted(
