@@ -3,6 +3,8 @@
 //! Owns [`Fragment`] (XML that travels unread), [`Element`] (XML that was read, owned) and the escaping of what is
 //! written. The pull reader under both is in `xml/reader.rs`.
 
+mod lexical;
+mod namespaces;
 mod reader;
 
 pub(crate) use reader::{Event, Reader, Tag};

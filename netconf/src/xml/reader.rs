@@ -2,19 +2,15 @@
 
 use std::borrow::Cow;
 
-use quick_xml::escape::{resolve_predefined_entity, unescape};
+use quick_xml::events::Event as RawEvent;
 use quick_xml::events::attributes::Attributes;
-use quick_xml::events::{BytesRef, Event as RawEvent};
 
-use super::{Fragment, XmlError, XmlLimits, is_xml_char, push_attribute};
+use super::lexical::{attribute_value, ill_formed, resolve, split_name};
+use super::namespaces::Bindings;
+use super::{Fragment, XmlError, XmlLimits};
 
-/// Namespace declarations in scope at once: each name is looked up among them.
-const MAX_BINDINGS: usize = 256;
 /// Bytes of declarations that making elements self-contained may add to a message.
 const MAX_ADDED_BYTES: usize = 16 << 20;
-
-const XML_NAMESPACE: &str = "http://www.w3.org/XML/1998/namespace";
-const XMLNS_NAMESPACE: &str = "http://www.w3.org/2000/xmlns/";
 
 /// What comes next. White space, comments and the XML declaration are gone where they mean nothing.
 #[derive(Debug)]
@@ -74,19 +70,12 @@ impl Tag<'_> {
     }
 }
 
-#[derive(Debug, Clone)]
-struct Binding<'a> {
-    prefix: &'a str,
-    namespace: Cow<'a, str>,
-    depth: usize,
-}
-
 /// The reader. Errors are final.
 pub(crate) struct Reader<'a> {
     source: &'a str,
     inner: quick_xml::Reader<&'a [u8]>,
     limits: XmlLimits,
-    bindings: Vec<Binding<'a>>,
+    bindings: Bindings<'a>,
     depth: usize,
     /// An empty element was given as `Start`; its `End` is still to come.
     end_pending: bool,
@@ -108,7 +97,7 @@ impl<'a> Reader<'a> {
             source,
             inner,
             limits: *limits,
-            bindings: Vec::new(),
+            bindings: Bindings::default(),
             depth: 0,
             end_pending: false,
             seen_element: false,
@@ -185,7 +174,7 @@ impl<'a> Reader<'a> {
 
     /// The element just begun with `tag`, up to and with its end, made self-contained.
     pub(crate) fn whole(&mut self, tag: &Tag<'a>) -> Result<Fragment, XmlError> {
-        let declarations = self.declarations_outside(self.depth);
+        let declarations = self.bindings.declarations_outside(self.depth);
         self.skip()?;
         let mut xml = String::new();
         let end = self.position();
@@ -200,7 +189,7 @@ impl<'a> Reader<'a> {
 
     /// The elements at depth `inside + 1` up to the end of depth `inside` (0: of the text).
     pub(super) fn children(&mut self, inside: usize) -> Result<String, XmlError> {
-        let declarations = self.declarations_outside(inside + 1);
+        let declarations = self.bindings.declarations_outside(inside + 1);
         let mut xml = String::new();
         let mut top: Option<RawStart<'a>> = None;
         loop {
@@ -235,42 +224,11 @@ impl<'a> Reader<'a> {
 
     /// Prefix and namespace of every binding in scope; the default namespace has the prefix "".
     pub(crate) fn in_scope(&self) -> Vec<(String, String)> {
-        self.scope(usize::MAX)
-            .map(|binding| (binding.prefix.to_owned(), binding.namespace.to_string()))
-            .collect()
+        self.bindings.in_scope()
     }
 
     fn position(&self) -> usize {
         usize::try_from(self.inner.buffer_position()).unwrap_or(self.source.len())
-    }
-
-    /// Bindings of elements less deep than `depth`, the innermost of each prefix.
-    fn scope(&self, depth: usize) -> impl Iterator<Item = &Binding<'a>> {
-        let bindings = &self.bindings;
-        let outer = move |binding: &&Binding<'a>| binding.depth < depth;
-        bindings.iter().enumerate().filter_map(move |(i, binding)| {
-            let hidden = bindings[i + 1..]
-                .iter()
-                .take_while(|b| outer(b))
-                .any(|later| later.prefix == binding.prefix);
-            (outer(&binding) && !hidden).then_some(binding)
-        })
-    }
-
-    /// What a top element at `depth` must declare: (attribute name, the whole attribute).
-    fn declarations_outside(&self, depth: usize) -> Vec<(String, String)> {
-        self.scope(depth)
-            .filter(|binding| !binding.namespace.is_empty())
-            .map(|binding| {
-                let name = match binding.prefix {
-                    "" => "xmlns".to_owned(),
-                    prefix => format!("xmlns:{prefix}"),
-                };
-                let mut attribute = String::new();
-                push_attribute(&mut attribute, &name, &binding.namespace);
-                (name, attribute)
-            })
-            .collect()
     }
 
     fn only_space(&self, text: &str, offset: usize) -> Result<(), XmlError> {
@@ -344,13 +302,7 @@ impl<'a> Reader<'a> {
     }
 
     fn close(&mut self) -> Step<'a> {
-        while self
-            .bindings
-            .last()
-            .is_some_and(|binding| binding.depth == self.depth)
-        {
-            self.bindings.pop();
-        }
+        self.bindings.close(self.depth);
         self.depth -= 1;
         Step::End
     }
@@ -381,8 +333,8 @@ impl<'a> Reader<'a> {
         };
         let (prefix, _) = split_name(start.name, offset)?;
         let prefixed = self.attributes(&start)?;
-        self.bound(prefix, offset)?;
-        self.distinct(&prefixed, offset)?;
+        self.bindings.bound(prefix, offset)?;
+        self.bindings.distinct(&prefixed, offset)?;
         Ok(Step::Start(start))
     }
 
@@ -406,8 +358,8 @@ impl<'a> Reader<'a> {
             let name = attribute.key.into_inner();
             let value = attribute_value(attribute.value, offset)?;
             match split_name(name, offset)? {
-                ("", "xmlns") => self.bind("", value, offset)?,
-                ("xmlns", prefix) => self.bind(prefix, value, offset)?,
+                ("", "xmlns") => self.bindings.bind("", value, self.depth, offset)?,
+                ("xmlns", prefix) => self.bindings.bind(prefix, value, self.depth, offset)?,
                 ("", _) => {}
                 (prefix, local) => prefixed.push((prefix, local)),
             }
@@ -415,80 +367,12 @@ impl<'a> Reader<'a> {
         Ok(prefixed)
     }
 
-    fn bind(
-        &mut self,
-        prefix: &'a str,
-        namespace: Cow<'a, str>,
-        offset: usize,
-    ) -> Result<(), XmlError> {
-        let reserved = match prefix {
-            "xml" => namespace != XML_NAMESPACE,
-            "xmlns" => true,
-            "" => namespace == XML_NAMESPACE || namespace == XMLNS_NAMESPACE,
-            _ => namespace.is_empty() || namespace == XML_NAMESPACE || namespace == XMLNS_NAMESPACE,
-        };
-        if reserved {
-            let reason = format!("prefix {prefix:?} cannot be bound to {namespace:?}");
-            return Err(ill_formed(offset, &reason));
-        }
-        if self.bindings.len() >= MAX_BINDINGS {
-            let what = "namespace declarations in scope";
-            return Err(XmlError::Limit {
-                offset,
-                what,
-                limit: MAX_BINDINGS,
-            });
-        }
-        self.bindings.push(Binding {
-            prefix,
-            namespace,
-            depth: self.depth,
-        });
-        Ok(())
-    }
-
-    /// The namespace of a prefix; none for the empty prefix without default namespace.
-    fn bound(&self, prefix: &str, offset: usize) -> Result<&Cow<'a, str>, XmlError> {
-        const NONE: &Cow<'static, str> = &Cow::Borrowed("");
-        const XML: &Cow<'static, str> = &Cow::Borrowed(XML_NAMESPACE);
-        match self
-            .bindings
-            .iter()
-            .rev()
-            .find(|binding| binding.prefix == prefix)
-        {
-            Some(binding) => Ok(&binding.namespace),
-            None if prefix.is_empty() => Ok(NONE),
-            None if prefix == "xml" => Ok(XML),
-            None => Err(XmlError::UnboundPrefix {
-                offset,
-                prefix: prefix.to_owned(),
-            }),
-        }
-    }
-
-    /// No two attributes may be one once their prefixes are resolved (Namespaces in XML 6.3).
-    fn distinct(&self, prefixed: &[(&str, &str)], offset: usize) -> Result<(), XmlError> {
-        for (i, (prefix, local)) in prefixed.iter().enumerate() {
-            let namespace = self.bound(prefix, offset)?;
-            for (other, other_local) in &prefixed[..i] {
-                if other_local == local && self.bound(other, offset)? == namespace {
-                    return Err(ill_formed(
-                        offset,
-                        &format!("attribute {local:?} stands twice"),
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Resolves the names of a tag that was checked.
     fn tag(&self, start: RawStart<'a>) -> Result<Tag<'a>, XmlError> {
         let offset = start.offset;
         let (prefix, name) = split_name(start.name, offset)?;
         let mut tag = Tag {
-            namespace: self.bound(prefix, offset)?.clone(),
+            namespace: self.bindings.bound(prefix, offset)?.clone(),
             name,
             attributes: Vec::new(),
             declarations: Vec::new(),
@@ -506,7 +390,7 @@ impl<'a> Reader<'a> {
             }
             let namespace = match prefix {
                 "" => Cow::Borrowed(""),
-                prefix => self.bound(prefix, offset)?.clone(),
+                prefix => self.bindings.bound(prefix, offset)?.clone(),
             };
             tag.attributes.push(TagAttribute {
                 qualified,
@@ -566,220 +450,5 @@ fn declares(attributes: &str, name: &str) -> bool {
             .any(|attribute| attribute.key.into_inner() == name)
 }
 
-fn ill_formed(offset: usize, reason: &str) -> XmlError {
-    XmlError::IllFormed {
-        offset,
-        reason: reason.to_owned(),
-    }
-}
-
-/// Prefix (or "") and local name.
-fn split_name(name: &str, offset: usize) -> Result<(&str, &str), XmlError> {
-    let (prefix, local) = name
-        .split_once(':')
-        .map_or(("", name), |(prefix, local)| (prefix, local));
-    let prefixed = local.len() != name.len();
-    if is_ncname(local) && (!prefixed || is_ncname(prefix)) {
-        return Ok((prefix, local));
-    }
-    Err(ill_formed(
-        offset,
-        &format!("{:?} is no name", name.chars().take(40).collect::<String>()),
-    ))
-}
-
-/// A name without colon. Beyond ASCII every character counts as a letter: stricter readers come after this one.
-fn is_ncname(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    let starts = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80;
-    bytes.next().is_some_and(starts)
-        && bytes.all(|byte| starts(byte) || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
-}
-
-/// The value of an attribute: references resolved, white space normalised.
-fn attribute_value(raw: Cow<'_, str>, offset: usize) -> Result<Cow<'_, str>, XmlError> {
-    if raw.contains('<') {
-        return Err(ill_formed(offset, "'<' in the value of an attribute"));
-    }
-    let plain = |byte: u8| !matches!(byte, b'&' | b'\t' | b'\n' | b'\r');
-    if raw.bytes().all(plain) {
-        return Ok(raw);
-    }
-    let spaced = raw.replace("\r\n", " ").replace(['\t', '\n', '\r'], " ");
-    let value = unescape(&spaced).map_err(|error| ill_formed(offset, &error.to_string()))?;
-    if !value.chars().all(is_xml_char) {
-        return Err(ill_formed(
-            offset,
-            "a reference to a character XML does not have",
-        ));
-    }
-    Ok(Cow::Owned(value.into_owned()))
-}
-
-/// The text a reference stands for: the five predefined entities and characters, nothing else.
-fn resolve(reference: &BytesRef<'_>, offset: usize) -> Result<Cow<'static, str>, XmlError> {
-    let character = reference
-        .resolve_char_ref()
-        .map_err(|error| ill_formed(offset, &error.to_string()))?;
-    match character {
-        Some(c) if is_xml_char(c) => Ok(Cow::Owned(c.to_string())),
-        Some(_) => Err(ill_formed(
-            offset,
-            "a reference to a character XML does not have",
-        )),
-        None => resolve_predefined_entity(reference)
-            .map(Cow::Borrowed)
-            .ok_or(XmlError::Forbidden {
-                offset,
-                what: "a reference to an undeclared entity",
-            }),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: XmlLimits = XmlLimits {
-        max_depth: 8,
-        max_attributes: 4,
-    };
-
-    fn read(xml: &str) -> Result<(), XmlError> {
-        let mut reader = Reader::new(xml, &LIMITS)?;
-        while !matches!(reader.next()?, Event::Eof) {}
-        Ok(())
-    }
-
-    fn refused(xml: &str, word: &str) {
-        let error = read(xml).expect_err(xml).to_string();
-        assert!(error.contains(word), "{xml}: {error}");
-    }
-
-    #[test]
-    fn what_netconf_forbids_is_refused() {
-        refused("<!DOCTYPE a><a/>", "document type");
-        refused(
-            "<!DOCTYPE a [<!ENTITY x \"y\">]><a>&x;</a>",
-            "document type",
-        );
-        refused("<a>&x;</a>", "undeclared entity");
-        refused("<a b='&x;'/>", "x");
-        refused("<a><?php ?></a>", "processing instruction");
-        refused("<a/><?xml version='1.0'?>", "XML declaration");
-        refused("<?xml version='1.0' encoding='latin1'?><a/>", "UTF-8");
-        assert_eq!(
-            read("\n<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<a/>\n"),
-            Ok(())
-        );
-    }
-
-    #[test]
-    fn what_is_not_well_formed_is_refused() {
-        for xml in [
-            "<a>",
-            "<a></b>",
-            "</a>",
-            "<a",
-            "<a b=c/>",
-            "<a b/>",
-            "<a b='1' b='2'/>",
-            "<1a/>",
-            "<a:b:c xmlns:a='x'/>",
-            "<a b='<'/>",
-            "<a>\u{1}</a>",
-            "<a>&#0;</a>",
-            "<a b='&#1;'/>",
-            "<a>&</a>",
-            "<a><!-- -- --></a>",
-            "text",
-            "<a/>text",
-            "<a/><b",
-            "<a xmlns:b=''/>",
-            "<a xmlns:p='x' xmlns:q='x' p:n='' q:n=''/>",
-            "<>",
-            "< a/>",
-            "<a><![CDATA[</a>",
-        ] {
-            assert!(read(xml).is_err(), "{xml} was accepted");
-        }
-        assert_eq!(
-            read("<a><p:b/></a>"),
-            Err(XmlError::UnboundPrefix {
-                offset: 3,
-                prefix: "p".into()
-            })
-        );
-        refused("<a p:b='1'/>", "bound to no namespace");
-        assert!(matches!(
-            Reader::from_bytes(b"<a>\xff</a>", &LIMITS),
-            Err(XmlError::NotUtf8 { offset: 3 })
-        ));
-    }
-
-    #[test]
-    fn limits_hold() {
-        assert_eq!(read(&("<a>".repeat(8) + &"</a>".repeat(8))), Ok(()));
-        refused(&("<a>".repeat(9) + &"</a>".repeat(9)), "nested");
-        assert_eq!(read("<a b='' c='' d='' e=''/>"), Ok(()));
-        refused("<a b='' c='' d='' e='' f=''/>", "attributes");
-        let limits = XmlLimits {
-            max_depth: usize::MAX,
-            max_attributes: usize::MAX,
-        };
-        let declarations: String = (0..257).map(|i| format!(" xmlns:p{i}='u'")).collect();
-        let xml = format!("<a{declarations}/>");
-        let error = Reader::new(&xml, &limits).unwrap().next().unwrap_err();
-        assert!(
-            error.to_string().contains("256 namespace declarations"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn elements_cannot_be_blown_up_by_what_they_must_declare() {
-        let declarations: String = (0..200).map(|i| format!(" xmlns:p{i}='u{i}'")).collect();
-        let xml = format!("<a{declarations}>{}</a>", "<b/>".repeat(100_000));
-        let limits = XmlLimits {
-            max_depth: 2,
-            max_attributes: 200,
-        };
-        let mut reader = Reader::new(&xml, &limits).unwrap();
-        reader.next().unwrap();
-        let error = reader.inner().unwrap_err();
-        assert!(error.to_string().contains("repeated namespace"), "{error}");
-    }
-
-    #[test]
-    fn a_fragment_declares_what_was_in_scope_and_no_more() {
-        let xml = "<r xmlns='urn:r' xmlns:p='urn:p' xmlns:q='urn:q'><c xmlns:q='urn:inner'>\
-                   <x xmlns='urn:x' p:o='1'><y/></x> <!-- c --> <p:z xmlns:p='urn:own'/></c></r>";
-        let mut reader = Reader::new(xml, &LIMITS).unwrap();
-        reader.next().unwrap();
-        reader.next().unwrap();
-        let fragment = reader.inner().unwrap();
-        assert_eq!(
-            fragment.as_str(),
-            "<x xmlns:p=\"urn:p\" xmlns:q=\"urn:inner\" xmlns='urn:x' p:o='1'><y/></x>\
-             <p:z xmlns=\"urn:r\" xmlns:q=\"urn:inner\" xmlns:p='urn:own'/>"
-        );
-        assert!(matches!(reader.next().unwrap(), Event::End));
-        assert!(matches!(reader.next().unwrap(), Event::Eof));
-        assert_eq!(Fragment::parse(fragment.as_str()).unwrap(), fragment);
-    }
-
-    #[test]
-    fn a_whole_element_is_taken_with_its_scope() {
-        let xml = "<r xmlns:p='urn:p'><p:op><a xmlns=''/>t</p:op><p:next/></r>";
-        let mut reader = Reader::new(xml, &LIMITS).unwrap();
-        reader.next().unwrap();
-        let tag = reader.next_child().unwrap().unwrap();
-        assert!(tag.is("urn:p", "op"));
-        let fragment = reader.whole(&tag).unwrap();
-        assert_eq!(
-            fragment.as_str(),
-            "<p:op xmlns:p=\"urn:p\"><a xmlns=''/>t</p:op>"
-        );
-        assert_eq!(reader.next_child().unwrap().unwrap().name, "next");
-    }
-}
+mod tests;
