@@ -1,0 +1,508 @@
+//! Nodes as the controller reaches them: one task per node keeps a NETCONF session up, reads the node, and takes its telemetry.
+//!
+//! ```text
+//!                 +--------------- pause (jittered, growing) ---------------+
+//!                 v                                                         |
+//!  Connecting --> connect, read, subscribe --ok--> Connected --session ends--> Unreachable
+//!                        '--wrong host key or login refused--> Refused (tried again slowly)
+//! ```
+//! Owns sessions and what was last read. What is shown of a node is what the node said, never what it should have. Leaves
+//! changes of configuration to `rollout`, which opens its own sessions so that closing them frees every lock.
+
+mod backoff;
+mod read;
+mod session;
+mod telemetry;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use futures_util::StreamExt as _;
+use tokio::sync::{Notify, Semaphore, broadcast, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tranche_netconf::client::{Auth, Client, ClientConfig, HostKeyCheck};
+use tranche_netconf::message::{Operation, Reply};
+use tranche_netconf::xml::Fragment;
+
+use crate::inventory::{Inventory, NodeName, Observed};
+use crate::scheduler::{Correction, NetworkReport, Period};
+
+pub(crate) use backoff::pause;
+pub use read::ReadError;
+pub use telemetry::AirtimeReport;
+
+/// Events that a listener may be behind before it misses some.
+const EVENTS: usize = 1024;
+
+/// Times and limits towards nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceSettings {
+    /// Until a session is up.
+    pub connect_timeout: Duration,
+    /// Until an RPC is answered.
+    pub rpc_timeout: Duration,
+    /// Between signs of life of a session.
+    pub keepalive: Duration,
+    /// Between two readings of a node.
+    pub check_interval: Duration,
+    /// Pause after the first failure; it doubles up to `max_pause`. Both are jittered.
+    pub min_pause: Duration,
+    /// Longest pause.
+    pub max_pause: Duration,
+    /// Pause after a wrong host key or a refused login.
+    pub refused_pause: Duration,
+    /// Sessions made at once, corrections sent at once.
+    pub fan_out: usize,
+}
+
+impl Default for DeviceSettings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            rpc_timeout: Duration::from_secs(30),
+            keepalive: Duration::from_secs(15),
+            check_interval: Duration::from_secs(60),
+            min_pause: Duration::from_secs(1),
+            max_pause: Duration::from_secs(60),
+            refused_pause: Duration::from_secs(60),
+            fan_out: 256,
+        }
+    }
+}
+
+/// How to reach a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceConfig {
+    /// Its name.
+    pub node: NodeName,
+    /// Host name or address.
+    pub address: String,
+    /// TCP port.
+    pub port: u16,
+    /// SSH user name.
+    pub user: String,
+    /// Private key that proves it.
+    pub key_file: PathBuf,
+    /// Pinned host key: an OpenSSH public key line or a fingerprint.
+    pub host_key: String,
+}
+
+impl DeviceConfig {
+    fn client(&self, settings: &DeviceSettings) -> ClientConfig {
+        let addr = if self.address.contains(':') {
+            format!("[{}]:{}", self.address, self.port)
+        } else {
+            format!("{}:{}", self.address, self.port)
+        };
+        let auth = Auth::KeyFile(self.key_file.clone());
+        let host_key = HostKeyCheck::Pinned(self.host_key.clone());
+        ClientConfig {
+            connect_timeout: settings.connect_timeout,
+            rpc_timeout: settings.rpc_timeout,
+            keepalive: Some(settings.keepalive),
+            ..ClientConfig::new(addr, &self.user, auth, host_key)
+        }
+    }
+}
+
+/// State of the session to a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeviceState {
+    /// No session yet.
+    Connecting,
+    /// A session is up and the node was read.
+    Connected,
+    /// No session; tried again with growing, jittered pauses.
+    Unreachable,
+    /// The node refused the login, or showed another host key; tried again slowly.
+    Refused,
+}
+
+impl DeviceState {
+    /// As the inventory's model names it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Unreachable => "unreachable",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// What is known of a node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Status {
+    /// State of the session.
+    pub state: DeviceState,
+    /// When that state began.
+    pub since: SystemTime,
+    /// Why it is not connected, or what is wrong although it is.
+    pub last_error: Option<String>,
+    /// The session's identifier at the node.
+    pub session_id: Option<u32>,
+    /// What the node had when it was last read.
+    pub observed: Option<Arc<Observed>>,
+    /// When that was.
+    pub last_read: Option<SystemTime>,
+    /// When its last airtime report came.
+    pub last_report: Option<SystemTime>,
+}
+
+/// Something about a node changed; [`Fleet::device`] tells what it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceEvent {
+    /// The state of its session.
+    State {
+        /// Which node.
+        node: NodeName,
+    },
+    /// It was read.
+    Read {
+        /// Which node.
+        node: NodeName,
+    },
+}
+
+/// Why a node did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// There is no session to it.
+    #[error("node {node} is away")]
+    Away {
+        /// Which node.
+        node: NodeName,
+    },
+    /// It refused, did not answer, or the session broke.
+    #[error("node {node}: {source}")]
+    Netconf {
+        /// Which node.
+        node: NodeName,
+        /// What it said.
+        #[source]
+        source: tranche_netconf::Error,
+    },
+    /// It answered what can't be read.
+    #[error("node {node}: {source}")]
+    Read {
+        /// Which node.
+        node: NodeName,
+        /// Why.
+        #[source]
+        source: ReadError,
+    },
+}
+
+/// One node. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Device {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: DeviceConfig,
+    settings: Arc<DeviceSettings>,
+    status: watch::Sender<Status>,
+    client: Mutex<Option<Client>>,
+    window: Mutex<telemetry::Window>,
+    retry: Notify,
+    events: broadcast::Sender<DeviceEvent>,
+    stop: CancellationToken,
+}
+
+impl Device {
+    /// Its name.
+    #[must_use]
+    pub fn node(&self) -> &NodeName {
+        &self.shared.config.node
+    }
+
+    /// What is known of it.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.shared.status.borrow().clone()
+    }
+
+    /// Changes of what is known of it.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Status> {
+        self.shared.status.subscribe()
+    }
+
+    /// Tries to connect now, if it is waiting to try again.
+    pub fn retry(&self) {
+        self.shared.retry.notify_one();
+    }
+
+    /// Opens another session to it, apart from the one that is kept up.
+    ///
+    /// # Errors
+    /// When it is away, shows another host key or refuses the login.
+    pub async fn open(&self) -> Result<Client, tranche_netconf::Error> {
+        // Nothing subscribes on it, so nothing will come.
+        let (client, _notifications) =
+            Client::connect(self.shared.config.client(&self.shared.settings)).await?;
+        Ok(client)
+    }
+
+    /// Reads it now.
+    ///
+    /// # Errors
+    /// When it is away, refuses, or answers what can't be read.
+    pub async fn read(&self) -> Result<Arc<Observed>, DeviceError> {
+        let client = self.client()?;
+        session::read(&self.shared, &client).await
+    }
+
+    /// Reads it now over a session of the caller's.
+    pub(crate) async fn read_over(&self, client: &Client) -> Result<Arc<Observed>, DeviceError> {
+        session::read(&self.shared, client).await
+    }
+
+    /// Sends corrections; `lifetime` is rounded up to whole seconds.
+    ///
+    /// # Errors
+    /// When it is away or refuses.
+    pub async fn correct(
+        &self,
+        lifetime: Duration,
+        corrections: &[Correction],
+    ) -> Result<(), DeviceError> {
+        let node = || self.node().clone();
+        let operation = Operation::Other {
+            namespace: read::WIFI.to_owned(),
+            name: "correct-airtime".to_owned(),
+            element: correct_airtime(lifetime, corrections),
+        };
+        let failed = |source| DeviceError::Netconf {
+            node: node(),
+            source,
+        };
+        match self.client()?.call(operation).await.map_err(failed)? {
+            Reply::Ok => Ok(()),
+            Reply::Output(output) if output.is_empty() => Ok(()),
+            Reply::Output(_) | Reply::Data(_) | Reply::Schema(_) => {
+                let what = "correct-airtime was answered with output".to_owned();
+                Err(failed(tranche_netconf::Error::Protocol(what)))
+            }
+        }
+    }
+
+    fn client(&self) -> Result<Client, DeviceError> {
+        let client = self
+            .shared
+            .client
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        client.ok_or_else(|| DeviceError::Away {
+            node: self.node().clone(),
+        })
+    }
+}
+
+fn correct_airtime(lifetime: Duration, corrections: &[Correction]) -> Fragment {
+    let seconds = lifetime.as_millis().div_ceil(1000).clamp(1, 3600);
+    let mut xml = format!(
+        "<correct-airtime xmlns=\"{}\"><lifetime>{seconds}</lifetime>",
+        read::WIFI
+    );
+    for Correction {
+        vif,
+        min_ratio,
+        max_ratio,
+        ..
+    } in corrections
+    {
+        // Only vifs that bear a name of our making are corrected, so it needs no escaping; writing can't fail.
+        let _infallible = write!(
+            xml,
+            "<vif><name>{vif}</name><min-ratio>{min_ratio:.2}</min-ratio><max-ratio>{max_ratio:.2}</max-ratio></vif>"
+        );
+    }
+    xml.push_str("</correct-airtime>");
+    Fragment::from_trusted(xml)
+}
+
+/// All nodes. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Fleet {
+    settings: Arc<DeviceSettings>,
+    devices: Arc<RwLock<BTreeMap<NodeName, Device>>>,
+    events: broadcast::Sender<DeviceEvent>,
+    connecting: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+impl Fleet {
+    /// No nodes yet.
+    #[must_use]
+    pub fn new(settings: DeviceSettings) -> Self {
+        let fan_out = settings.fan_out.max(1);
+        Self {
+            settings: Arc::new(settings),
+            devices: Arc::default(),
+            events: broadcast::Sender::new(EVENTS),
+            connecting: Arc::new(Semaphore::new(fan_out)),
+            tasks: TaskTracker::new(),
+        }
+    }
+
+    /// Keeps sessions to exactly these nodes. Those that did not change keep theirs.
+    pub fn configure(&self, wanted: impl IntoIterator<Item = DeviceConfig>) {
+        let wanted: BTreeMap<NodeName, DeviceConfig> = wanted
+            .into_iter()
+            .map(|config| (config.node.clone(), config))
+            .collect();
+        let mut devices = self.devices.write().unwrap_or_else(PoisonError::into_inner);
+        devices.retain(|name, device| {
+            let keep = wanted.get(name) == Some(&device.shared.config);
+            if !keep {
+                device.shared.stop.cancel();
+            }
+            keep
+        });
+        for (name, config) in wanted {
+            devices.entry(name).or_insert_with(|| self.start(config));
+        }
+    }
+
+    fn start(&self, config: DeviceConfig) -> Device {
+        let status = Status {
+            state: DeviceState::Connecting,
+            since: SystemTime::now(),
+            last_error: None,
+            session_id: None,
+            observed: None,
+            last_read: None,
+            last_report: None,
+        };
+        let shared = Arc::new(Shared {
+            config,
+            settings: Arc::clone(&self.settings),
+            status: watch::Sender::new(status),
+            client: Mutex::default(),
+            window: Mutex::default(),
+            retry: Notify::new(),
+            events: self.events.clone(),
+            stop: CancellationToken::new(),
+        });
+        self.tasks.spawn(session::keep_up(
+            Arc::clone(&shared),
+            Arc::clone(&self.connecting),
+        ));
+        Device { shared }
+    }
+
+    /// One node.
+    #[must_use]
+    pub fn device(&self, node: &str) -> Option<Device> {
+        self.devices
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(node)
+            .cloned()
+    }
+
+    /// All nodes, by name.
+    #[must_use]
+    pub fn devices(&self) -> Vec<Device> {
+        self.devices
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
+    }
+
+    /// What happens from now on. A listener that falls behind misses the oldest and is told how many.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<DeviceEvent> {
+        self.events.subscribe()
+    }
+
+    /// Puts what was last read of each node into an inventory.
+    pub fn observe(&self, inventory: &mut Inventory) {
+        for device in self.devices() {
+            if let Some(node) = inventory.nodes.get_mut(device.node()) {
+                node.observed = device.status().observed.as_deref().cloned();
+            }
+        }
+    }
+
+    /// What all radios measured since the last call, for the scheduler's period `now`.
+    #[must_use]
+    pub fn report(&self, now: Period) -> NetworkReport {
+        let take = |device: Device| {
+            let observed = device.shared.status.borrow().observed.clone();
+            let mut window = device
+                .shared
+                .window
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            window.take(device.node(), now, observed.as_deref())
+        };
+        NetworkReport {
+            radios: self.devices().into_iter().flat_map(take).collect(),
+        }
+    }
+
+    /// Sends corrections to all nodes concerned at once. Returns those that did not take them, and why; one that has not answered within `limit` is one of them.
+    pub async fn correct(
+        &self,
+        lifetime: Duration,
+        limit: Duration,
+        corrections: &[Correction],
+    ) -> Vec<(NodeName, DeviceError)> {
+        let mut by_node: BTreeMap<&str, Vec<Correction>> = BTreeMap::new();
+        for correction in corrections {
+            by_node
+                .entry(&correction.radio.node)
+                .or_default()
+                .push(correction.clone());
+        }
+        let send = |(node, corrections): (&str, Vec<Correction>)| {
+            let device = self.device(node);
+            let node = node.to_owned();
+            async move {
+                let Some(device) = device else {
+                    return Some((node.clone(), DeviceError::Away { node }));
+                };
+                let sent =
+                    tokio::time::timeout(limit, device.correct(lifetime, &corrections)).await;
+                let sent = sent.unwrap_or_else(|_| {
+                    let what = "the reply to correct-airtime".to_owned();
+                    let source = tranche_netconf::Error::Timeout { what, limit };
+                    Err(DeviceError::Netconf {
+                        node: node.clone(),
+                        source,
+                    })
+                });
+                sent.err().map(|error| (node, error))
+            }
+        };
+        let sending: Vec<_> = by_node.into_iter().map(send).collect();
+        futures_util::stream::iter(sending)
+            .buffer_unordered(self.settings.fan_out.max(1))
+            .filter_map(|failed| async { failed })
+            .collect()
+            .await
+    }
+
+    /// Closes all sessions and waits for their tasks.
+    pub async fn shutdown(&self) {
+        self.configure([]);
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.tasks.reopen();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,288 @@
+//! The task of one node.
+
+use std::sync::{Arc, PoisonError};
+use std::time::SystemTime;
+
+use rand::RngExt as _;
+use tokio::sync::{Semaphore, mpsc};
+use tranche_netconf::client::Client;
+use tranche_netconf::message::{CreateSubscription, Notification};
+
+use crate::inventory::Observed;
+
+use super::telemetry::AirtimeReport;
+use super::{DeviceError, DeviceEvent, DeviceState, Shared, Status, backoff, read as reader};
+
+/// Other operations are allowed on a session with a subscription (RFC 5277 6).
+const INTERLEAVE: &str = "urn:ietf:params:netconf:capability:interleave:1.0";
+/// The stream of airtime reports.
+const STREAM: &str = "telemetry";
+
+/// A session that is up.
+struct Session {
+    client: Client,
+    /// The one with the subscription, where the node allows nothing else on it; kept because dropping it would end it.
+    telemetry: Option<Client>,
+    notifications: mpsc::Receiver<Notification>,
+    /// What is wrong although there is a session.
+    complaint: Option<String>,
+}
+
+/// Keeps a session to the node up until it is told to stop.
+pub(super) async fn keep_up(shared: Arc<Shared>, connecting: Arc<Semaphore>) {
+    let node = &shared.config.node;
+    let mut failures = 0;
+    loop {
+        let established = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            established = establish(&shared, &connecting) => established,
+        };
+        let state = match established {
+            Ok(session) => {
+                failures = 0;
+                let why = tokio::select! {
+                    () = shared.stop.cancelled() => {
+                        shared.set_client(None);
+                        return;
+                    }
+                    why = serve(&shared, session) => why,
+                };
+                tracing::warn!(node, why, "the session to the node ended");
+                shared.lost(DeviceState::Unreachable, why);
+                DeviceState::Unreachable
+            }
+            Err(error) => {
+                let state = classify(&error);
+                tracing::debug!(node, %error, "the node cannot be reached");
+                shared.lost(state, plain(&error));
+                state
+            }
+        };
+        failures += 1;
+        let settings = &shared.settings;
+        let pause = if state == DeviceState::Refused {
+            backoff::pause(
+                settings.refused_pause,
+                settings.refused_pause,
+                1,
+                rand::rng().random(),
+            )
+        } else {
+            backoff::pause(
+                settings.min_pause,
+                settings.max_pause,
+                failures,
+                rand::rng().random(),
+            )
+        };
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = shared.retry.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Connects, reads and subscribes.
+async fn establish(shared: &Arc<Shared>, connecting: &Semaphore) -> Result<Session, DeviceError> {
+    let netconf = |source| DeviceError::Netconf {
+        node: shared.config.node.clone(),
+        source,
+    };
+    // The semaphore is never closed.
+    let _permit = connecting.acquire().await;
+    let config = || shared.config.client(&shared.settings);
+    let (client, notifications) = Client::connect(config()).await.map_err(netconf)?;
+    read(shared, &client).await?;
+    let subscribe = CreateSubscription {
+        stream: STREAM.to_owned(),
+        filter: None,
+        start_time: None,
+        stop_time: None,
+    };
+    let mut session = Session {
+        client,
+        telemetry: None,
+        notifications,
+        complaint: None,
+    };
+    let subscribed = if session.client.has_capability(INTERLEAVE) {
+        session.client.create_subscription(subscribe).await
+    } else {
+        let (telemetry, notifications) = Client::connect(config()).await.map_err(netconf)?;
+        let subscribed = telemetry.create_subscription(subscribe).await;
+        session.notifications = notifications;
+        session.telemetry = Some(telemetry);
+        subscribed
+    };
+    match subscribed {
+        Ok(()) => {}
+        // It can be configured all the same.
+        Err(error @ tranche_netconf::Error::Rpc(_)) => {
+            session.complaint = Some(format!("no airtime reports: {error}"));
+        }
+        Err(error) => return Err(netconf(error)),
+    }
+    Ok(session)
+}
+
+/// Takes telemetry and reads the node now and then until the session ends; says why it did.
+async fn serve(shared: &Arc<Shared>, session: Session) -> String {
+    let Session {
+        client,
+        telemetry,
+        mut notifications,
+        complaint,
+    } = session;
+    shared.connected(&client, complaint);
+    let subscribed = telemetry.as_ref().unwrap_or(&client);
+    let checks = check_forever(shared, &client);
+    tokio::pin!(checks);
+    loop {
+        tokio::select! {
+            why = client.closed() => return why,
+            why = subscribed.closed() => return why,
+            why = &mut checks => return why,
+            Some(notification) = notifications.recv() => take(shared, &notification),
+        }
+    }
+}
+
+/// Reads the node at intervals; ends when it fails twice in a row.
+async fn check_forever(shared: &Arc<Shared>, client: &Client) -> String {
+    let mut failed = false;
+    loop {
+        let pause = shared
+            .settings
+            .check_interval
+            .mul_f64(0.9 + 0.2 * rand::rng().random::<f64>());
+        tokio::time::sleep(pause).await;
+        match read(shared, client).await {
+            Ok(_) => failed = false,
+            Err(error) if failed => return plain(&error),
+            Err(error) => {
+                tracing::warn!(node = shared.config.node, %error, "the node could not be read");
+                failed = true;
+            }
+        }
+    }
+}
+
+fn take(shared: &Shared, notification: &Notification) {
+    match AirtimeReport::read(notification) {
+        Ok(Some(report)) => {
+            shared
+                .window
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(report);
+            // Every second from every node: not worth waking who watches the status.
+            shared.status.send_if_modified(|status| {
+                status.last_report = Some(SystemTime::now());
+                false
+            });
+        }
+        Ok(None) => {}
+        Err(error) => {
+            tracing::warn!(node = shared.config.node, %error, "an airtime report cannot be read");
+        }
+    }
+}
+
+/// Reads the node and publishes what it has.
+pub(super) async fn read(shared: &Shared, client: &Client) -> Result<Arc<Observed>, DeviceError> {
+    let node = || shared.config.node.clone();
+    let data = client
+        .get(Some(reader::filter()), None)
+        .await
+        .map_err(|source| DeviceError::Netconf {
+            node: node(),
+            source,
+        })?;
+    let observed = reader::observed(&data).map_err(|source| DeviceError::Read {
+        node: node(),
+        source,
+    })?;
+    let observed = Arc::new(observed);
+    shared.status.send_modify(|status| {
+        status.observed = Some(Arc::clone(&observed));
+        status.last_read = Some(SystemTime::now());
+    });
+    shared.tell(DeviceEvent::Read { node: node() });
+    Ok(observed)
+}
+
+fn classify(error: &DeviceError) -> DeviceState {
+    use tranche_netconf::Error;
+    match error {
+        DeviceError::Netconf {
+            source: Error::HostKey { .. } | Error::AuthRefused { .. } | Error::Key { .. },
+            ..
+        } => DeviceState::Refused,
+        DeviceError::Away { .. } | DeviceError::Read { .. } | DeviceError::Netconf { .. } => {
+            DeviceState::Unreachable
+        }
+    }
+}
+
+/// Without the node's name, which stands beside it wherever it is shown.
+fn plain(error: &DeviceError) -> String {
+    match error {
+        DeviceError::Away { .. } => "away".to_owned(),
+        DeviceError::Netconf { source, .. } => source.to_string(),
+        DeviceError::Read { source, .. } => source.to_string(),
+    }
+}
+
+impl Shared {
+    fn set_client(&self, client: Option<Client>) {
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+    }
+
+    fn connected(&self, client: &Client, complaint: Option<String>) {
+        tracing::info!(
+            node = self.config.node,
+            session_id = client.session_id(),
+            "connected"
+        );
+        self.window
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .restart();
+        self.set_client(Some(client.clone()));
+        self.status.send_modify(|status| {
+            *status = Status {
+                state: DeviceState::Connected,
+                since: SystemTime::now(),
+                last_error: complaint,
+                session_id: Some(client.session_id()),
+                ..status.clone()
+            };
+        });
+        self.tell(DeviceEvent::State {
+            node: self.config.node.clone(),
+        });
+    }
+
+    fn lost(&self, state: DeviceState, why: String) {
+        self.set_client(None);
+        let mut changed = false;
+        self.status.send_modify(|status| {
+            changed = status.state != state;
+            if changed {
+                (status.state, status.since) = (state, SystemTime::now());
+            }
+            (status.last_error, status.session_id) = (Some(why), None);
+        });
+        if changed {
+            self.tell(DeviceEvent::State {
+                node: self.config.node.clone(),
+            });
+        }
+    }
+
+    fn tell(&self, event: DeviceEvent) {
+        // Without a listener there is nobody to tell.
+        drop(self.events.send(event));
+    }
+}

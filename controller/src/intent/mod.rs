@@ -1,0 +1,168 @@
+//! Slice intent: what each tenant is promised and where, as types.
+//!
+//! [`Intent::from_json`] reads the tree of `tranche-slice` that the schema has already validated; [`compile()`] turns it into one plan per
+//! node. Pure: neither touches a node.
+
+mod compile;
+mod plan;
+mod ratio;
+mod vif;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+pub use compile::{ErrorKind, IntentError, compile, compile_change};
+pub use plan::{Drift, NodePlan, VifChange};
+pub use ratio::{BadRatio, Ratio};
+pub use vif::{AccessPoint, Radius, Secret, Security, SecurityMode, VifConfig, is_ours, vif_name};
+
+/// Everything that is wanted: the slices by id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Intent {
+    /// Slices by id.
+    pub slices: BTreeMap<String, Slice>,
+}
+
+/// One slice of one tenant (`/tranche-slice:slices/slice`).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Slice {
+    /// Its identifier.
+    pub id: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// Off: it is kept here and taken from the nodes.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// What it is promised.
+    #[serde(default)]
+    pub sla: SliceSla,
+    /// The nodes it is on.
+    #[serde(rename = "where")]
+    pub place: Place,
+    /// Its access points.
+    pub wifi: AccessPoint,
+}
+
+/// What a slice is promised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SliceSla {
+    /// Wi-Fi.
+    #[serde(default)]
+    pub airtime: Airtime,
+    /// Who keeps more when not all guarantees can be met; the greater number.
+    #[serde(default)]
+    pub priority: u8,
+}
+
+/// A promise of airtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Airtime {
+    /// Guaranteed minimum of every contention domain it is in.
+    pub min_ratio: Ratio,
+    /// Ceiling at every access point.
+    pub max_ratio: Ratio,
+}
+
+impl Default for Airtime {
+    fn default() -> Self {
+        Self {
+            min_ratio: Ratio::ZERO,
+            max_ratio: Ratio::FULL,
+        }
+    }
+}
+
+/// Selects nodes: those named, those of the sites, and those with one of the labels; on them, radios of the bands.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+pub struct Place {
+    /// Named nodes.
+    #[serde(default, rename = "node")]
+    pub nodes: BTreeSet<String>,
+    /// All nodes of these sites.
+    #[serde(default, rename = "site")]
+    pub sites: BTreeSet<String>,
+    /// All nodes with one of these labels.
+    #[serde(default, rename = "label")]
+    pub labels: BTreeSet<String>,
+    /// Only radios of these bands; any where empty.
+    #[serde(default, rename = "band")]
+    pub bands: BTreeSet<String>,
+}
+
+/// The tree of slices is not what the schema says.
+#[derive(Debug, thiserror::Error)]
+#[error("the slices cannot be read: {0}")]
+pub struct BadIntent(#[from] serde_json::Error);
+
+impl Intent {
+    /// Reads the content of `/tranche-slice:slices` (the object with the list `slice`) in the encoding of RFC 7951.
+    ///
+    /// # Errors
+    /// When a mandatory leaf is missing or a value has the wrong type: the schema was not enforced.
+    pub fn from_json(slices: &serde_json::Value) -> Result<Self, BadIntent> {
+        #[derive(Deserialize)]
+        struct Slices {
+            #[serde(default)]
+            slice: Vec<Slice>,
+        }
+        let slices = Slices::deserialize(slices)?.slice;
+        Ok(Self {
+            slices: slices
+                .into_iter()
+                .map(|slice| (slice.id.clone(), slice))
+                .collect(),
+        })
+    }
+}
+
+pub(crate) fn yes() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_tree_is_read_with_its_defaults() {
+        let intent = Intent::from_json(&json!({ "slice": [{
+            "id": "a", "tenant": "acme",
+            "sla": { "airtime": { "min-ratio": "30.5" } },
+            "where": { "node": ["n1", "n2"], "band": ["5GHz"] },
+            "wifi": { "ssid": "acme", "security": { "mode": "wpa2-personal", "passphrase": "correct horse" } }
+        }, {
+            "id": "b", "tenant": "bmce", "enabled": false, "sla": { "priority": 7 },
+            "where": { "label": ["street"] },
+            "wifi": { "ssid": "b", "hidden": true, "max-stations": 5, "security": { "mode": "open" } }
+        }] }))
+        .expect("valid");
+        let a = &intent.slices["a"];
+        assert!(a.enabled);
+        assert_eq!(
+            (a.sla.airtime.min_ratio.to_string(), a.sla.airtime.max_ratio),
+            ("30.50".into(), Ratio::FULL)
+        );
+        assert_eq!(a.wifi.security.mode, SecurityMode::Wpa2Personal);
+        assert!(a.wifi.station_isolation && !a.wifi.hidden);
+        let b = &intent.slices["b"];
+        assert_eq!(
+            (b.enabled, b.sla.priority, b.wifi.max_stations),
+            (false, 7, Some(5))
+        );
+        assert!(
+            !format!("{intent:?}").contains("correct horse"),
+            "a passphrase is never printed"
+        );
+    }
+
+    #[test]
+    fn a_tree_that_is_not_valid_says_where() {
+        let error = Intent::from_json(&json!({ "slice": [{ "id": "a" }] })).expect_err("no tenant");
+        assert!(error.to_string().contains("tenant"), "{error}");
+    }
+}

@@ -1,0 +1,374 @@
+//! What one node should have: to be rendered as an edit, and to be compared with what it has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use tranche_netconf::xml::Fragment;
+
+use crate::inventory::{Observed, VifName};
+
+use super::VifConfig;
+use super::vif::leaf;
+
+/// The vifs of ours that a node should have; no others of ours. What is not ours is left alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodePlan {
+    /// Wanted vifs by name.
+    pub vifs: BTreeMap<VifName, VifConfig>,
+}
+
+/// How what a node has differs from what it should have; only vifs of ours.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Drift {
+    /// Wanted and not there.
+    pub missing: BTreeSet<VifName>,
+    /// There and different.
+    pub different: BTreeSet<VifName>,
+    /// There and not wanted.
+    pub surplus: BTreeSet<VifName>,
+}
+
+impl Drift {
+    /// Whether the node has what it should have.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.different.is_empty() && self.surplus.is_empty()
+    }
+}
+
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            ("missing", &self.missing),
+            ("different", &self.different),
+            ("not wanted", &self.surplus),
+        ];
+        let mut first = true;
+        for (what, names) in parts.into_iter().filter(|(_, names)| !names.is_empty()) {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let comma = if first { "" } else { "; " };
+            write!(f, "{comma}{what}: {}", names.join(", "))?;
+            first = false;
+        }
+        if first { f.write_str("none") } else { Ok(()) }
+    }
+}
+
+/// One line of a plan's difference to what a node has. `Display` shows no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VifChange {
+    /// It is made.
+    Add {
+        /// Name.
+        name: VifName,
+        /// What it will be.
+        to: VifConfig,
+    },
+    /// It is replaced.
+    Change {
+        /// Name.
+        name: VifName,
+        /// What it is, where it is of the kind that this controller makes.
+        from: Option<VifConfig>,
+        /// What it will be.
+        to: VifConfig,
+    },
+    /// It is removed.
+    Remove {
+        /// Name.
+        name: VifName,
+    },
+}
+
+impl fmt::Display for VifChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Add { name, to } => write!(f, "+ {name}: {}", Summary(to)),
+            Self::Change {
+                name,
+                from: Some(from),
+                to,
+            } => {
+                write!(f, "~ {name}: {} -> {}", Summary(from), Summary(to))
+            }
+            Self::Change {
+                name,
+                from: None,
+                to,
+            } => write!(f, "~ {name}: -> {}", Summary(to)),
+            Self::Remove { name } => write!(f, "- {name}"),
+        }
+    }
+}
+
+struct Summary<'a>(&'a VifConfig);
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let VifConfig {
+            radio,
+            access_point,
+            min_ratio,
+            max_ratio,
+            ..
+        } = self.0;
+        let mode = access_point.security.mode.as_str();
+        write!(
+            f,
+            "{radio}, SSID {:?}, {mode}, {min_ratio}-{max_ratio} %",
+            access_point.ssid
+        )
+    }
+}
+
+impl NodePlan {
+    /// What would change at a node.
+    #[must_use]
+    pub fn changes(&self, before: Option<&Self>, has: &Observed) -> Vec<VifChange> {
+        let drift = self.drift(has);
+        let mut changes: Vec<VifChange> = drift
+            .surplus
+            .iter()
+            .map(|name| VifChange::Remove { name: name.clone() })
+            .collect();
+        for (name, to) in self.to_put(before, has, &drift) {
+            let (name, to) = (name.clone(), to.clone());
+            changes.push(match has.vifs.get(&name) {
+                None => VifChange::Add { name, to },
+                Some(vif) => VifChange::Change {
+                    name,
+                    from: vif.config.clone(),
+                    to,
+                },
+            });
+        }
+        changes
+    }
+
+    /// Compares with what the node has. Secrets that the node did not show are taken to be right.
+    #[must_use]
+    pub fn drift(&self, has: &Observed) -> Drift {
+        let mut drift = Drift::default();
+        for (name, wanted) in &self.vifs {
+            match has.vifs.get(name) {
+                None => drift.missing.insert(name.clone()),
+                Some(vif)
+                    if vif.enabled && vif.config.as_ref().is_some_and(|had| same(wanted, had)) =>
+                {
+                    false
+                }
+                Some(_) => drift.different.insert(name.clone()),
+            };
+        }
+        let surplus = has
+            .ours()
+            .filter(|(name, _)| !self.vifs.contains_key(*name));
+        drift.surplus = surplus.map(|(name, _)| name.clone()).collect();
+        drift
+    }
+
+    /// The content of an `edit-config` that brings a node from `before` (what was last put there, so that a changed secret
+    /// is seen) and `has` to this plan. `None`: it is there already.
+    #[must_use]
+    pub fn edit(&self, before: Option<&Self>, has: &Observed) -> Option<Fragment> {
+        let drift = self.drift(has);
+        render(self.to_put(before, has, &drift), drift.surplus.iter())
+    }
+
+    fn to_put<'a>(
+        &'a self,
+        before: Option<&'a Self>,
+        has: &'a Observed,
+        drift: &'a Drift,
+    ) -> impl Iterator<Item = (&'a VifName, &'a VifConfig)> {
+        self.vifs.iter().filter(move |(name, wanted)| {
+            let known = before.and_then(|before| before.vifs.get(*name));
+            drift.missing.contains(*name)
+                || drift.different.contains(*name)
+                || (hides_secret(wanted, has, name) && known != Some(*wanted))
+        })
+    }
+}
+
+/// Same, as far as the node shows it. White space at the ends of a text does not survive the reading of XML.
+fn same(wanted: &VifConfig, has: &VifConfig) -> bool {
+    if wanted == has {
+        return true;
+    }
+    let mut shown = wanted.clone();
+    shown.access_point.ssid = shown.access_point.ssid.trim().to_owned();
+    let (mine, theirs) = (&mut shown.access_point.security, &has.access_point.security);
+    match (&mut mine.passphrase, &theirs.passphrase) {
+        (Some(mine), Some(theirs)) if mine.reveal().trim() == theirs.reveal() => {
+            *mine = theirs.clone()
+        }
+        (mine, None) => *mine = None,
+        (_, Some(_)) => {}
+    }
+    if let (Some(mine), Some(theirs)) = (&mut mine.radius, &theirs.radius)
+        && theirs.secret.reveal().is_empty()
+    {
+        mine.secret = theirs.secret.clone();
+    }
+    shown == *has
+}
+
+fn hides_secret(wanted: &VifConfig, has: &Observed, name: &str) -> bool {
+    let Some(has) = has.vifs.get(name).and_then(|vif| vif.config.as_ref()) else {
+        return false;
+    };
+    same(wanted, has) && wanted != has
+}
+
+fn render<'a>(
+    put: impl Iterator<Item = (&'a VifName, &'a VifConfig)>,
+    remove: impl Iterator<Item = &'a VifName>,
+) -> Option<Fragment> {
+    let mut vifs = String::new();
+    // Removed first: a radio that is full has room for what comes.
+    for name in remove {
+        vifs.push_str("<vif nc:operation=\"remove\">");
+        leaf(&mut vifs, "name", name);
+        vifs.push_str("</vif>");
+    }
+    for (name, vif) in put {
+        vif.write_replace(name, &mut vifs);
+    }
+    (!vifs.is_empty()).then(|| {
+        Fragment::from_trusted(format!(
+            "<wifi xmlns=\"urn:tranche:yang:tranche-wifi\" \
+             xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\">{vifs}</wifi>"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{AccessPoint, Ratio, Secret, Security, SecurityMode, vif_name};
+    use super::*;
+    use crate::inventory::{Vif, VifState};
+
+    fn config(slice: &str, passphrase: Option<&str>) -> VifConfig {
+        VifConfig {
+            radio: "radio0".into(),
+            slice: slice.into(),
+            access_point: AccessPoint {
+                ssid: format!("{slice} & <co>"),
+                hidden: false,
+                max_stations: None,
+                station_isolation: true,
+                security: Security {
+                    mode: if passphrase.is_some() {
+                        SecurityMode::Wpa3Personal
+                    } else {
+                        SecurityMode::Open
+                    },
+                    passphrase: passphrase.map(Secret::new),
+                    radius: None,
+                },
+            },
+            min_ratio: Ratio::from_percent(30.0),
+            max_ratio: Ratio::FULL,
+        }
+    }
+
+    fn plan(vifs: &[VifConfig]) -> NodePlan {
+        let name = |vif: &VifConfig| vif_name(&vif.slice, &vif.radio);
+        NodePlan {
+            vifs: vifs.iter().map(|vif| (name(vif), vif.clone())).collect(),
+        }
+    }
+
+    fn has(vifs: &[VifConfig]) -> Observed {
+        let mut observed = Observed::default();
+        for (name, config) in plan(vifs).vifs {
+            let vif = Vif {
+                radio: config.radio.clone(),
+                slice: Some(config.slice.clone()),
+                enabled: true,
+                min_ratio: config.min_ratio,
+                max_ratio: config.max_ratio,
+                config: Some(config),
+                state: VifState::default(),
+            };
+            observed.vifs.insert(name, vif);
+        }
+        observed
+    }
+
+    #[test]
+    fn a_node_that_has_it_all_needs_no_edit() {
+        let wanted = plan(&[config("a", None)]);
+        let observed = has(&[config("a", None)]);
+        assert!(wanted.drift(&observed).is_empty());
+        assert_eq!(wanted.edit(None, &observed), None);
+    }
+
+    #[test]
+    fn an_edit_replaces_what_differs_and_removes_what_is_not_wanted() {
+        let mut other = config("a", None);
+        other.min_ratio = Ratio::from_percent(10.0);
+        let wanted = plan(&[config("a", None), config("b", None)]);
+        let observed = has(&[other, config("c", None)]);
+        let drift = wanted.drift(&observed);
+        assert_eq!(
+            drift.to_string(),
+            "missing: b-radio0; different: a-radio0; not wanted: c-radio0"
+        );
+        let edit = wanted.edit(None, &observed).expect("differs");
+        assert_eq!(
+            edit.as_str(),
+            "<wifi xmlns=\"urn:tranche:yang:tranche-wifi\" xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\">\
+             <vif nc:operation=\"remove\"><name>c-radio0</name></vif>\
+             <vif nc:operation=\"replace\"><name>a-radio0</name><radio>radio0</radio><slice>a</slice><access-point>\
+             <ssid>a &amp; &lt;co&gt;</ssid><hidden>false</hidden><station-isolation>true</station-isolation>\
+             <security><mode>open</mode></security></access-point>\
+             <airtime><min-ratio>30.00</min-ratio><max-ratio>100.00</max-ratio></airtime></vif>\
+             <vif nc:operation=\"replace\"><name>b-radio0</name><radio>radio0</radio><slice>b</slice><access-point>\
+             <ssid>b &amp; &lt;co&gt;</ssid><hidden>false</hidden><station-isolation>true</station-isolation>\
+             <security><mode>open</mode></security></access-point>\
+             <airtime><min-ratio>30.00</min-ratio><max-ratio>100.00</max-ratio></airtime></vif></wifi>"
+        );
+    }
+
+    #[test]
+    fn what_is_not_ours_is_left_alone() {
+        let mut observed = has(&[config("a", None)]);
+        let mut guest = observed.vifs["a-radio0"].clone();
+        guest.slice = None;
+        observed.vifs.insert("guest".into(), guest.clone());
+        guest.slice = Some("a".into());
+        observed.vifs.insert("lab".into(), guest);
+        let drift = plan(&[]).drift(&observed);
+        assert_eq!(drift.surplus, BTreeSet::from(["a-radio0".to_owned()]));
+    }
+
+    #[test]
+    fn a_secret_that_the_node_hides_is_no_drift_but_a_changed_one_is_sent() {
+        let mut hidden = config("a", Some("correct horse"));
+        hidden.access_point.security.passphrase = None;
+        let observed = has(&[hidden]);
+        let old = plan(&[config("a", Some("correct horse"))]);
+        let new = plan(&[config("a", Some("battery staple"))]);
+        assert!(new.drift(&observed).is_empty());
+        let told: Vec<String> = new
+            .changes(Some(&old), &observed)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let summary = "radio0, SSID \"a & <co>\", wpa3-personal, 30.00-100.00 %";
+        assert_eq!(told, [format!("~ a-radio0: {summary} -> {summary}")]);
+        assert_eq!(old.edit(Some(&old), &observed), None);
+        let edit = new
+            .edit(Some(&old), &observed)
+            .expect("the passphrase changed");
+        assert!(
+            edit.as_str()
+                .contains("<passphrase>battery staple</passphrase>")
+        );
+        assert!(
+            new.edit(None, &observed).is_some(),
+            "what was put there is not known"
+        );
+    }
+}

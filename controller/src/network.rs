@@ -1,0 +1,409 @@
+//! The network as one thing to change: what every node should have, and the one way to change that.
+//!
+//! Owns the wanted plans and which node is being changed. Changes come one after the other; a change holds only the nodes it
+//! concerns, so a node that hangs in a repair delays nobody else. What a node has is read from it, never taken from here.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::StreamExt as _;
+use tokio::sync::{OwnedMutexGuard, broadcast};
+use tranche_netconf::Error;
+
+use crate::device::{Device, DeviceError, Fleet};
+use crate::intent::{Drift, NodePlan, VifChange};
+use crate::inventory::{NodeName, Observed};
+use crate::rollout::{
+    self, NodeFailure, Phase, RolloutDone, RolloutFailed, RolloutSettings, Target,
+};
+
+/// Changes of agreement that a listener may be behind before it misses some.
+const EVENTS: usize = 1024;
+
+/// What happens to a change while nodes are away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// It is refused.
+    #[default]
+    AllOrNothing,
+    /// The others get it now; those get it when they return.
+    Queue,
+}
+
+/// A change is in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ChangeDone {
+    /// Nodes that have it for good.
+    pub confirmed: Vec<NodeName>,
+    /// Nodes that committed it and were not heard of since.
+    pub unconfirmed: Vec<NodeFailure>,
+    /// Nodes that are away and get it when they return ([`Mode::Queue`]).
+    pub queued: Vec<NodeName>,
+}
+
+/// Whether a node has what it should have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SyncState {
+    /// As of the last reading; `None` before the first one.
+    pub in_sync: Option<bool>,
+    /// What it lacked or had too much, in words.
+    pub drift: Option<String>,
+    /// Why the last repair failed.
+    pub last_error: Option<String>,
+    /// Repairs done.
+    pub repairs: u64,
+}
+
+/// What one node should have.
+#[derive(Debug, Clone, Default)]
+struct Wanted {
+    plan: NodePlan,
+    /// What is known to have been put there last, secrets included.
+    put: Option<NodePlan>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    wanted: BTreeMap<NodeName, Wanted>,
+    sync: BTreeMap<NodeName, SyncState>,
+    busy: HashMap<NodeName, Arc<tokio::sync::Mutex<()>>>,
+}
+
+/// All nodes and what they should have.
+#[derive(Debug)]
+pub struct Network {
+    fleet: Fleet,
+    settings: RolloutSettings,
+    state: Mutex<State>,
+    changing: tokio::sync::Mutex<()>,
+    events: broadcast::Sender<NodeName>,
+}
+
+impl Network {
+    /// Nothing is wanted yet.
+    #[must_use]
+    pub fn new(fleet: Fleet, settings: RolloutSettings) -> Self {
+        Self {
+            fleet,
+            settings,
+            state: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+            events: broadcast::Sender::new(EVENTS),
+        }
+    }
+
+    /// The sessions to the nodes.
+    #[must_use]
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// What the nodes should have, without putting it there: at the start, from what was kept. Reconciliation does the rest.
+    pub fn adopt(&self, plans: BTreeMap<NodeName, NodePlan>) {
+        let wanted = |(node, plan)| (node, Wanted { plan, put: None });
+        self.state().wanted = plans.into_iter().map(wanted).collect();
+    }
+
+    /// What a node should have; `None`: nothing was ever wanted of it.
+    #[must_use]
+    pub fn wanted(&self, node: &str) -> Option<NodePlan> {
+        self.state()
+            .wanted
+            .get(node)
+            .map(|wanted| wanted.plan.clone())
+    }
+
+    /// Whether a node has it.
+    #[must_use]
+    pub fn sync(&self, node: &str) -> SyncState {
+        self.state().sync.get(node).cloned().unwrap_or_default()
+    }
+
+    /// Names of nodes whose [`SyncState`] changed, from now on.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<NodeName> {
+        self.events.subscribe()
+    }
+
+    /// Puts new plans on all nodes that they change, or on none. `keep` makes the change last here; it runs when all nodes have
+    /// committed, and all undo it if it fails. Only the nodes named in `plans` are wanted anything of afterwards.
+    ///
+    /// # Errors
+    /// Whoever was away, refused or failed; then everything is as it was.
+    pub async fn change(
+        &self,
+        plans: BTreeMap<NodeName, NodePlan>,
+        mode: Mode,
+        keep: impl Future<Output = Result<(), String>>,
+    ) -> Result<ChangeDone, RolloutFailed> {
+        let _one_at_a_time = self.changing.lock().await;
+        let concerned = self.concerned(&plans);
+        let _held = self.hold(&concerned).await;
+        let (targets, queued) = self.targets(&plans, &concerned, mode).await?;
+        let done = rollout::rollout(&self.settings, targets, keep).await?;
+        self.settle(plans, &concerned, &done, &queued);
+        drop(_held);
+        self.read_again(&done.confirmed).await;
+        let RolloutDone {
+            confirmed,
+            unconfirmed,
+        } = done;
+        Ok(ChangeDone {
+            confirmed,
+            unconfirmed,
+            queued,
+        })
+    }
+
+    /// What [`Network::change`] would change at each node; the nodes are asked whether they would take it.
+    ///
+    /// # Errors
+    /// As [`Network::change`].
+    pub async fn dry_run(
+        &self,
+        plans: &BTreeMap<NodeName, NodePlan>,
+    ) -> Result<BTreeMap<NodeName, Vec<VifChange>>, RolloutFailed> {
+        let _one_at_a_time = self.changing.lock().await;
+        let concerned = self.concerned(plans);
+        let _held = self.hold(&concerned).await;
+        let (targets, _) = self.targets(plans, &concerned, Mode::AllOrNothing).await?;
+        let mut changes = BTreeMap::new();
+        for target in &targets {
+            let Some(device) = self.fleet.device(target.node()) else {
+                continue;
+            };
+            let (Some(has), Some(plan)) = (device.status().observed, plans.get(target.node()))
+            else {
+                continue;
+            };
+            changes.insert(
+                target.node().clone(),
+                plan.changes(self.put(target.node()).as_ref(), &has),
+            );
+        }
+        rollout::dry_run(&self.settings, targets).await?;
+        Ok(changes)
+    }
+
+    /// Compares what a node was last seen to have with what it should have. `None` while it is being changed, was never
+    /// read, or nothing is wanted of it.
+    pub(crate) fn check(&self, node: &str) -> Option<Drift> {
+        let device = self.fleet.device(node)?;
+        let busy = self.busy(node);
+        let _free = busy.try_lock().ok()?;
+        let drift = self.wanted(node)?.drift(&*device.status().observed?);
+        self.note(node, |sync| {
+            sync.in_sync = Some(drift.is_empty());
+            sync.drift = (!drift.is_empty()).then(|| drift.to_string());
+            if drift.is_empty() {
+                sync.last_error = None;
+            }
+        });
+        Some(drift)
+    }
+
+    /// Reads a node and puts on it what it lacks. Returns how it differed.
+    pub(crate) async fn repair(&self, node: &str) -> Result<Drift, RolloutFailed> {
+        let name = node.to_owned();
+        let held = self.hold(std::slice::from_ref(&name)).await;
+        let Some((device, plan)) = self.fleet.device(node).zip(self.wanted(node)) else {
+            return Ok(Drift::default());
+        };
+        let has = device.read().await.map_err(|error| RolloutFailed {
+            failures: vec![failure(&name, error)],
+            ..RolloutFailed::default()
+        })?;
+        let drift = plan.drift(&has);
+        if let Some(target) = Target::new(
+            device,
+            self.put(node).as_ref().or(Some(&plan)),
+            plan.clone(),
+            &has,
+        ) {
+            let done = rollout::rollout(&self.settings, vec![target], async { Ok(()) }).await?;
+            if let Some(lost) = done.unconfirmed.into_iter().next() {
+                return Err(RolloutFailed {
+                    failures: vec![lost],
+                    ..RolloutFailed::default()
+                });
+            }
+            if let Some(wanted) = self.state().wanted.get_mut(node) {
+                wanted.put = Some(plan);
+            }
+            self.note(node, |sync| sync.repairs += 1);
+        }
+        drop(held);
+        self.read_again(&[name]).await;
+        Ok(drift)
+    }
+
+    /// Notes why a repair failed.
+    pub(crate) fn repair_failed(&self, node: &str, why: &RolloutFailed) {
+        self.note(node, |sync| sync.last_error = Some(why.to_string()));
+    }
+
+    /// Nodes whose plan changes.
+    fn concerned(&self, plans: &BTreeMap<NodeName, NodePlan>) -> Vec<NodeName> {
+        let state = self.state();
+        let changes = |(node, plan): &(&NodeName, &NodePlan)| match state.wanted.get(*node) {
+            Some(wanted) => wanted.plan != **plan,
+            None => true,
+        };
+        plans
+            .iter()
+            .filter(changes)
+            .map(|(node, _)| node.clone())
+            .collect()
+    }
+
+    /// Reads the nodes concerned and works out what to put on them. Those that need nothing are left out.
+    async fn targets(
+        &self,
+        plans: &BTreeMap<NodeName, NodePlan>,
+        concerned: &[NodeName],
+        mode: Mode,
+    ) -> Result<(Vec<Target>, Vec<NodeName>), RolloutFailed> {
+        // What is known may be old: somebody else may have changed the node since.
+        let mut reading = Vec::with_capacity(concerned.len());
+        for node in concerned {
+            reading.push(self.read(node));
+        }
+        let at_once = self.settings.fan_out.max(1);
+        let read: Vec<_> = futures_util::stream::iter(reading)
+            .buffered(at_once)
+            .collect()
+            .await;
+        let (mut targets, mut queued, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+        for (node, read) in concerned.iter().zip(read) {
+            match (read, plans.get(node)) {
+                (Ok((device, has)), Some(plan)) => {
+                    targets.extend(Target::new(
+                        device,
+                        self.put(node).as_ref(),
+                        plan.clone(),
+                        &has,
+                    ));
+                }
+                (Err(_), _) if mode == Mode::Queue => queued.push(node.clone()),
+                // Nothing is wanted of it, and nothing was: it need not be there.
+                (Err(_), Some(plan)) if plan.vifs.is_empty() && self.wanted(node).is_none() => {}
+                (Err(error), _) => failures.push(failure(node, self.why_away(node, error))),
+                (Ok(_), None) => {}
+            }
+        }
+        if failures.is_empty() {
+            Ok((targets, queued))
+        } else {
+            Err(RolloutFailed {
+                failures,
+                ..RolloutFailed::default()
+            })
+        }
+    }
+
+    async fn read(&self, node: &NodeName) -> Result<(Device, Arc<Observed>), DeviceError> {
+        let away = || DeviceError::Away { node: node.clone() };
+        let device = self.fleet.device(node).ok_or_else(away)?;
+        let has = device.read().await?;
+        Ok((device, has))
+    }
+
+    fn why_away(&self, node: &str, error: DeviceError) -> DeviceError {
+        let known = self
+            .fleet
+            .device(node)
+            .and_then(|device| device.status().last_error);
+        match (error, known) {
+            (DeviceError::Away { node }, Some(reason)) => DeviceError::Netconf {
+                node,
+                source: Error::Closed { reason },
+            },
+            (error, _) => error,
+        }
+    }
+
+    fn settle(
+        &self,
+        plans: BTreeMap<NodeName, NodePlan>,
+        concerned: &[NodeName],
+        done: &RolloutDone,
+        queued: &[NodeName],
+    ) {
+        let mut state = self.state();
+        let mut before = std::mem::take(&mut state.wanted);
+        for (node, plan) in plans {
+            let unsure = queued.contains(&node)
+                || done.unconfirmed.iter().any(|failure| failure.node == node);
+            let put = if unsure || !concerned.contains(&node) {
+                before.remove(&node).and_then(|wanted| wanted.put)
+            } else {
+                Some(plan.clone())
+            };
+            state.wanted.insert(node, Wanted { plan, put });
+        }
+    }
+
+    /// So that what is shown of them is what they have now.
+    async fn read_again(&self, nodes: &[NodeName]) {
+        let mut reading = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            reading.push(self.read(node));
+        }
+        let at_once = self.settings.fan_out.max(1);
+        let read: Vec<_> = futures_util::stream::iter(reading)
+            .buffered(at_once)
+            .collect()
+            .await;
+        for error in read.into_iter().filter_map(Result::err) {
+            tracing::warn!(%error, "the node could not be read after a change");
+        }
+        for node in nodes {
+            self.check(node);
+        }
+    }
+
+    /// Keeps others from changing these nodes. Always in the order of names, so that nobody waits in a circle.
+    async fn hold(&self, nodes: &[NodeName]) -> Vec<OwnedMutexGuard<()>> {
+        let mut held = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let busy = self.busy(node);
+            held.push(busy.lock_owned().await);
+        }
+        held
+    }
+
+    fn busy(&self, node: &str) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(self.state().busy.entry(node.to_owned()).or_default())
+    }
+
+    fn put(&self, node: &str) -> Option<NodePlan> {
+        self.state().wanted.get(node)?.put.clone()
+    }
+
+    fn note(&self, node: &str, change: impl FnOnce(&mut SyncState)) {
+        let mut state = self.state();
+        let sync = state.sync.entry(node.to_owned()).or_default();
+        let before = sync.clone();
+        change(sync);
+        if *sync != before {
+            // Without a listener there is nobody to tell.
+            drop(self.events.send(node.to_owned()));
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn failure(node: &NodeName, error: DeviceError) -> NodeFailure {
+    match error {
+        DeviceError::Netconf { source, .. } => NodeFailure::new(node, Phase::Connect, &source),
+        other => NodeFailure {
+            node: node.clone(),
+            phase: Phase::Connect,
+            message: other.to_string(),
+            errors: Vec::new(),
+        },
+    }
+}

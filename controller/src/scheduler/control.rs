@@ -1,0 +1,258 @@
+//! From targets to corrections: integral term, ceilings, minima, and only what moved.
+
+use super::radio::{Radio, Sent, Vif};
+use super::target::BEST_EFFORT;
+use super::types::{Correction, Period};
+use super::{Round, Scheduler};
+
+/// Errors below this part of the target are left alone.
+const DEAD_BAND: f64 = 0.02;
+/// Smoothing of the error.
+const ERROR_ALPHA: f64 = 0.5;
+/// The integral term stays within this part of the target.
+const INTEGRAL_RANGE: f64 = 0.5;
+/// What is left of the integral term after an idle period.
+const IDLE_DECAY: f64 = 0.8;
+/// A target that moves by more than this part is given time to take effect before its error counts.
+const JUMP: f64 = 0.1;
+/// That time, in periods.
+const SETTLE: u8 = 2;
+/// Ceilings stand this factor above what is aimed at.
+const CEILING: f64 = 1.03;
+/// Lowest ceiling, percent: a vif must be able to show that it wants to send.
+const LEAST_CEILING: f64 = 0.1;
+/// A row whose targets fill this part of its capacity is congested.
+const CONGESTED: f64 = 0.98;
+/// Periods without congestion after which ceilings are taken back.
+const RELEASE_AFTER: u32 = 5;
+/// A minimum is sent anew when it moves by more than this, percent.
+const MIN_STEP: f64 = 1.0;
+/// A ceiling is sent anew when it moves by more than this, percent.
+const MAX_STEP: f64 = 0.5;
+/// Periods after which a node must show the ceiling it was sent.
+const SHOWN_AFTER: u64 = 3;
+
+impl Scheduler {
+    /// Decides what to send.
+    pub(super) fn control(&mut self, round: &Round<'_>) -> Vec<Correction> {
+        if !self.settings.enabled {
+            return self.take_back();
+        }
+        self.integrate(round);
+        let steered = self.steer(round);
+        let mut corrections = Vec::new();
+        for (at, radio) in self.radios.iter_mut().enumerate() {
+            if !radio.is_fresh(round.now) {
+                continue;
+            }
+            let first = round.flows.first[at] as usize;
+            let aims: Vec<f64> = radio
+                .vifs
+                .iter()
+                .enumerate()
+                .map(|(n, vif)| aim(vif, first + n, round, round.capacity[at]))
+                .collect();
+            if steered[at] {
+                correct(
+                    radio,
+                    &aims,
+                    round.now,
+                    self.settings.lifetime,
+                    &mut corrections,
+                );
+            } else {
+                release(radio, round.now, &mut corrections);
+            }
+        }
+        corrections
+    }
+
+    /// Back to what is configured, once, wherever a correction is in force.
+    fn take_back(&mut self) -> Vec<Correction> {
+        let mut corrections = Vec::new();
+        for radio in &mut self.radios {
+            radio.capped = false;
+            radio.relaxed_for = 0;
+            for vif in &mut radio.vifs {
+                vif.integral = 0.0;
+                vif.error = 0.0;
+                if vif.sent.take().is_some() {
+                    corrections.push(Correction {
+                        radio: radio.id.clone(),
+                        vif: vif.name.clone(),
+                        min_ratio: vif.configured_min,
+                        max_ratio: vif.configured_max,
+                    });
+                }
+            }
+        }
+        corrections
+    }
+
+    fn integrate(&mut self, round: &Round<'_>) {
+        for (at, radio) in self.radios.iter_mut().enumerate() {
+            if !radio.is_new {
+                continue;
+            }
+            let first = round.flows.first[at] as usize;
+            for (n, vif) in radio.vifs.iter_mut().enumerate() {
+                integrate(
+                    vif,
+                    round.targets.target[first + n],
+                    round.capacity[at],
+                    self.settings.gain,
+                );
+            }
+        }
+    }
+
+    /// Which radios are corrected at all, and (in `capped`) which of those have ceilings.
+    ///
+    /// A congested row with a guarantee at stake is steered; ceilings help only where several radios want to send,
+    /// because within one radio the local scheduler's minima do.
+    fn steer(&mut self, round: &Round<'_>) -> Vec<bool> {
+        let rows = self.graph.rows();
+        let flows = &round.flows;
+        let own = |radio: usize| flows.first[radio] as usize..flows.first[radio + 1] as usize;
+        let mut steered = vec![false; rows.len()];
+        let mut capped = vec![false; rows.len()];
+        for (row, members) in rows.iter().enumerate() {
+            let mut load = 0.0;
+            let mut senders = 0;
+            let mut guarantee = false;
+            for &member in members {
+                let mut sends = false;
+                for flow in own(member as usize) {
+                    load += round.targets.target[flow];
+                    let wants = flows.demand[flow] > 0.0;
+                    sends |= wants;
+                    guarantee |= wants
+                        && flows.slice[flow] != BEST_EFFORT
+                        && round.targets.entitled[flow] > 0.0;
+                }
+                senders += u32::from(sends);
+            }
+            if guarantee && load >= CONGESTED * round.capacity[row] {
+                for &member in members {
+                    steered[member as usize] = true;
+                    capped[member as usize] |= senders > 1;
+                }
+            }
+        }
+        for ((radio, steered), capped) in self.radios.iter_mut().zip(&mut steered).zip(capped) {
+            if capped {
+                radio.capped = true;
+                radio.relaxed_for = 0;
+            } else if radio.capped {
+                radio.relaxed_for += 1;
+                radio.capped = radio.relaxed_for < RELEASE_AFTER;
+            }
+            *steered |= radio.capped;
+        }
+        steered
+    }
+}
+
+/// Law 5 of the architecture text.
+fn integrate(vif: &mut Vif, target: f64, capacity: f64, gain: f64) {
+    let jumped = (target - vif.last_target).abs() > JUMP * target.max(vif.last_target);
+    vif.last_target = target;
+    if jumped {
+        vif.settling = SETTLE;
+        vif.error = 0.0;
+    } else {
+        vif.settling = vif.settling.saturating_sub(1);
+    }
+    if !vif.demand().is_infinite() {
+        vif.error = 0.0;
+        vif.integral *= IDLE_DECAY;
+        return;
+    }
+    if vif.settling == 0 {
+        vif.error += ERROR_ALPHA * ((target - vif.used) - vif.error);
+        let saturated = target + vif.integral >= capacity && vif.error > 0.0;
+        if vif.error.abs() > DEAD_BAND * target && !saturated {
+            vif.integral += gain * vif.error;
+        }
+    }
+    let range = INTEGRAL_RANGE * target;
+    vif.integral = vif.integral.clamp(-range, range);
+}
+
+/// What a vif is steered to: its target corrected by its history, or the room kept open for it while it is quiet.
+fn aim(vif: &Vif, flow: usize, round: &Round<'_>, capacity: f64) -> f64 {
+    let aim = (round.targets.target[flow] + vif.integral).clamp(0.0, capacity);
+    if vif.demand().is_infinite() {
+        aim
+    } else {
+        aim.max(round.targets.entitled[flow])
+    }
+}
+
+fn correct(radio: &mut Radio, aims: &[f64], now: Period, lifetime: u64, out: &mut Vec<Correction>) {
+    let sum: f64 = aims.iter().sum();
+    let share = (1.0 - radio.reserved_min).max(0.0) * 100.0;
+    for (vif, aim) in radio.vifs.iter_mut().zip(aims) {
+        let max = if radio.capped {
+            let least = LEAST_CEILING.min(vif.configured_max);
+            round_2(100.0 * CEILING * aim).clamp(least, vif.configured_max)
+        } else {
+            vif.configured_max
+        };
+        let min = if sum > 0.0 {
+            floor_2(share * aim / sum).min(max)
+        } else {
+            0.0
+        };
+        let (old_min, old_max) = vif
+            .sent
+            .map_or((vif.configured_min, vif.configured_max), |sent| {
+                (sent.min, sent.max)
+            });
+        let renew = vif.sent.is_some_and(|sent| {
+            let age = now.since(sent.at);
+            let lost = |shown: f64| age >= SHOWN_AFTER && (shown - sent.max).abs() > MAX_STEP;
+            radio.capped && (age * 2 >= lifetime || vif.effective_max.is_some_and(lost))
+        });
+        if (min - old_min).abs() > MIN_STEP || (max - old_max).abs() > MAX_STEP || renew {
+            vif.sent = Some(Sent {
+                min,
+                max,
+                at: now,
+                before: (old_max, now),
+            });
+            out.push(Correction {
+                radio: radio.id.clone(),
+                vif: vif.name.clone(),
+                min_ratio: min,
+                max_ratio: max,
+            });
+        }
+    }
+}
+
+/// Takes ceilings back; the last good minima stay.
+fn release(radio: &mut Radio, now: Period, out: &mut Vec<Correction>) {
+    for vif in &mut radio.vifs {
+        let Some(sent) = &mut vif.sent else { continue };
+        if sent.max < vif.configured_max {
+            sent.before = (sent.max, now);
+            sent.max = vif.configured_max;
+            sent.at = now;
+            out.push(Correction {
+                radio: radio.id.clone(),
+                vif: vif.name.clone(),
+                min_ratio: sent.min,
+                max_ratio: sent.max,
+            });
+        }
+    }
+}
+
+fn round_2(percent: f64) -> f64 {
+    (percent * 100.0).round() / 100.0
+}
+
+fn floor_2(percent: f64) -> f64 {
+    (percent * 100.0 + 1e-6).floor() / 100.0
+}

@@ -1,0 +1,366 @@
+//! The global scheduler: from what every radio measured to corrections of the local schedulers.
+//!
+//! Pure: no I/O, no clock, no randomness. [`Scheduler::step`] is called once per period with the newest report of
+//! every radio and what the slices are owed; it returns what to send, how every slice fares, and what changed.
+//!
+//! ```text
+//! reports -> graph (who contends) -> capacity (what there is) -> target (what each should get)
+//!                                                                  |-> control (integral, ceilings, minima) -> corrections
+//!                                                                  '-> verdict (owed against measured)      -> events
+//! ```
+//! Left to others: collecting reports (`device`), sending corrections, showing results (`northbound`).
+
+mod capacity;
+mod control;
+mod fill;
+mod graph;
+mod radio;
+mod target;
+mod types;
+mod verdict;
+
+#[cfg(test)]
+mod closed_loop;
+#[cfg(test)]
+mod plant;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+pub use types::{
+    BadBssid, Bssid, Correction, Decision, DomainId, DomainMeasure, Event, Neighbour,
+    NetworkReport, Period, RadioId, RadioReport, Sla, SlaTable, SliceMeasure, SliceState,
+    VifReport,
+};
+
+use capacity::Observation;
+use graph::Graph;
+use radio::Radio;
+use target::Flows;
+
+/// A report older than this many periods says nothing about now.
+const STALE: u64 = 2;
+
+/// Settings of the control law (their meaning is in the architecture text).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// Gain of the integral term. Stable below 1 with one period of extra delay, below 0.56 with two.
+    pub gain: f64,
+    /// Periods that a ceiling lasts at a node unless renewed; it is renewed at half of that.
+    pub lifetime: u64,
+    /// Whether corrections are sent. Off, the scheduler only measures.
+    pub enabled: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            gain: 0.25,
+            lifetime: 15,
+            enabled: true,
+        }
+    }
+}
+
+/// The global scheduler's state between periods.
+#[derive(Debug, Clone)]
+pub struct Scheduler {
+    settings: Settings,
+    radios: Vec<Radio>,
+    index: HashMap<RadioId, u32>,
+    graph: Graph,
+    domains: Vec<Domain>,
+}
+
+/// A connected component of the conflict graph.
+#[derive(Debug, Clone)]
+struct Domain {
+    name: DomainId,
+    /// Its first radio in the order of names, which also keeps the domain's memory.
+    lead: u32,
+    members: Vec<u32>,
+    radios: Arc<[RadioId]>,
+    /// Whether all its radios hear each other.
+    clique: bool,
+}
+
+/// What the parts of a step hand on.
+struct Round<'a> {
+    now: Period,
+    sla: &'a SlaTable,
+    flows: Flows,
+    /// Capacity of each radio's row, fraction of wall-clock time.
+    capacity: Vec<f64>,
+    targets: target::Targets,
+}
+
+impl Scheduler {
+    /// A scheduler that knows no radio yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            radios: Vec::new(),
+            index: HashMap::new(),
+            graph: Graph::default(),
+            domains: Vec::new(),
+        }
+    }
+
+    /// Whether corrections are sent.
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        self.settings.enabled
+    }
+
+    /// Switches corrections on or off. Once off, the next step takes back the corrections in force, and the ones after send none.
+    pub fn set_enabled(&mut self, enabled: bool) {
+        self.settings.enabled = enabled;
+    }
+
+    /// Changes how many periods a ceiling lasts at a node unless renewed.
+    pub fn set_lifetime(&mut self, periods: u64) {
+        self.settings.lifetime = periods;
+    }
+
+    /// The corrections last decided for a node did not arrive: they are decided anew in the next step.
+    pub fn undelivered(&mut self, node: &str) {
+        for radio in self
+            .radios
+            .iter_mut()
+            .filter(|radio| &*radio.id.node == node)
+        {
+            radio.forget_sent();
+        }
+    }
+
+    /// The pairs of radios that contend, each once.
+    #[must_use]
+    pub fn conflicts(&self) -> Vec<(RadioId, RadioId)> {
+        let mut pairs = Vec::new();
+        for (radio, row) in self.graph.rows().iter().enumerate() {
+            for &peer in row.iter().filter(|&&peer| peer as usize > radio) {
+                pairs.push((
+                    self.radios[radio].id.clone(),
+                    self.radios[peer as usize].id.clone(),
+                ));
+            }
+        }
+        pairs
+    }
+
+    /// One period.
+    pub fn step(&mut self, now: Period, input: &NetworkReport, sla: &SlaTable) -> Decision {
+        self.ingest(now, input);
+        let flows = self.flows(now, sla);
+        self.observe(&flows);
+        let capacity = self.capacities();
+        let targets = target::targets(self.graph.rows(), &flows, &capacity, &sla.entries);
+        let round = Round {
+            now,
+            sla,
+            flows,
+            capacity,
+            targets,
+        };
+        let corrections = self.control(&round);
+        let verdict = self.judge(&round);
+        Decision {
+            corrections,
+            ..verdict
+        }
+    }
+
+    /// Brings radios and graph up to date.
+    fn ingest(&mut self, now: Period, input: &NetworkReport) {
+        let order = self.number(input);
+        for (report, &at) in input.radios.iter().zip(&order) {
+            self.radios[at as usize].take(now, report);
+            self.graph.beacons(at, report);
+        }
+        for (report, at) in input.radios.iter().zip(order) {
+            if now.since(report.ended) <= STALE {
+                self.graph.hear(at, report);
+            }
+        }
+        if self.graph.settle(now) {
+            self.name_domains();
+        }
+    }
+
+    /// The number of each report's radio; new radios get one, missing ones are forgotten.
+    fn number(&mut self, input: &NetworkReport) -> Vec<u32> {
+        let same = |(radio, report): (&Radio, &Arc<RadioReport>)| radio.id == report.id;
+        if self.radios.len() == input.radios.len()
+            && self.radios.iter().zip(&input.radios).all(same)
+        {
+            return (0..input.radios.len() as u32).collect();
+        }
+        self.forget_missing(input);
+        let mut order = Vec::with_capacity(input.radios.len());
+        for report in &input.radios {
+            let next = self.radios.len() as u32;
+            let at = *self.index.entry(report.id.clone()).or_insert(next);
+            if at == next {
+                self.radios.push(Radio::new(report.id.clone()));
+                self.graph.push();
+            }
+            order.push(at);
+        }
+        order
+    }
+
+    fn forget_missing(&mut self, input: &NetworkReport) {
+        let present: HashSet<&RadioId> = input.radios.iter().map(|report| &report.id).collect();
+        if self.radios.iter().all(|radio| present.contains(&radio.id)) {
+            return;
+        }
+        let mut next = 0;
+        let renumber: Vec<Option<u32>> = self
+            .radios
+            .iter()
+            .map(|radio| {
+                present.contains(&radio.id).then(|| {
+                    next += 1;
+                    next - 1
+                })
+            })
+            .collect();
+        self.radios.retain(|radio| present.contains(&radio.id));
+        self.index = (0..)
+            .zip(&self.radios)
+            .map(|(at, radio)| (radio.id.clone(), at))
+            .collect();
+        self.graph.retain(&renumber);
+    }
+
+    fn name_domains(&mut self) {
+        let mut members: Vec<Vec<u32>> = vec![Vec::new(); self.graph.components()];
+        for (radio, &component) in (0..).zip(self.graph.component()) {
+            members[component as usize].push(radio);
+        }
+        self.domains = members
+            .into_iter()
+            .filter_map(|mut members| {
+                members.sort_unstable_by(|&a, &b| {
+                    self.radios[a as usize].id.cmp(&self.radios[b as usize].id)
+                });
+                let lead = *members.first()?;
+                let rows = self.graph.rows();
+                let clique = members
+                    .iter()
+                    .all(|&radio| rows[radio as usize].len() == members.len());
+                let radios: Arc<[RadioId]> = members
+                    .iter()
+                    .map(|&radio| self.radios[radio as usize].id.clone())
+                    .collect();
+                let name = self.radios[lead as usize].id.to_string().into();
+                Some(Domain {
+                    name,
+                    lead,
+                    members,
+                    radios,
+                    clique,
+                })
+            })
+            .collect();
+        self.domains.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        // A domain's memory lives with its lead; who leads no more forgets.
+        let mut leads = vec![false; self.radios.len()];
+        for domain in &self.domains {
+            leads[domain.lead as usize] = true;
+        }
+        for (radio, leads) in self.radios.iter_mut().zip(leads) {
+            if !leads {
+                radio.memory = verdict::Memory::default();
+            }
+        }
+    }
+
+    /// Every managed vif as a flow, with its demand.
+    fn flows(&mut self, now: Period, sla: &SlaTable) -> Flows {
+        let mut flows = Flows {
+            first: Vec::with_capacity(self.radios.len() + 1),
+            ..Flows::default()
+        };
+        flows.first.push(0);
+        for radio in &mut self.radios {
+            let known = radio.is_fresh(now);
+            for vif in radio.vifs.iter_mut() {
+                let slice = sla
+                    .position_near(vif.slice_at, &vif.slice)
+                    .unwrap_or(target::BEST_EFFORT);
+                vif.slice_at = slice;
+                flows.slice.push(slice);
+                flows.used.push(if known { vif.used } else { 0.0 });
+                flows.demand.push(if known { vif.demand() } else { 0.0 });
+                flows.known.push(known);
+                flows.backlogged.push(known && vif.backlogged);
+            }
+            flows.first.push(flows.slice.len() as u32);
+        }
+        flows
+    }
+
+    /// Teaches each row's capacity what its radio saw.
+    fn observe(&mut self, flows: &Flows) {
+        let topology = fill::Topology {
+            rows: self.graph.rows(),
+            first: &flows.first,
+        };
+        let short: Vec<bool> = self
+            .radios
+            .iter()
+            .map(|radio| radio.is_new && radio.vifs.iter().any(radio::Vif::is_short_uncapped))
+            .collect();
+        let used: Vec<f64> = (0..self.radios.len())
+            .map(|radio| flows.used[topology.flows(radio)].iter().sum())
+            .collect();
+        let observe = |(row, radio): (&Vec<u32>, &Radio)| {
+            radio.is_new.then(|| Observation {
+                busy: radio.busy,
+                used: row.iter().map(|&member| used[member as usize]).sum(),
+                uncapped: row.iter().any(|&member| short[member as usize]),
+            })
+        };
+        let observations: Vec<Option<Observation>> = topology
+            .rows
+            .iter()
+            .zip(&self.radios)
+            .map(observe)
+            .collect();
+        for (radio, seen) in self.radios.iter_mut().zip(observations) {
+            if let Some(seen) = seen {
+                radio.capacity.observe(seen);
+            }
+        }
+    }
+
+    /// Capacity of every row. Radios that all hear each other share one medium, so they share one estimate.
+    fn capacities(&self) -> Vec<f64> {
+        let mut capacity: Vec<f64> = self
+            .radios
+            .iter()
+            .map(|radio| radio.capacity.value())
+            .collect();
+        for domain in self
+            .domains
+            .iter()
+            .filter(|domain| domain.clique && domain.members.len() > 1)
+        {
+            let sum: f64 = domain
+                .members
+                .iter()
+                .map(|&radio| capacity[radio as usize])
+                .sum();
+            let mean = sum / domain.members.len() as f64;
+            for &radio in &domain.members {
+                capacity[radio as usize] = mean;
+            }
+        }
+        capacity
+    }
+}
+
+/// A name that is cheap to copy.
+type Name = Arc<str>;

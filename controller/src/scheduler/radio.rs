@@ -1,0 +1,218 @@
+//! What the scheduler remembers of a radio and its vifs from one period to the next.
+
+use super::capacity::Capacity;
+use super::types::{Period, RadioId, RadioReport, VifReport};
+use super::verdict::Memory;
+use super::{Name, STALE};
+
+/// Below this use a vif that is not backlogged is idle.
+const IDLE: f64 = 0.001;
+/// Periods after a change of ceiling in which the old one may still be in force at the node.
+const SETTLING: u64 = 2;
+/// A vif that uses this part of its ceiling is held by it.
+const HELD: f64 = 0.93;
+/// Below this busy time, a backlogged vif that no ceiling holds is limited by itself.
+const SELF_LIMITED_BUSY: f64 = 0.6;
+/// Periods after which that is believed.
+const SELF_LIMITED_AFTER: u8 = 3;
+
+/// A radio.
+#[derive(Debug, Clone)]
+pub(super) struct Radio {
+    pub(super) id: RadioId,
+    /// End of the newest report; `None` before the first one.
+    pub(super) ended: Option<Period>,
+    /// The newest report came since the last step.
+    pub(super) is_new: bool,
+    pub(super) busy: f64,
+    pub(super) vifs: Vec<Vif>,
+    /// Minimum configured for vifs that are not ours, fraction.
+    pub(super) reserved_min: f64,
+    pub(super) capacity: Capacity,
+    /// Ceilings are in force.
+    pub(super) capped: bool,
+    /// Periods since a row it counts in was congested.
+    pub(super) relaxed_for: u32,
+    /// Of the domain it leads.
+    pub(super) memory: Memory,
+}
+
+/// A vif of a slice. Airtime as fraction of wall-clock time, corrections in percent.
+#[derive(Debug, Clone)]
+pub(super) struct Vif {
+    pub(super) name: Name,
+    pub(super) slice: Name,
+    /// Where it was in the SLA table.
+    pub(super) slice_at: u32,
+    pub(super) used: f64,
+    pub(super) backlogged: bool,
+    pub(super) configured_min: f64,
+    pub(super) configured_max: f64,
+    pub(super) effective_max: Option<f64>,
+    /// Smoothed distance from the target.
+    pub(super) error: f64,
+    pub(super) integral: f64,
+    /// Target of the period before.
+    pub(super) last_target: f64,
+    /// Periods to go until a new target has had its effect.
+    pub(super) settling: u8,
+    pub(super) sent: Option<Sent>,
+    held: bool,
+    self_limited_for: u8,
+}
+
+/// A correction at a node.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent {
+    pub(super) min: f64,
+    pub(super) max: f64,
+    pub(super) at: Period,
+    /// The ceiling before this one, and when it was replaced.
+    pub(super) before: (f64, Period),
+}
+
+impl Radio {
+    pub(super) fn new(id: RadioId) -> Self {
+        Self {
+            id,
+            ended: None,
+            is_new: false,
+            busy: 0.0,
+            vifs: Vec::new(),
+            reserved_min: 0.0,
+            capacity: Capacity::default(),
+            capped: false,
+            relaxed_for: 0,
+            memory: Memory::default(),
+        }
+    }
+
+    /// Takes a report in, unless it was taken in before or is stale.
+    pub(super) fn take(&mut self, now: Period, report: &RadioReport) {
+        self.is_new =
+            self.ended.is_none_or(|ended| report.ended > ended) && now.since(report.ended) <= STALE;
+        if !self.is_new {
+            return;
+        }
+        self.ended = Some(report.ended);
+        self.busy = (report.busy / 100.0).clamp(0.0, 1.0);
+        self.reserved_min = report
+            .vifs
+            .iter()
+            .filter(|vif| vif.slice.is_none())
+            .map(|vif| vif.configured_min / 100.0)
+            .sum();
+        self.match_vifs(report);
+        let managed = report.vifs.iter().filter(|vif| vif.slice.is_some());
+        for (vif, report) in self.vifs.iter_mut().zip(managed) {
+            vif.take(now, report, self.busy);
+        }
+    }
+
+    /// One entry per managed vif of the report, in its order; state follows the name and the slice.
+    fn match_vifs(&mut self, report: &RadioReport) {
+        let managed = || {
+            report
+                .vifs
+                .iter()
+                .filter_map(|vif| Some((&vif.name, vif.slice.as_ref()?)))
+        };
+        let same = managed().map(|(name, slice)| (&**name, &**slice));
+        if same.eq(self.vifs.iter().map(|vif| (&*vif.name, &*vif.slice))) {
+            return;
+        }
+        let mut old = std::mem::take(&mut self.vifs);
+        for (name, slice) in managed() {
+            let known = old
+                .iter()
+                .position(|vif| vif.name == *name && vif.slice == *slice);
+            self.vifs.push(match known {
+                Some(at) => old.swap_remove(at),
+                None => Vif::new(name.clone(), slice.clone()),
+            });
+        }
+    }
+
+    /// Whether its report says something about now.
+    pub(super) fn is_fresh(&self, now: Period) -> bool {
+        self.ended.is_some_and(|ended| now.since(ended) <= STALE)
+    }
+
+    /// Nothing that was sent is in force for certain.
+    pub(super) fn forget_sent(&mut self) {
+        for vif in &mut self.vifs {
+            vif.sent = None;
+        }
+    }
+}
+
+impl Vif {
+    fn new(name: Name, slice: Name) -> Self {
+        Self {
+            name,
+            slice,
+            slice_at: 0,
+            used: 0.0,
+            backlogged: false,
+            configured_min: 0.0,
+            configured_max: 100.0,
+            effective_max: None,
+            error: 0.0,
+            integral: 0.0,
+            last_target: 0.0,
+            settling: 0,
+            sent: None,
+            held: false,
+            self_limited_for: 0,
+        }
+    }
+
+    fn take(&mut self, now: Period, report: &VifReport, busy: f64) {
+        self.used = (report.used / 100.0).clamp(0.0, 1.0);
+        self.backlogged = report.backlogged;
+        self.configured_min = report.configured_min.clamp(0.0, 100.0);
+        self.configured_max = report.configured_max.clamp(0.0, 100.0);
+        self.effective_max = report.effective_max;
+        let limit = self.limit(now);
+        self.held = limit < 1.0 && self.used >= HELD * limit;
+        if !self.backlogged || self.held {
+            self.self_limited_for = 0;
+        } else if busy < SELF_LIMITED_BUSY {
+            self.self_limited_for = self.self_limited_for.saturating_add(1);
+        } else if self.self_limited_for < SELF_LIMITED_AFTER {
+            // Once believed it holds until a ceiling does: others now fill the channel, which proves nothing. Its
+            // demand grows with its use meanwhile, so a wrong belief does not last.
+            self.self_limited_for = 0;
+        }
+    }
+
+    /// The ceiling under which the last measurement was made, fraction.
+    fn limit(&self, now: Period) -> f64 {
+        let sent = match self.sent {
+            Some(Sent {
+                max,
+                before: (before, since),
+                ..
+            }) if now.since(since) <= SETTLING => max.min(before),
+            Some(Sent { max, .. }) => max,
+            None => 100.0,
+        };
+        sent.min(self.configured_max) / 100.0
+    }
+
+    /// What it asks for: without bound while backlogged, unless neither a ceiling nor the channel holds it back.
+    pub(super) fn demand(&self) -> f64 {
+        if self.backlogged && self.self_limited_for < SELF_LIMITED_AFTER {
+            f64::INFINITY
+        } else if self.used < IDLE {
+            0.0
+        } else {
+            1.2 * self.used + 0.01
+        }
+    }
+
+    /// Whether it wanted more than it got and no ceiling stood in its way.
+    pub(super) fn is_short_uncapped(&self) -> bool {
+        self.demand().is_infinite() && !self.held
+    }
+}
