@@ -13,6 +13,7 @@ pub mod edit;
 mod error;
 mod ffi;
 pub mod filter;
+mod journal;
 mod library;
 pub mod nacm;
 mod path;
