@@ -1,8 +1,4 @@
 //! Finds the built page that the binary embeds: `controller/web/dist`, or the directory in `TRANCHE_WEB_DIST`.
-#![expect(
-    clippy::print_stdout,
-    reason = "cargo reads a build script's standard output"
-)]
 
 use std::env;
 use std::path::PathBuf;

@@ -103,7 +103,11 @@ impl Controller {
         let service = Service::new(running, setup)
             .map_err(|errors| StartError::Kept(config.state_dir.clone(), reasons(&errors)))?;
         let northbound = Northbound::bind(&config).await?;
-        Ok(Self { service, northbound, network })
+        Ok(Self {
+            service,
+            northbound,
+            network,
+        })
     }
 
     /// URL of the page; RESTCONF is at `restconf` below it.
@@ -120,7 +124,10 @@ impl Controller {
         let reconciler = Reconciler::start(self.network, ReconcileSettings::default());
         let started = self.service.start(shutdown.clone()).await;
         started.map_err(|errors| StartError::Service(reasons(&errors)))?;
-        let served = self.northbound.serve(Arc::clone(&self.service), shutdown.clone()).await;
+        let served = self
+            .northbound
+            .serve(Arc::clone(&self.service), shutdown.clone())
+            .await;
         // Also where the listener failed.
         shutdown.cancel();
         reconciler.shutdown().await;
@@ -136,7 +143,10 @@ fn open_store(state_dir: &Path) -> Result<SledStore, StartError> {
         .recursive(true)
         .mode(0o700)
         .create(&path)
-        .map_err(|source| StartError::Directory { path: path.clone(), source })?;
+        .map_err(|source| StartError::Directory {
+            path: path.clone(),
+            source,
+        })?;
     Ok(SledStore::open(&path)?)
 }
 
@@ -147,9 +157,8 @@ async fn load(
     config: &Config,
 ) -> Result<Tree, StartError> {
     if let Some(newest) = history.newest() {
-        let kept = |errors: &[RpcError]| {
-            StartError::Kept(config.state_dir.clone(), reasons(errors))
-        };
+        let kept =
+            |errors: &[RpcError]| StartError::Kept(config.state_dir.clone(), reasons(errors));
         let record = history.get(newest).await?.ok_or_else(|| kept(&[]))?;
         let text = String::from_utf8_lossy(&record.config);
         return Tree::parse(schema, Format::Json, &text, Content::Config)
@@ -164,7 +173,14 @@ async fn load(
         reasons: reasons(&errors),
     })?;
     let label = "factory default";
-    history.commit("factory", label, String::new(), print(&running).into_bytes()).await?;
+    history
+        .commit(
+            "factory",
+            label,
+            String::new(),
+            print(&running).into_bytes(),
+        )
+        .await?;
     Ok(running)
 }
 
@@ -189,13 +205,20 @@ fn rollout(config: &Config) -> RolloutSettings {
 
 /// Reads instance data from a file: XML where its name ends so, else JSON.
 fn factory_default(schema: &'static Schema, path: &Path) -> Result<Tree, StartError> {
-    let text = fs::read_to_string(path)
-        .map_err(|source| StartError::Read { path: path.to_owned(), source })?;
-    let is_xml = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("xml"));
+    let text = fs::read_to_string(path).map_err(|source| StartError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let is_xml = path
+        .extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("xml"));
     let format = if is_xml { Format::Xml } else { Format::Json };
     Tree::parse(schema, format, &text, Content::Config).map_err(|errors| {
         let reasons = reasons(&rpc_errors(errors));
-        StartError::FactoryDefault { path: path.to_owned(), reasons }
+        StartError::FactoryDefault {
+            path: path.to_owned(),
+            reasons,
+        }
     })
 }
 
@@ -204,7 +227,10 @@ fn reasons(errors: &[RpcError]) -> String {
     for error in errors {
         let separator = if text.is_empty() { "" } else { "; " };
         let place = error.path.as_deref().unwrap_or("/");
-        let reason = error.message.as_deref().unwrap_or_else(|| error.tag.as_str());
+        let reason = error
+            .message
+            .as_deref()
+            .unwrap_or_else(|| error.tag.as_str());
         // Writing to a string can't fail.
         let _infallible = write!(text, "{separator}{place}: {reason}");
     }

@@ -46,7 +46,10 @@ pub fn path(state_dir: &Path, name: &str) -> Result<PathBuf, KeyError> {
         .recursive(true)
         .mode(0o700)
         .create(&directory)
-        .map_err(|source| KeyError::Directory { path: directory.clone(), source })?;
+        .map_err(|source| KeyError::Directory {
+            path: directory.clone(),
+            source,
+        })?;
     Ok(directory.join(name))
 }
 
@@ -69,7 +72,10 @@ mod tests {
         let line = public_key(dir.path(), "main").unwrap();
         assert!(line.starts_with("ssh-ed25519 AAAA"), "{line}");
         assert_eq!(public_key(dir.path(), "main").unwrap(), line);
-        let mode = fs::metadata(dir.path().join("keys/main")).unwrap().permissions().mode();
+        let mode = fs::metadata(dir.path().join("keys/main"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
@@ -77,7 +83,10 @@ mod tests {
     fn a_name_stays_inside_the_key_directory() {
         let dir = tempfile::tempdir().unwrap();
         for bad in ["", ".", "..", "../x", "a/b", "-x", "é"] {
-            assert!(matches!(path(dir.path(), bad), Err(KeyError::Name(_))), "{bad}");
+            assert!(
+                matches!(path(dir.path(), bad), Err(KeyError::Name(_))),
+                "{bad}"
+            );
         }
     }
 }

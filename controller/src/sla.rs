@@ -54,7 +54,10 @@ impl Record {
     /// Keeps the last `capacity` periods.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, ..Self::default() }
+        Self {
+            capacity,
+            ..Self::default()
+        }
     }
 
     /// Takes in a period, the corrections that were sent at its end, and who the interfaces belong to. Gives what there
@@ -65,8 +68,11 @@ impl Record {
         decision: &Decision,
         slice_of: impl Fn(&Correction) -> Option<Arc<str>>,
     ) -> Vec<Notice> {
-        self.domains =
-            decision.domains.iter().map(|d| (Arc::clone(&d.domain), d.clone())).collect();
+        self.domains = decision
+            .domains
+            .iter()
+            .map(|d| (Arc::clone(&d.domain), d.clone()))
+            .collect();
         let mut current = BTreeMap::new();
         for measure in &decision.slices {
             let place = (Arc::clone(&measure.slice), Arc::clone(&measure.domain));
@@ -187,7 +193,9 @@ impl Record {
                 _ => slices.push((slice, vec![entry])),
             }
         }
-        let list = slices.into_iter().map(|(id, domains)| json!({ "id": id, "domain": domains }));
+        let list = slices
+            .into_iter()
+            .map(|(id, domains)| json!({ "id": id, "domain": domains }));
         Value::Array(list.collect())
     }
 
@@ -229,12 +237,26 @@ impl Record {
 
 impl Promise {
     fn new(measure: &SliceMeasure, now: SystemTime) -> Self {
-        Self { last: measure.clone(), since: now, violated_at: None, violations: 0, corrections: 0 }
+        Self {
+            last: measure.clone(),
+            since: now,
+            violated_at: None,
+            violations: 0,
+            corrections: 0,
+        }
     }
 
     fn advance(self, measure: &SliceMeasure, now: SystemTime) -> Self {
-        let since = if self.last.state == measure.state { self.since } else { now };
-        Self { last: measure.clone(), since, ..self }
+        let since = if self.last.state == measure.state {
+            self.since
+        } else {
+            now
+        };
+        Self {
+            last: measure.clone(),
+            since,
+            ..self
+        }
     }
 }
 
@@ -256,7 +278,11 @@ fn measure_json(measure: &SliceMeasure) -> Value {
 
 /// A percentage as a `decimal64` of two digits, within the range of its type.
 fn percent(value: f64, max: f64) -> Value {
-    let value = if value.is_finite() { value.clamp(0.0, max) } else { 0.0 };
+    let value = if value.is_finite() {
+        value.clamp(0.0, max)
+    } else {
+        0.0
+    };
     format!("{value:.2}").into()
 }
 
@@ -297,7 +323,7 @@ mod tests {
             }],
             domains: vec![DomainMeasure {
                 domain: "n1/phy0".into(),
-                radios: vec![radio],
+                radios: [radio].into(),
                 capacity: 80.0,
                 external: 3.0,
                 corrected: true,
@@ -308,7 +334,11 @@ mod tests {
 
     fn moment(sequence: u64) -> Moment {
         let time = UNIX_EPOCH + Duration::from_secs(sequence * 2);
-        Moment { sequence, time, enabled: true }
+        Moment {
+            sequence,
+            time,
+            enabled: true,
+        }
     }
 
     #[test]
@@ -317,15 +347,33 @@ mod tests {
         let slice_of = |_: &Correction| Some("a".into());
         let place = || ("a".into(), "n1/phy0".into());
         let (slice, domain): Place = place();
-        let broken = Verdict::Violated { slice, domain, owed: 30.0, measured: 20.0 };
-        let notices =
-            record.take(moment(1), &decision(SliceState::Violated, 20.0, vec![broken]), slice_of);
-        assert_eq!(notices.iter().map(|n| n.0).collect::<Vec<_>>(), ["sla-violated", "sla-period"]);
+        let broken = Verdict::Violated {
+            slice,
+            domain,
+            owed: 30.0,
+            measured: 20.0,
+        };
+        let notices = record.take(
+            moment(1),
+            &decision(SliceState::Violated, 20.0, vec![broken]),
+            slice_of,
+        );
+        assert_eq!(
+            notices.iter().map(|n| n.0).collect::<Vec<_>>(),
+            ["sla-violated", "sla-period"]
+        );
         assert_eq!(notices[0].1["measured"], "20.00");
         let (slice, domain): Place = place();
-        let kept = Verdict::Cleared { slice, domain, measured: 30.0 };
-        let notices =
-            record.take(moment(4), &decision(SliceState::Met, 30.0, vec![kept]), slice_of);
+        let kept = Verdict::Cleared {
+            slice,
+            domain,
+            measured: 30.0,
+        };
+        let notices = record.take(
+            moment(4),
+            &decision(SliceState::Met, 30.0, vec![kept]),
+            slice_of,
+        );
         assert_eq!(notices[0].0, "sla-cleared");
         assert_eq!(notices[0].1["violated-for"], 6);
         let entry = &record.slices()[0]["domain"][0];
@@ -341,9 +389,15 @@ mod tests {
     fn history_is_bounded_and_oldest_first() {
         let mut record = Record::new(3);
         for sequence in 1..=5 {
-            record.take(moment(sequence), &decision(SliceState::Met, 30.0, vec![]), |_| None);
+            record.take(
+                moment(sequence),
+                &decision(SliceState::Met, 30.0, vec![]),
+                |_| None,
+            );
         }
-        let Value::Array(periods) = record.periods() else { panic!("a list") };
+        let Value::Array(periods) = record.periods() else {
+            panic!("a list")
+        };
         let kept: Vec<&Value> = periods.iter().map(|p| &p["sequence"]).collect();
         assert_eq!(kept, ["3", "4", "5"]);
     }
@@ -351,7 +405,9 @@ mod tests {
     #[test]
     fn a_slice_that_is_no_more_is_forgotten() {
         let mut record = Record::new(3);
-        record.take(moment(1), &decision(SliceState::Met, 30.0, vec![]), |_| None);
+        record.take(moment(1), &decision(SliceState::Met, 30.0, vec![]), |_| {
+            None
+        });
         record.forget(|slice| slice == "a");
         assert_eq!(record.slices(), json!([]));
     }
@@ -365,9 +421,15 @@ mod tests {
             asked: 120.0,
             slices: vec!["a".into()],
         };
-        let notices =
-            record.take(moment(1), &decision(SliceState::Met, 30.0, vec![verdict]), |_| None);
+        let notices = record.take(
+            moment(1),
+            &decision(SliceState::Met, 30.0, vec![verdict]),
+            |_| None,
+        );
         assert_eq!(notices[0].0, "sla-infeasible");
-        assert_eq!((&notices[0].1["available"], &notices[0].1["owed"]), (&json!("80.00"), &json!("96.00")));
+        assert_eq!(
+            (&notices[0].1["available"], &notices[0].1["owed"]),
+            (&json!("80.00"), &json!("96.00"))
+        );
     }
 }

@@ -47,11 +47,16 @@ impl Users {
     /// Reads the users of a configuration.
     #[must_use]
     pub fn from_running(running: &Tree) -> Self {
-        let system = running.top().find(|n| n.module() == "ietf-system" && n.name() == "system");
+        let system = running
+            .top()
+            .find(|n| n.module() == "ietf-system" && n.name() == "system");
         let authentication = system.and_then(|system| system.child("authentication"));
         let users = authentication.into_iter().flat_map(|a| a.list("user"));
         Self::new(users.filter_map(|user| {
-            Some((user.get("name")?.to_owned(), user.get("password")?.to_owned()))
+            Some((
+                user.get("name")?.to_owned(),
+                user.get("password")?.to_owned(),
+            ))
         }))
     }
 
@@ -64,7 +69,10 @@ impl Users {
     /// The login of a user whose password was just checked.
     #[must_use]
     pub fn login(&self, user: &str) -> Login {
-        Login { user: user.to_owned(), hash: Hash(self.hash(user).unwrap_or_default().to_owned()) }
+        Login {
+            user: user.to_owned(),
+            hash: Hash(self.hash(user).unwrap_or_default().to_owned()),
+        }
     }
 
     /// Whether a login still holds.
@@ -115,5 +123,9 @@ fn hashed(
             Err(error) => errors.push(error.at(path)),
         }
     }
-    if errors.is_empty() { Ok(hashed) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok(hashed)
+    } else {
+        Err(errors)
+    }
 }

@@ -91,10 +91,18 @@ impl Northbound {
     /// A certificate that can't be used, an address that can't be listened on.
     pub async fn bind(config: &Config) -> Result<Self, NorthboundError> {
         let tls = config.tls.as_ref().map(connection::tls).transpose()?;
-        let refuse = |source| NorthboundError::Listen { address: config.listen, source };
+        let refuse = |source| NorthboundError::Listen {
+            address: config.listen,
+            source,
+        };
         let listener = TcpListener::bind(config.listen).await.map_err(refuse)?;
         let address = listener.local_addr().map_err(refuse)?;
-        Ok(Self { listener, address, tls, http: config.http })
+        Ok(Self {
+            listener,
+            address,
+            tls,
+            http: config.http,
+        })
     }
 
     /// Where it listens.
@@ -145,8 +153,14 @@ impl Northbound {
         let gate = Gate::new(self.http.connections, self.http.body_timeout);
         let mut server = Server::<SocketAddr>::from_listener(self.listener).handle(handle);
         let mut builder = server.http_builder().http1();
-        builder.timer(TokioTimer::new()).header_read_timeout(self.http.header_timeout);
-        server.http_builder().http2().timer(TokioTimer::new()).keep_alive_interval(GRACE * 6);
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.http.header_timeout);
+        server
+            .http_builder()
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(GRACE * 6);
         let served = match self.tls {
             Some(tls) => {
                 let acceptor = RustlsAcceptor::new(tls).acceptor(gate);
@@ -165,9 +179,10 @@ async fn handle(
     request: Request,
 ) -> Response<Body> {
     let path = request.uri().path();
-    let is_data = ["/restconf", "/streams", "/.well-known"]
-        .iter()
-        .any(|p| path.strip_prefix(p).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+    let is_data = ["/restconf", "/streams", "/.well-known"].iter().any(|p| {
+        path.strip_prefix(p)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
     let mut response = if is_data {
         let (parts, body) = request.into_parts();
         match answer(&context, peer.ip(), &parts, body).await {
@@ -180,7 +195,10 @@ async fn handle(
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_POLICY));
+    headers.insert(
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(CONTENT_POLICY),
+    );
     if context.scheme == "https" {
         let year = HeaderValue::from_static("max-age=31536000");
         headers.insert(STRICT_TRANSPORT_SECURITY, year);
@@ -201,15 +219,23 @@ async fn answer(
     same_origin(parts)?;
     let published = context.service.published();
     let login = &published.users;
-    let user = context.authenticator.login(&parts.headers, peer, login).await?;
+    let user = context
+        .authenticator
+        .login(&parts.headers, peer, login)
+        .await?;
     let path = parts.uri.path();
     if let Some(stream) = Stream::at(path) {
         if parts.method != Method::GET {
-            return Err(Refusal::method_not_allowed("GET", "an event stream can only be read"));
+            return Err(Refusal::method_not_allowed(
+                "GET",
+                "an event stream can only be read",
+            ));
         }
         let query = Query::parse(parts.uri.query(), Place::Stream)?;
         let login = login.login(&user);
-        return context.streams.open(&context.service, login, stream, &query);
+        return context
+            .streams
+            .open(&context.service, login, stream, &query);
     }
     let request = restconf::Request {
         service: &context.service,
@@ -222,7 +248,11 @@ async fn answer(
 
 /// Refuses requests that another site's page made a browser send: the browser may add a login that it was given before.
 fn same_origin(parts: &Parts) -> Result<(), Refusal> {
-    match parts.headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
+    match parts
+        .headers
+        .get("sec-fetch-site")
+        .map(HeaderValue::as_bytes)
+    {
         None | Some(b"same-origin" | b"none") => Ok(()),
         Some(_) => Err(Refusal::with_status(
             StatusCode::FORBIDDEN,
@@ -240,7 +270,8 @@ fn base(context: &Context, parts: &Parts) -> String {
         .map(|authority| authority.as_str())
         .or_else(|| parts.headers.get(HOST)?.to_str().ok())
         .filter(|host| {
-            host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]%".contains(&b))
+            host.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b".-_:[]%".contains(&b))
         });
     match authority {
         Some(authority) => format!("{}://{authority}", context.scheme),

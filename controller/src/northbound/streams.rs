@@ -101,7 +101,10 @@ struct Reader {
 impl Streams {
     /// At most `places` streams at once; all end at shutdown.
     pub(crate) fn new(places: usize, shutdown: CancellationToken) -> Self {
-        Self { places: Arc::new(Semaphore::new(places)), shutdown }
+        Self {
+            places: Arc::new(Semaphore::new(places)),
+            shutdown,
+        }
     }
 
     /// Answers a request for a stream.
@@ -116,7 +119,9 @@ impl Streams {
         query: &Query,
     ) -> Result<Response<Body>, Refusal> {
         if query.start_time.is_some() || query.stop_time.is_some() {
-            return Err(Refusal::bad_request("no stream supports replay (start-time, stop-time)"));
+            return Err(Refusal::bad_request(
+                "no stream supports replay (start-time, stop-time)",
+            ));
         }
         if query.filter.is_some() {
             return Err(Refusal::bad_request("no stream supports filter"));
@@ -141,7 +146,10 @@ impl Streams {
             _place: place,
         };
         let chunks = stream::unfold(reader, |mut reader| async move {
-            reader.next().await.map(|chunk| (Ok::<_, Infallible>(Bytes::from(chunk)), reader))
+            reader
+                .next()
+                .await
+                .map(|chunk| (Ok::<_, Infallible>(Bytes::from(chunk)), reader))
         });
         let mut response = Response::new(Body::from_stream(chunks));
         let headers = response.headers_mut();
@@ -167,7 +175,11 @@ impl Reader {
                 Ok(event) => event,
                 Err(RecvError::Lagged(missed)) => {
                     let user = &self.login.user;
-                    tracing::warn!(user, missed, "an event stream was read too slowly and dropped");
+                    tracing::warn!(
+                        user,
+                        missed,
+                        "an event stream was read too slowly and dropped"
+                    );
                     return None;
                 }
                 Err(RecvError::Closed) => return None,
@@ -196,8 +208,14 @@ mod tests {
 
     #[test]
     fn every_stream_is_found_at_its_paths() {
-        assert_eq!(Stream::at("/streams/NETCONF"), Some((Stream::Netconf, Encoding::Json)));
-        assert_eq!(Stream::at("/streams/sla/xml"), Some((Stream::Sla, Encoding::Xml)));
+        assert_eq!(
+            Stream::at("/streams/NETCONF"),
+            Some((Stream::Netconf, Encoding::Json))
+        );
+        assert_eq!(
+            Stream::at("/streams/sla/xml"),
+            Some((Stream::Sla, Encoding::Xml))
+        );
         assert_eq!(Stream::at("/streams/SLA"), None);
         assert_eq!(Stream::at("/streams/"), None);
     }

@@ -27,7 +27,9 @@ pub(super) struct Consequence {
 /// Whether a change can concern nodes.
 pub(super) fn concerns_nodes(diff: &Diff) -> bool {
     let modules = ["tranche-inventory", "tranche-slice"];
-    diff.changes().iter().any(|change| modules.contains(&change.module))
+    diff.changes()
+        .iter()
+        .any(|change| modules.contains(&change.module))
 }
 
 impl Service {
@@ -43,21 +45,38 @@ impl Service {
     ) -> Result<Consequence, Vec<RpcError>> {
         let desired = Arc::new(Desired::read(after)?);
         if !concerns_nodes {
-            return Ok(Consequence { desired, plans: None });
+            return Ok(Consequence {
+                desired,
+                plans: None,
+            });
         }
         let observed = self.observed(&desired);
         let mut plans = desired.plans(before, &observed)?;
         // Nodes that are given up lose what was put there, if they can be reached.
-        for (name, _) in before.inventory.nodes.iter().filter(|(_, node)| node.config.enabled) {
-            let stays = desired.inventory.nodes.get(name).is_some_and(|node| node.config.enabled);
-            let connected = self.network.fleet().device(name).is_some_and(|device| {
-                device.status().state == DeviceState::Connected
-            });
+        for (name, _) in before
+            .inventory
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.config.enabled)
+        {
+            let stays = desired
+                .inventory
+                .nodes
+                .get(name)
+                .is_some_and(|node| node.config.enabled);
+            let connected = self
+                .network
+                .fleet()
+                .device(name)
+                .is_some_and(|device| device.status().state == DeviceState::Connected);
             if !stays && connected {
                 plans.insert(name.clone(), NodePlan::default());
             }
         }
-        Ok(Consequence { desired, plans: Some(plans) })
+        Ok(Consequence {
+            desired,
+            plans: Some(plans),
+        })
     }
 
     /// The inventory with what was last read of the nodes, and which of their radios contend.
@@ -70,7 +89,9 @@ impl Service {
                 let node = inventory.nodes.get_mut(&*radio.node);
                 let observed = node.and_then(|node| node.observed.as_mut());
                 if let Some(radio) = observed.and_then(|o| o.radios.get_mut(&*radio.radio)) {
-                    radio.hears.insert((heard.node.to_string(), heard.radio.to_string()));
+                    radio
+                        .hears
+                        .insert((heard.node.to_string(), heard.radio.to_string()));
                 }
             }
         }
@@ -126,9 +147,16 @@ impl Service {
             return;
         };
         for (node, reason) in &unplaced {
-            tracing::warn!(node, reason, "the node can't have the slices that select it");
+            tracing::warn!(
+                node,
+                reason,
+                "the node can't have the slices that select it"
+            );
         }
-        self.live.lock().unwrap_or_else(PoisonError::into_inner).unplaced = unplaced;
+        self.live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .unplaced = unplaced;
         let kept = async { Ok(()) };
         match self.network.change(plans.clone(), Mode::Queue, kept).await {
             Ok(done) => self.note(&plans, &done),
@@ -162,7 +190,10 @@ fn one_by_one(
     let mut unplaced = BTreeMap::new();
     let mut plans = desired.plans(desired, &observed).unwrap_or_else(|errors| {
         // Slices that were admitted can't all be placed any more, as when a radio's hardware changed.
-        tracing::error!(reason = words(&errors), "the slices don't fit the nodes any more");
+        tracing::error!(
+            reason = words(&errors),
+            "the slices don't fit the nodes any more"
+        );
         BTreeMap::new()
     });
     for (name, seen) in waiting {
@@ -183,7 +214,11 @@ fn one_by_one(
 }
 
 fn words(errors: &[RpcError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    errors
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// What a client is told of a rollout that failed: one error for each node, with the node's own words.
@@ -204,7 +239,10 @@ fn refused(failed: &RolloutFailed) -> Vec<RpcError> {
         }
         RpcError::new(tag, message)
             .with_app_tag(app_tag)
-            .at(format!("/tranche-inventory:inventory/node[name='{}']", failure.node))
+            .at(format!(
+                "/tranche-inventory:inventory/node[name='{}']",
+                failure.node
+            ))
     };
     failed.failures.iter().map(tell).collect()
 }
@@ -222,7 +260,10 @@ mod tests {
             message: "the radio is full".into(),
             errors: vec![RpcError::new(ErrorTag::ResourceDenied, "the radio is full")],
         };
-        let failed = RolloutFailed { failures: vec![failure], ..RolloutFailed::default() };
+        let failed = RolloutFailed {
+            failures: vec![failure],
+            ..RolloutFailed::default()
+        };
         let errors = refused(&failed);
         assert_eq!(errors[0].tag, ErrorTag::ResourceDenied);
         assert_eq!(errors[0].app_tag.as_deref(), Some("node-refused"));

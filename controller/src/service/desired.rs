@@ -81,7 +81,10 @@ impl Desired {
                 host_key: node.host_key.clone(),
             })
         };
-        nodes.filter(|node| node.enabled).filter_map(device).collect()
+        nodes
+            .filter(|node| node.enabled)
+            .filter_map(device)
+            .collect()
     }
 
     /// What the slices are owed.
@@ -114,19 +117,28 @@ impl Desired {
     ) -> Result<BTreeMap<NodeName, NodePlan>, Vec<RpcError>> {
         let is_new = |slice: &Slice| before.intent.slices.get(&slice.id) != Some(slice);
         let slices = self.intent.slices.iter().filter(|(_, slice)| is_new(slice));
-        let changed = Intent { slices: slices.map(|(id, s)| (id.clone(), s.clone())).collect() };
+        let changed = Intent {
+            slices: slices.map(|(id, s)| (id.clone(), s.clone())).collect(),
+        };
         compile(&changed, observed).map_err(rpc_errors)?;
         let mut known = observed.clone();
         known.nodes.retain(|_, node| node.observed.is_some());
-        let (before, after) =
-            (on_known(&before.intent, observed), on_known(&self.intent, observed));
+        let (before, after) = (
+            on_known(&before.intent, observed),
+            on_known(&self.intent, observed),
+        );
         compile_change(&before, &after, &known).map_err(rpc_errors)
     }
 }
 
 /// The slices without the nodes that were never read, and without those that are on no other.
 fn on_known(intent: &Intent, inventory: &Inventory) -> Intent {
-    let unread = |name: &String| inventory.nodes.get(name).is_some_and(|n| n.observed.is_none());
+    let unread = |name: &String| {
+        inventory
+            .nodes
+            .get(name)
+            .is_some_and(|n| n.observed.is_none())
+    };
     let mut intent = intent.clone();
     intent.slices.retain(|_, slice| {
         let place = &mut slice.place;
@@ -134,10 +146,17 @@ fn on_known(intent: &Intent, inventory: &Inventory) -> Intent {
         place.nodes.retain(|name| !unread(name));
         let selects = |node: &NodeConfig| {
             place.nodes.contains(&node.name)
-                || node.site.as_ref().is_some_and(|site| place.sites.contains(site))
+                || node
+                    .site
+                    .as_ref()
+                    .is_some_and(|site| place.sites.contains(site))
                 || node.labels.iter().any(|label| place.labels.contains(label))
         };
-        let mut selected = inventory.nodes.values().filter(|node| selects(&node.config)).peekable();
+        let mut selected = inventory
+            .nodes
+            .values()
+            .filter(|node| selects(&node.config))
+            .peekable();
         // What selects nothing at all stays, to be refused.
         (selected.peek().is_none() && all_read) || selected.any(|node| node.observed.is_some())
     });
@@ -188,7 +207,9 @@ fn rpc_errors(errors: Vec<IntentError>) -> Vec<RpcError> {
             | ErrorKind::RadioOvercommitted
             | ErrorKind::DomainOvercommitted => ErrorTag::ResourceDenied,
         };
-        RpcError::new(tag, error.message).with_app_tag(error.kind.app_tag()).at(error.path)
+        RpcError::new(tag, error.message)
+            .with_app_tag(error.kind.app_tag())
+            .at(error.path)
     };
     errors.into_iter().map(tell).collect()
 }
@@ -200,11 +221,10 @@ mod tests {
     use serde_json::json;
 
     fn desired(slices: Value) -> Desired {
+        let node = |name: &str| json!({ "name": name, "address": "192.0.2.1", "credential": "c", "host-key": "SHA256:x", "label": ["all"] });
         let inventory = json!({
             "credential": [{ "name": "c", "user": "u", "key": "k" }],
-            "node": ["n1", "n2"].map(|name| json!({
-                "name": name, "address": "192.0.2.1", "credential": "c", "host-key": "SHA256:x", "label": ["all"]
-            })),
+            "node": [node("n1"), node("n2")],
         });
         Desired {
             inventory: Inventory::from_json(&inventory).unwrap(),
@@ -220,9 +240,15 @@ mod tests {
     fn read(desired: &Desired, nodes: &[&str]) -> Inventory {
         let mut inventory = desired.inventory.clone();
         for name in nodes {
-            let radio = Radio { band: "5GHz".into(), ..Radio::default() };
+            let radio = Radio {
+                band: "5GHz".into(),
+                ..Radio::default()
+            };
             let radios = [("radio0".to_owned(), radio)].into();
-            let observed = Observed { radios, ..Observed::default() };
+            let observed = Observed {
+                radios,
+                ..Observed::default()
+            };
             inventory.nodes.get_mut(*name).unwrap().observed = Some(observed);
         }
         inventory
@@ -246,7 +272,11 @@ mod tests {
             slice("c", json!({ "node": ["n2"] })),
         ] }));
         let plans = more.plans(&before, &read(&more, &["n1"])).unwrap();
-        assert_eq!(plans["n1"].vifs.len(), 2, "slice c is on the unread node alone");
+        assert_eq!(
+            plans["n1"].vifs.len(),
+            2,
+            "slice c is on the unread node alone"
+        );
     }
 
     #[test]

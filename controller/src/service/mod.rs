@@ -147,14 +147,24 @@ pub struct Author {
 impl Version {
     fn new(info: &CommitInfo) -> Self {
         let tag = format!("{}-{:x}", info.id, info.time_ms);
-        Self { commit: info.id, tag, time: info.time() }
+        Self {
+            commit: info.id,
+            tag,
+            time: info.time(),
+        }
     }
 }
 
 impl Published {
     fn new(running: Arc<Tree>, nacm: Nacm, version: Version, desired: Arc<Desired>) -> Self {
         let users = Users::from_running(&running);
-        Self { running, nacm, users, version, desired }
+        Self {
+            running,
+            nacm,
+            users,
+            version,
+            desired,
+        }
     }
 }
 
@@ -181,7 +191,10 @@ impl Service {
         Ok(Arc::new(Self {
             schema,
             published: RwLock::new(Arc::new(published)),
-            writer: Arc::new(Mutex::new(Writer { datastores, history: setup.history })),
+            writer: Arc::new(Mutex::new(Writer {
+                datastores,
+                history: setup.history,
+            })),
             events: Events::default(),
             tasks: TaskTracker::new(),
             stateful: state::nodes(schema),
@@ -202,7 +215,12 @@ impl Service {
     /// What is in force.
     #[must_use]
     pub fn published(&self) -> Arc<Published> {
-        Arc::clone(&self.published.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(
+            &self
+                .published
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Notifications.
@@ -214,7 +232,9 @@ impl Service {
     /// Whether what a resource names is state or contains state.
     #[must_use]
     pub fn has_state(&self, resource: &Resource) -> bool {
-        resource.schema().is_none_or(|node| self.stateful.contains(&node))
+        resource
+            .schema()
+            .is_none_or(|node| self.stateful.contains(&node))
     }
 
     /// Whether a login still holds.
@@ -227,7 +247,10 @@ impl Service {
     #[must_use]
     pub fn may_receive(&self, user: &str, event: &Event) -> bool {
         let user = User::new(user);
-        self.published().nacm.notification_by_name(&user, event.module, event.name).is_ok()
+        self.published()
+            .nacm
+            .notification_by_name(&user, event.module, event.name)
+            .is_ok()
     }
 
     /// Changes the configuration. `propose` works the change out, with what is in force to check conditions against;
@@ -245,8 +268,11 @@ impl Service {
         E: From<Vec<RpcError>> + Send + 'static,
     {
         let service = Arc::clone(self);
-        let task = self.tasks.spawn(async move { service.commit(author, propose).await });
-        task.await.unwrap_or_else(|_| Err(internal("the change was given up").into()))
+        let task = self
+            .tasks
+            .spawn(async move { service.commit(author, propose).await });
+        task.await
+            .unwrap_or_else(|_| Err(internal("the change was given up").into()))
     }
 
     async fn commit<T, E>(
@@ -279,7 +305,11 @@ impl Service {
         author: &Author,
     ) -> Result<Version, Vec<RpcError>> {
         let before = self.published();
-        let Change { proposal, consequence, nacm } = change;
+        let Change {
+            proposal,
+            consequence,
+            nacm,
+        } = change;
         if proposal.diff().is_empty() {
             writer.refuse(proposal, Vec::new());
             return Ok(before.version.clone());
@@ -337,10 +367,22 @@ impl Service {
         drop(live);
         let before = self.published();
         let after = Arc::new(published);
-        *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&after);
-        let ids = |desired: &Desired| desired.intent.slices.keys().cloned().collect::<HashSet<_>>();
-        let gone: HashSet<String> =
-            ids(&before.desired).difference(&ids(&after.desired)).cloned().collect();
+        *self
+            .published
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::clone(&after);
+        let ids = |desired: &Desired| {
+            desired
+                .intent
+                .slices
+                .keys()
+                .cloned()
+                .collect::<HashSet<_>>()
+        };
+        let gone: HashSet<String> = ids(&before.desired)
+            .difference(&ids(&after.desired))
+            .cloned()
+            .collect();
         if !gone.is_empty() {
             let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
             live.record.forget(|slice| gone.contains(slice));
@@ -362,8 +404,13 @@ impl Service {
                 }
             }
         }
-        *self.public_keys.lock().unwrap_or_else(PoisonError::into_inner) = public_keys;
-        self.network.fleet().configure(desired.devices(&keys::directory(&self.state_dir)));
+        *self
+            .public_keys
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = public_keys;
+        self.network
+            .fleet()
+            .configure(desired.devices(&keys::directory(&self.state_dir)));
     }
 
     /// Starts to reach for the nodes and to regulate, until shutdown.
@@ -372,10 +419,12 @@ impl Service {
     /// Never in practice: only when the runtime is shutting down.
     pub async fn start(self: &Arc<Self>, shutdown: CancellationToken) -> Result<(), Vec<RpcError>> {
         // Listening first: no node may come unheard.
-        self.tasks.spawn(regulate::listen(Arc::clone(self), shutdown.clone()));
+        self.tasks
+            .spawn(regulate::listen(Arc::clone(self), shutdown.clone()));
         let service = Arc::clone(self);
         blocking(move || service.reach(&service.published().desired)).await?;
-        self.tasks.spawn(regulate::schedule(Arc::clone(self), shutdown));
+        self.tasks
+            .spawn(regulate::schedule(Arc::clone(self), shutdown));
         Ok(())
     }
 
@@ -411,29 +460,48 @@ impl Service {
         operation: &Operation,
     ) -> Result<Operation, Vec<RpcError>> {
         let input = operation.data();
-        let to = input.get("to").and_then(|to| to.parse::<u64>().ok()).ok_or_else(|| {
-            vec![RpcError::new(ErrorTag::MissingElement, "to is missing").with_info("bad-element", "to")]
-        })?;
-        let label = input.get("label").map_or_else(|| format!("rollback to {to}"), str::to_owned);
+        let to = input
+            .get("to")
+            .and_then(|to| to.parse::<u64>().ok())
+            .ok_or_else(|| {
+                vec![
+                    RpcError::new(ErrorTag::MissingElement, "to is missing")
+                        .with_info("bad-element", "to"),
+                ]
+            })?;
+        let label = input
+            .get("label")
+            .map_or_else(|| format!("rollback to {to}"), str::to_owned);
         let record = self.writer.lock().await.history.get(to).await;
-        let record = record.map_err(|e| internal(&e.to_string()))?.ok_or_else(|| {
-            let message = format!("commit {to} is not among those that are kept");
-            vec![RpcError::new(ErrorTag::InvalidValue, message).at("/tranche-commits:rollback/to")]
-        })?;
+        let record = record
+            .map_err(|e| internal(&e.to_string()))?
+            .ok_or_else(|| {
+                let message = format!("commit {to} is not among those that are kept");
+                vec![
+                    RpcError::new(ErrorTag::InvalidValue, message)
+                        .at("/tranche-commits:rollback/to"),
+                ]
+            })?;
         let schema = self.schema;
         let author = Author { user, label };
         let propose = move |before: &Published, datastores: &mut Datastores| {
             let text = String::from_utf8_lossy(&record.config);
             let tree = Tree::parse(schema, Format::Json, &text, Content::ConfigUnvalidated);
             let tree = tree.map_err(rpc_errors)?;
-            let proposal = datastores.propose_replace(SERVER, &tree).map_err(rpc_errors)?;
+            let proposal = datastores
+                .propose_replace(SERVER, &tree)
+                .map_err(rpc_errors)?;
             Ok::<_, Vec<RpcError>>((proposal, before.version.commit))
         };
         let (before, version) = self.change(author, propose).await?;
         let one = |e: tranche_yang::Error| vec![e.to_rpc_error()];
-        let mut output = schema.new_output("/tranche-commits:rollback").map_err(one)?;
+        let mut output = schema
+            .new_output("/tranche-commits:rollback")
+            .map_err(one)?;
         if version.commit != before {
-            output.set("id", version.commit.to_string().as_str()).map_err(one)?;
+            output
+                .set("id", version.commit.to_string().as_str())
+                .map_err(one)?;
         }
         Ok(output)
     }
@@ -461,7 +529,14 @@ impl Writer {
                 Ok((consequence, nacm.map_err(|e| vec![e.to_rpc_error()])?))
             });
         match worked_out {
-            Ok((consequence, nacm)) => Ok((Change { proposal, consequence, nacm }, answer)),
+            Ok((consequence, nacm)) => Ok((
+                Change {
+                    proposal,
+                    consequence,
+                    nacm,
+                },
+                answer,
+            )),
             Err(errors) => Err(self.refuse(proposal, errors).into()),
         }
     }
@@ -479,7 +554,9 @@ impl Writer {
             tree.set(path, hash.as_str()).map_err(one)?;
         }
         self.datastores.reject(proposal).map_err(one)?;
-        self.datastores.propose_replace(SERVER, &tree).map_err(rpc_errors)
+        self.datastores
+            .propose_replace(SERVER, &tree)
+            .map_err(rpc_errors)
     }
 
     fn refuse(&mut self, proposal: Proposal, errors: Vec<RpcError>) -> Vec<RpcError> {
@@ -494,7 +571,9 @@ impl Writer {
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Vec<RpcError>> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| internal("the work was given up"))
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| internal("the work was given up"))
 }
 
 fn internal(message: &str) -> Vec<RpcError> {
@@ -503,7 +582,10 @@ fn internal(message: &str) -> Vec<RpcError> {
 
 /// A configuration as it is kept. Secrets are in it.
 pub(crate) fn print(config: &Tree) -> String {
-    let options = PrintOptions { with_defaults: WithDefaults::Explicit, pretty: false };
+    let options = PrintOptions {
+        with_defaults: WithDefaults::Explicit,
+        pretty: false,
+    };
     config.print(Format::Json, options)
 }
 
@@ -522,5 +604,8 @@ fn summary(diff: &Diff) -> String {
 /// Errors of data as NETCONF says them.
 #[must_use]
 pub fn rpc_errors(errors: Vec<tranche_yang::Error>) -> Vec<RpcError> {
-    errors.iter().map(tranche_yang::Error::to_rpc_error).collect()
+    errors
+        .iter()
+        .map(tranche_yang::Error::to_rpc_error)
+        .collect()
 }

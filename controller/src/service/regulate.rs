@@ -65,12 +65,17 @@ pub(super) async fn schedule(service: Arc<Service>, shutdown: CancellationToken)
         }
         let owners = owners(&report);
         let now = SystemTime::now();
-        let moment = Moment { sequence: period.0, time: now, enabled: settings.enabled };
+        let moment = Moment {
+            sequence: period.0,
+            time: now,
+            enabled: settings.enabled,
+        };
         let notices = {
             let mut live = service.live.lock().unwrap_or_else(PoisonError::into_inner);
             live.conflicts = conflicts;
             live.report = report;
-            live.record.take(moment, &decision, |correction| owner(&owners, correction))
+            live.record
+                .take(moment, &decision, |correction| owner(&owners, correction))
         };
         for (name, content) in notices {
             service.tell("tranche-sla", name, now, content);
@@ -105,7 +110,10 @@ fn owners(report: &NetworkReport) -> Owners {
 }
 
 fn owner(owners: &Owners, correction: &Correction) -> Option<Arc<str>> {
-    let place = (Arc::clone(&correction.radio.node), Arc::clone(&correction.vif));
+    let place = (
+        Arc::clone(&correction.radio.node),
+        Arc::clone(&correction.vif),
+    );
     owners.get(&place).cloned()
 }
 
@@ -147,8 +155,12 @@ impl Service {
         time: SystemTime,
         content: Map<String, Value>,
     ) {
-        let namespace = self.schema.module(module).map_or("", |m| m.namespace.as_str());
-        self.events.send(Event::new(module, namespace, name, &rfc3339(time), content));
+        let namespace = self
+            .schema
+            .module(module)
+            .map_or("", |m| m.namespace.as_str());
+        self.events
+            .send(Event::new(module, namespace, name, &rfc3339(time), content));
     }
 
     fn tell_state(&self, node: &str) {
@@ -162,6 +174,11 @@ impl Service {
         if let Some(reason) = status.last_error {
             content.insert("reason".into(), reason.into());
         }
-        self.tell("tranche-inventory", "node-state-change", SystemTime::now(), content);
+        self.tell(
+            "tranche-inventory",
+            "node-state-change",
+            SystemTime::now(),
+            content,
+        );
     }
 }

@@ -13,7 +13,10 @@ pub fn build() -> Result<&'static Schema, Error> {
         .module("ietf-netconf", &[])
         .module("ietf-restconf-monitoring", &[])
         .module("ietf-netconf-acm", &[])
-        .module("iana-crypt-hash", &["crypt-hash-sha-256", "crypt-hash-sha-512"])
+        .module(
+            "iana-crypt-hash",
+            &["crypt-hash-sha-256", "crypt-hash-sha-512"],
+        )
         .module("ietf-system", &["authentication", "local-users"])
         .module("tranche-controller-deviations", &[])
         .module("tranche-inventory", &[])
@@ -46,7 +49,11 @@ mod tests {
         ] {
             assert!(schema.node(absent).is_none(), "{absent}");
         }
-        assert!(schema.node("/tranche-slice:slices/slice/state/oper-state").is_some());
+        assert!(
+            schema
+                .node("/tranche-slice:slices/slice/state/oper-state")
+                .is_some()
+        );
     }
 
     #[test]

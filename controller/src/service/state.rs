@@ -50,17 +50,27 @@ impl Service {
         let one = |e: tranche_yang::Error| vec![e.to_rpc_error()];
         let mut trees = Vec::new();
         if concerns("ietf-yang-library") {
-            trees.push(self.schema.yang_library(&["running", "operational"]).map_err(one)?);
+            trees.push(
+                self.schema
+                    .yang_library(&["running", "operational"])
+                    .map_err(one)?,
+            );
         }
         if concerns("ietf-netconf-acm") {
             let mut counters = Tree::empty(self.schema);
-            self.published().nacm.add_state(&mut counters).map_err(one)?;
+            self.published()
+                .nacm
+                .add_state(&mut counters)
+                .map_err(one)?;
             trees.push(counters);
         }
         let mut data = Map::new();
         let desired = Arc::clone(&self.published().desired);
         if concerns("tranche-inventory") {
-            data.insert("tranche-inventory:inventory".into(), self.inventory(&desired));
+            data.insert(
+                "tranche-inventory:inventory".into(),
+                self.inventory(&desired),
+            );
         }
         if concerns("tranche-slice") {
             data.insert("tranche-slice:slices".into(), self.slices(&desired));
@@ -74,7 +84,10 @@ impl Service {
         if concerns("tranche-commits") {
             let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
             let commits: Vec<Value> = live.commits.iter().map(commit_json).collect();
-            data.insert("tranche-commits:commits".into(), json!({ "commit": commits }));
+            data.insert(
+                "tranche-commits:commits".into(),
+                json!({ "commit": commits }),
+            );
         }
         if !data.is_empty() {
             let text = Value::Object(data).to_string();
@@ -86,7 +99,10 @@ impl Service {
 
     /// State of credentials and nodes.
     fn inventory(&self, desired: &Desired) -> Value {
-        let public_keys = self.public_keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let public_keys = self
+            .public_keys
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let credentials: Vec<Value> = public_keys
             .iter()
             .map(|(name, key)| json!({ "name": name, "public-key": key }))
@@ -95,9 +111,9 @@ impl Service {
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let nodes = desired.inventory.nodes.values();
         let nodes: Vec<Value> = nodes
-            .map(|node| {
-                json!({ "name": node.config.name, "state": self.node(&node.config, &live) })
-            })
+            .map(
+                |node| json!({ "name": node.config.name, "state": self.node(&node.config, &live) }),
+            )
             .collect();
         json!({ "credential": credentials, "node": nodes })
     }
@@ -105,7 +121,11 @@ impl Service {
     fn node(&self, config: &NodeConfig, live: &Live) -> Value {
         let mut state = Map::new();
         let Some(device) = self.network.fleet().device(&config.name) else {
-            let oper_state = if config.enabled { "connecting" } else { "disabled" };
+            let oper_state = if config.enabled {
+                "connecting"
+            } else {
+                "disabled"
+            };
             state.insert("oper-state".into(), oper_state.into());
             return state.into();
         };
@@ -177,7 +197,10 @@ impl Service {
             let Some((id, _)) = intent.slices.get_key_value(&wanted.slice) else {
                 continue;
             };
-            let has = status.observed.as_ref().and_then(|observed| observed.vifs.get(&vif));
+            let has = status
+                .observed
+                .as_ref()
+                .and_then(|observed| observed.vifs.get(&vif));
             let state = has.and_then(|has| has.state.oper_state.as_deref());
             let state = match state {
                 Some(state) if connected => state,
@@ -203,7 +226,10 @@ impl Service {
             if let Some(stations) = has.and_then(|has| has.state.stations).filter(|_| connected) {
                 point.insert("stations".into(), stations.min(u32::from(u16::MAX)).into());
             }
-            if let Some(used) = used.get(&(name.as_str(), vif.as_str())).filter(|_| connected) {
+            if let Some(used) = used
+                .get(&(name.as_str(), vif.as_str()))
+                .filter(|_| connected)
+            {
                 point.insert("used-ratio".into(), percent(*used));
             }
             seen.points.push(point.into());
@@ -234,7 +260,14 @@ fn slice_json(slice: &Slice, seen: Seen, live: &Live) -> Value {
         (false, _, _) => "disabled",
         (true, 0, _) => "pending",
         (true, all, up) if up == all => "active",
-        (true, _, 0) if !seen.reasons.iter().all(|reason| reason.ends_with("is away")) => "failed",
+        (true, _, 0)
+            if !seen
+                .reasons
+                .iter()
+                .all(|reason| reason.ends_with("is away")) =>
+        {
+            "failed"
+        }
         (true, _, _) => "degraded",
     };
     state.insert("oper-state".into(), oper_state.into());
@@ -264,7 +297,11 @@ fn radio_json(node: &str, name: &str, radio: &Radio, observed: &Observed, live: 
     if let Some(max) = radio.max_vifs {
         state.insert("max-vifs".into(), max.min(255).into());
     }
-    let vifs = observed.vifs.values().filter(|vif| vif.radio == name).count();
+    let vifs = observed
+        .vifs
+        .values()
+        .filter(|vif| vif.radio == name)
+        .count();
     state.insert("vifs".into(), vifs.min(255).into());
     let here = |id: &RadioId| *id.node == *node && *id.radio == *name;
     if let Some(report) = live.report.radios.iter().find(|report| here(&report.id)) {
@@ -293,7 +330,10 @@ fn used(live: &Live) -> HashMap<(&str, &str), f64> {
     let radios = live.report.radios.iter();
     radios
         .flat_map(|radio| {
-            radio.vifs.iter().map(|vif| ((radio.id.node.as_ref(), vif.name.as_ref()), vif.used))
+            radio
+                .vifs
+                .iter()
+                .map(|vif| ((radio.id.node.as_ref(), vif.name.as_ref()), vif.used))
         })
         .collect()
 }
@@ -305,7 +345,9 @@ fn percent(value: f64) -> Value {
 /// Text of elsewhere as a YANG string may hold it (RFC 7950 9.4).
 fn plain(text: &str) -> String {
     let allowed = |c: char| !c.is_control() || matches!(c, '\t' | '\n');
-    text.chars().filter(|c| allowed(*c) && !matches!(c, '\u{fffe}' | '\u{ffff}')).collect()
+    text.chars()
+        .filter(|c| allowed(*c) && !matches!(c, '\u{fffe}' | '\u{ffff}'))
+        .collect()
 }
 
 #[cfg(test)]
@@ -318,7 +360,11 @@ mod tests {
                             "wifi": { "ssid": "a", "security": { "mode": "open" } } }] });
         let intent = Intent::from_json(&slice).unwrap();
         let reasons = reasons.iter().map(|r| (*r).to_owned()).collect();
-        let seen = Seen { points: vec![json!({}); points], up, reasons };
+        let seen = Seen {
+            points: vec![json!({}); points],
+            up,
+            reasons,
+        };
         slice_json(&intent.slices["a"], seen, &Live::default())["oper-state"].clone()
     }
 
@@ -328,6 +374,9 @@ mod tests {
         assert_eq!(state(2, &[], 2), "active");
         assert_eq!(state(1, &["node n2 is away"], 2), "degraded");
         assert_eq!(state(0, &["node n2 is away"], 1), "degraded");
-        assert_eq!(state(0, &["node n1: v is failed", "node n2 is away"], 2), "failed");
+        assert_eq!(
+            state(0, &["node n1: v is failed", "node n2 is away"], 2),
+            "failed"
+        );
     }
 }

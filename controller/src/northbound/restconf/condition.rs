@@ -123,7 +123,11 @@ mod tests {
 
     fn version() -> Version {
         let time = UNIX_EPOCH + Duration::from_millis(1_000_500);
-        Version { commit: 7, tag: "7-x".to_owned(), time }
+        Version {
+            commit: 7,
+            tag: "7-x".to_owned(),
+            time,
+        }
     }
 
     fn headers(name: &'static str, value: &str) -> HeaderMap {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, Method, Response, StatusCode};
 use tranche_netconf::error::{ErrorTag, RpcError};
 use tranche_netconf::message::{DefaultOperation, ErrorOption, WithDefaults};
@@ -75,16 +74,19 @@ pub(crate) async fn handle(
         Method::PUT => edit(request, resource, restconf::Method::Put, content, http).await,
         Method::PATCH => edit(request, resource, restconf::Method::Patch, content, http).await,
         Method::DELETE => edit(request, resource, restconf::Method::Delete, content, http).await,
-        ref method => {
-            Err(Refusal::method_not_allowed(allow, format!("{method} is no method of a resource")))
-        }
+        ref method => Err(Refusal::method_not_allowed(
+            allow,
+            format!("{method} is no method of a resource"),
+        )),
     }
 }
 
 /// Parses a resource identifier: one that no module has is not found, one that is malformed is a bad request.
 fn parse(schema: &'static Schema, path: &str) -> Result<Resource, Refusal> {
     if path.contains("//") {
-        return Err(Refusal::bad_request(format!("there is an empty name in {path}")));
+        return Err(Refusal::bad_request(format!(
+            "there is an empty name in {path}"
+        )));
     }
     Resource::parse(schema, path).map_err(|error| match error.tag {
         ErrorTag::UnknownElement => Refusal::not_found(error.message),
@@ -104,7 +106,10 @@ fn methods(resource: &Resource) -> &'static str {
 
 async fn read(request: &Request<'_>, resource: Resource) -> Result<Response<Body>, Refusal> {
     if resource.kind() == ResourceKind::Action {
-        return Err(Refusal::method_not_allowed("OPTIONS, POST", "an operation can't be read"));
+        return Err(Refusal::method_not_allowed(
+            "OPTIONS, POST",
+            "an operation can't be read",
+        ));
     }
     let headers = &request.parts.headers;
     let query = Query::parse(request.parts.uri.query(), Place::Read)?;
@@ -134,7 +139,12 @@ async fn read(request: &Request<'_>, resource: Resource) -> Result<Response<Body
     let base = request.base.clone();
     let path = request.parts.uri.path().to_owned();
     let text = blocking(move || {
-        let asked = View { published: &published, user: &user, resource: &resource, base: &base };
+        let asked = View {
+            published: &published,
+            user: &user,
+            resource: &resource,
+            base: &base,
+        };
         let tree = asked.tree(&service, with_state)?;
         restconf::read(&tree, &resource, encoding.format(), &options)
             .map_err(|e| vec![e.to_rpc_error()])
@@ -144,7 +154,11 @@ async fn read(request: &Request<'_>, resource: Resource) -> Result<Response<Body
     let text = text.filter(|text| !matches!(text.as_str(), "" | "{}"));
     let text = text.ok_or_else(|| Refusal::not_found(format!("there is no {path}")))?;
     let response = respond::data(StatusCode::OK, encoding, text, &request.parts.method);
-    Ok(if is_config { respond::versioned(response, &version, encoding) } else { response })
+    Ok(if is_config {
+        respond::versioned(response, &version, encoding)
+    } else {
+        response
+    })
 }
 
 async fn edit(
@@ -156,7 +170,11 @@ async fn edit(
 ) -> Result<Response<Body>, Refusal> {
     let headers = &request.parts.headers;
     let takes_insert = matches!(method, restconf::Method::Post | restconf::Method::Put);
-    let place = if takes_insert { Place::Insert } else { Place::None };
+    let place = if takes_insert {
+        Place::Insert
+    } else {
+        Place::None
+    };
     let query = Query::parse(request.parts.uri.query(), place)?;
     let answer = media::wanted(headers)?;
     let allow = methods(&resource);
@@ -172,8 +190,8 @@ async fn edit(
         None
     } else {
         let encoding = media::of_body(headers)?;
-        let datastore = resource.kind() == ResourceKind::Datastore
-            && method != restconf::Method::Post;
+        let datastore =
+            resource.kind() == ResourceKind::Datastore && method != restconf::Method::Post;
         Some((encoding.format(), well_formed(encoding, text, datastore)?))
     };
     let edit = Edit {
@@ -188,13 +206,14 @@ async fn edit(
         user: User::new(request.user),
         label: format!("{} {}", request.parts.method, request.parts.uri.path()),
     };
-    let propose =
-        move |published: &Published, datastores: &mut Datastores| edit.propose(published, datastores);
+    let propose = move |published: &Published, datastores: &mut Datastores| {
+        edit.propose(published, datastores)
+    };
     let (done, version) = request.service.change(author, propose).await?;
     let response = match done {
         Done::Created(identifier) => {
             let location = format!("{}/restconf/data/{identifier}", request.base);
-            respond::with(respond::empty(StatusCode::CREATED), LOCATION, &location)
+            respond::created(&location)
         }
         Done::Changed => respond::empty(StatusCode::NO_CONTENT),
     };
@@ -202,12 +221,22 @@ async fn edit(
 }
 
 /// Checks the text of a body before libyang reads it: JSON or XML, and in XML no DTD and no entities.
-pub(crate) fn well_formed(encoding: Encoding, text: String, datastore: bool) -> Result<String, Refusal> {
+pub(crate) fn well_formed(
+    encoding: Encoding,
+    text: String,
+    datastore: bool,
+) -> Result<String, Refusal> {
     if text.trim().is_empty() {
-        return Err(Refusal::new(ErrorTag::MalformedMessage, "the request needs a body"));
+        return Err(Refusal::new(
+            ErrorTag::MalformedMessage,
+            "the request needs a body",
+        ));
     }
     let malformed = |what: &str, error: &dyn std::fmt::Display| {
-        Refusal::new(ErrorTag::MalformedMessage, format!("the body is not {what}: {error}"))
+        Refusal::new(
+            ErrorTag::MalformedMessage,
+            format!("the body is not {what}: {error}"),
+        )
     };
     match encoding {
         Encoding::Json => serde_json::from_str::<serde::de::IgnoredAny>(&text)
@@ -250,10 +279,18 @@ impl Edit {
         datastores: &mut Datastores,
     ) -> Result<(Proposal, Done), Refusal> {
         let running = &published.running;
-        let body = self.body.as_ref().map(|(format, text)| (*format, text.as_str()));
-        let edit =
-            restconf::edit(self.schema, &self.resource, self.method, body, self.insert.as_ref())
-                .map_err(|errors| self.refuse(rpc_errors(errors)))?;
+        let body = self
+            .body
+            .as_ref()
+            .map(|(format, text)| (*format, text.as_str()));
+        let edit = restconf::edit(
+            self.schema,
+            &self.resource,
+            self.method,
+            body,
+            self.insert.as_ref(),
+        )
+        .map_err(|errors| self.refuse(rpc_errors(errors)))?;
         let target = edit.target().map(str::to_owned);
         let exists = target.as_ref().is_none_or(|path| is_there(running, path));
         published.version.check_edit(&self.headers, exists)?;
@@ -275,7 +312,12 @@ impl Edit {
             return Err(Refusal::not_found(format!("there is no {must_exist}")));
         }
         let proposal = datastores
-            .propose_parsed(SERVER, &edit, DefaultOperation::None, ErrorOption::RollbackOnError)
+            .propose_parsed(
+                SERVER,
+                &edit,
+                DefaultOperation::None,
+                ErrorOption::RollbackOnError,
+            )
             .map_err(rpc_errors)?;
         let done = match target {
             Some(path) if !exists => {
@@ -290,7 +332,11 @@ impl Edit {
     /// What a resource doesn't do is a 405, with what it does.
     fn refuse(&self, errors: Vec<RpcError>) -> Refusal {
         let mut refusal = Refusal::from(errors);
-        if refusal.errors.iter().any(|e| e.tag == ErrorTag::OperationNotSupported) {
+        if refusal
+            .errors
+            .iter()
+            .any(|e| e.tag == ErrorTag::OperationNotSupported)
+        {
             refusal.status = StatusCode::METHOD_NOT_ALLOWED;
             refusal.allow = Some(methods(&self.resource));
         }

@@ -39,14 +39,6 @@ impl Refusal {
         }
     }
 
-    /// With a path in every error.
-    pub(crate) fn at(mut self, path: &str) -> Self {
-        for error in &mut self.errors {
-            error.path = Some(path.to_owned());
-        }
-        self
-    }
-
     /// There is no such resource.
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::with_status(StatusCode::NOT_FOUND, ErrorTag::InvalidValue, message)

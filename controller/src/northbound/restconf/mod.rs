@@ -43,14 +43,14 @@ impl Request<'_> {
     ///
     /// # Errors
     /// Everything that is wrong with it, as RESTCONF says it.
-    pub(crate) async fn handle(
-        &self,
-        body: Body,
-        http: &Http,
-    ) -> Result<Response<Body>, Refusal> {
+    pub(crate) async fn handle(&self, body: Body, http: &Http) -> Result<Response<Body>, Refusal> {
         let path = self.parts.uri.path();
         if let Some(root) = Root::at(path) {
-            return root.answer(&self.parts.method, self.parts.uri.query(), &self.parts.headers);
+            return root.answer(
+                &self.parts.method,
+                self.parts.uri.query(),
+                &self.parts.headers,
+            );
         }
         let below = |root: &str| {
             let rest = path.strip_prefix(root)?;

@@ -46,14 +46,19 @@ pub(crate) async fn handle(
     }
     let missing = || Refusal::not_found(format!("there is no operation {path}"));
     let resource = Resource::parse(schema, path).map_err(|_| missing())?;
-    let is_rpc = resource.schema().is_some_and(|node| node.kind() == Kind::Rpc);
+    let is_rpc = resource
+        .schema()
+        .is_some_and(|node| node.kind() == Kind::Rpc);
     if resource.kind() != ResourceKind::Action || !is_rpc {
         return Err(missing());
     }
     match parts.method {
         Method::OPTIONS => Ok(respond::options(INVOKE)),
         Method::POST => invoke(request, &resource, encoding, content, http).await,
-        _ => Err(Refusal::method_not_allowed(INVOKE, "an operation can only be invoked")),
+        _ => Err(Refusal::method_not_allowed(
+            INVOKE,
+            "an operation can only be invoked",
+        )),
     }
 }
 
@@ -76,8 +81,12 @@ async fn invoke(
     } else {
         None
     };
-    let path = resource.path().map_err(|e| Refusal::from(e.to_rpc_error()))?;
-    let input = input.as_ref().map(|(format, text)| (*format, text.as_str()));
+    let path = resource
+        .path()
+        .map_err(|e| Refusal::from(e.to_rpc_error()))?;
+    let input = input
+        .as_ref()
+        .map(|(format, text)| (*format, text.as_str()));
     let published = request.service.published();
     let operation = request
         .service
@@ -85,10 +94,18 @@ async fn invoke(
         .parse_restconf_input(&path, input, Some(&published.running))
         .map_err(rpc_errors)?;
     let user = User::new(request.user);
-    published.nacm.execute(&user, &operation).map_err(|e| Refusal::from(e.to_rpc_error()))?;
+    published
+        .nacm
+        .execute(&user, &operation)
+        .map_err(|e| Refusal::from(e.to_rpc_error()))?;
     let output = request.service.call(user, operation).await?;
     match output.and_then(|output| output.print_restconf_output(encoding.format())) {
-        Some(text) => Ok(respond::data(StatusCode::OK, encoding, text, &request.parts.method)),
+        Some(text) => Ok(respond::data(
+            StatusCode::OK,
+            encoding,
+            text,
+            &request.parts.method,
+        )),
         None => Ok(respond::empty(StatusCode::NO_CONTENT)),
     }
 }
@@ -97,7 +114,10 @@ async fn invoke(
 fn list(schema: &'static Schema, encoding: Encoding) -> String {
     let modules = schema.modules().iter().filter(|module| module.implemented);
     let all = modules.flat_map(|module| {
-        let rpcs = schema.top(&module.name).into_iter().filter(|node| node.kind() == Kind::Rpc);
+        let rpcs = schema
+            .top(&module.name)
+            .into_iter()
+            .filter(|node| node.kind() == Kind::Rpc);
         rpcs.map(move |rpc| (module, rpc))
     });
     match encoding {
@@ -117,4 +137,3 @@ fn list(schema: &'static Schema, encoding: Encoding) -> String {
         }
     }
 }
-

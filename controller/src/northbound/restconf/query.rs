@@ -168,7 +168,11 @@ fn with_defaults(value: &str) -> Result<WithDefaults, Refusal> {
 /// Writes fields as an expression.
 pub(crate) fn print_fields(list: &[Field]) -> String {
     let one = |field: &Field| {
-        let module = field.module.as_ref().map(|m| format!("{m}:")).unwrap_or_default();
+        let module = field
+            .module
+            .as_ref()
+            .map(|m| format!("{m}:"))
+            .unwrap_or_default();
         let below = match field.children.as_slice() {
             [] => String::new(),
             children => format!("({})", print_fields(children)),
@@ -296,7 +300,8 @@ mod tests {
 
     #[test]
     fn fields_are_parsed_as_the_grammar_says() {
-        let check = |text: &str, expect: &str| assert_eq!(print_fields(&fields(text).unwrap()), expect);
+        let check =
+            |text: &str, expect: &str| assert_eq!(print_fields(&fields(text).unwrap()), expect);
         check("a", "a");
         check("a;m:b", "a;m:b");
         check("a/b/c", "a(b(c))");

@@ -1,7 +1,9 @@
 //! Responses: status, headers and bodies.
 
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION, VARY};
+use axum::http::header::{
+    ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LAST_MODIFIED, LOCATION, VARY,
+};
 use axum::http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::media::Encoding;
@@ -19,7 +21,10 @@ pub(crate) fn data(
 ) -> Response<Body> {
     let mut response = empty(status);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(encoding.media_type()));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static(encoding.media_type()),
+    );
     headers.insert(VARY, HeaderValue::from_static("Accept"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
     if method != Method::HEAD {
@@ -43,10 +48,14 @@ pub(crate) fn created(location: &str) -> Response<Body> {
 /// The answer to OPTIONS.
 pub(crate) fn options(allow: &'static str) -> Response<Body> {
     let mut response = empty(StatusCode::OK);
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allow));
     if allow.contains("PATCH") {
         let name = HeaderName::from_static("accept-patch");
-        response.headers_mut().insert(name, HeaderValue::from_static(ACCEPT_PATCH));
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(ACCEPT_PATCH));
     }
     response
 }

@@ -78,15 +78,26 @@ impl Root {
                 ),
             },
         };
-        Ok(respond::data(StatusCode::OK, media::wanted(headers)?, text, method))
+        Ok(respond::data(
+            StatusCode::OK,
+            media::wanted(headers)?,
+            text,
+            method,
+        ))
     }
 
     fn host_meta(self, method: &Method, headers: &HeaderMap) -> Response<Body> {
-        let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let accept = headers
+            .get(ACCEPT)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default();
         let json = self == Self::HostMetaJson
             || (accept.contains("application/json") && !accept.contains("application/xrd+xml"));
         let (content_type, text) = if json {
-            ("application/json", r#"{"links":[{"rel":"restconf","href":"/restconf"}]}"#)
+            (
+                "application/json",
+                r#"{"links":[{"rel":"restconf","href":"/restconf"}]}"#,
+            )
         } else {
             (
                 "application/xrd+xml",
@@ -108,12 +119,16 @@ mod tests {
         let none = HeaderMap::new();
         let xrd = Root::HostMeta.answer(&Method::GET, None, &none).unwrap();
         assert_eq!(xrd.headers()[CONTENT_TYPE], "application/xrd+xml");
-        let accept = [(ACCEPT, "application/json".parse().unwrap())].into_iter().collect();
+        let accept = [(ACCEPT, "application/json".parse().unwrap())]
+            .into_iter()
+            .collect();
         let json = Root::HostMeta.answer(&Method::GET, None, &accept).unwrap();
         assert_eq!(json.headers()[CONTENT_TYPE], "application/json");
         let post = Root::Api.answer(&Method::POST, None, &none).unwrap_err();
         assert_eq!((post.status.as_u16(), post.allow), (405, Some(READ_ONLY)));
-        let query = Root::Api.answer(&Method::GET, Some("depth=1"), &none).unwrap_err();
+        let query = Root::Api
+            .answer(&Method::GET, Some("depth=1"), &none)
+            .unwrap_err();
         assert_eq!(query.status, 400);
     }
 }

@@ -81,18 +81,25 @@ impl<'a> View<'a> {
         if self.resource.kind() == ResourceKind::Datastore {
             return self.published.running.duplicate();
         }
-        let whole = Filter::XPath { select: self.resource.path()?, namespaces: Vec::new() };
+        let whole = Filter::XPath {
+            select: self.resource.path()?,
+            namespaces: Vec::new(),
+        };
         filter::select(&self.published.running, Some(&whole))
     }
 
     fn state(&self, service: &Service) -> Result<Vec<Tree>, Vec<RpcError>> {
         let path = self.resource.path().map_err(|e| vec![e.to_rpc_error()])?;
         let concerns = |module: &str| {
-            path == "/" || path.strip_prefix('/').is_some_and(|p| p.starts_with(&format!("{module}:")))
+            path == "/"
+                || path
+                    .strip_prefix('/')
+                    .is_some_and(|p| p.starts_with(&format!("{module}:")))
         };
         let schema = service.schema();
         let parse = |value: Value| {
-            Tree::parse(schema, Format::Json, &value.to_string(), Content::State).map_err(rpc_errors)
+            Tree::parse(schema, Format::Json, &value.to_string(), Content::State)
+                .map_err(rpc_errors)
         };
         let mut trees = Vec::new();
         if concerns("ietf-restconf-monitoring") {
@@ -104,9 +111,7 @@ impl<'a> View<'a> {
 
     /// `ietf-restconf-monitoring` (RFC 8040 9).
     fn monitoring(&self) -> Value {
-        let access = |stream: Stream, encoding: Encoding, name: &str| {
-            json!({ "encoding": name, "location": format!("{}{}", self.base, stream.path(encoding)) })
-        };
+        let access = |stream: Stream, encoding: Encoding, name: &str| json!({ "encoding": name, "location": format!("{}{}", self.base, stream.path(encoding)) });
         let streams: Vec<Value> = Stream::ALL
             .into_iter()
             .map(|stream| {

@@ -2,20 +2,18 @@
 //!
 //! `UPDATE_GOLDEN=1` writes the answers anew; review the difference. None of these requests changes anything.
 
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::{Instance, factory};
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::{Instance, factory};
 
 /// Between the request and the answer.
 const RULE: &str = "\n----\n";
 
 fn cases() -> Vec<PathBuf> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/errors");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/controller/golden/errors");
     let entries = fs::read_dir(dir).unwrap();
     let mut cases: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     cases.sort();
@@ -56,7 +54,11 @@ async fn every_refusal_says_what_where_and_why() {
     factory["tranche-inventory:inventory"]["node"] = json!([{
         "name": "n1", "enabled": false, "address": "127.0.0.1", "credential": "main", "host-key": "SHA256:x"
     }]);
-    let instance = Instance::start_with(&factory, &["--config", "tests/golden/small-body.toml"]).await;
+    let instance = Instance::start_with(
+        &factory,
+        &["--config", "tests/controller/golden/small-body.toml"],
+    )
+    .await;
     let before = instance.json("?content=config").await;
     let update = std::env::var_os("UPDATE_GOLDEN").is_some();
     let mut wrong = Vec::new();
@@ -68,10 +70,17 @@ async fn every_refusal_says_what_where_and_why() {
             if update {
                 fs::write(&case, format!("{request}{RULE}{answer}")).unwrap();
             } else {
-                wrong.push(format!("{}\nexpected:\n{expected}\nanswered:\n{answer}", case.display()));
+                wrong.push(format!(
+                    "{}\nexpected:\n{expected}\nanswered:\n{answer}",
+                    case.display()
+                ));
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
-    assert_eq!(instance.json("?content=config").await, before, "nothing has changed");
+    assert_eq!(
+        instance.json("?content=config").await,
+        before,
+        "nothing has changed"
+    );
 }
