@@ -9,11 +9,15 @@ use serde_json::{Value, json};
 
 use crate::support::{client, factory, write_factory};
 
-fn command(dir: &Path) -> Command {
+fn program(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tranche-controller"));
+    command.arg("--state-dir").arg(dir.join("state"));
     command
-        .args(["--listen", "127.0.0.1:0", "--state-dir"])
-        .arg(dir.join("state"));
+}
+
+fn command(dir: &Path) -> Command {
+    let mut command = program(dir);
+    command.args(["--listen", "127.0.0.1:0"]);
     command
 }
 
