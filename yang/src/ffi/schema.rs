@@ -209,8 +209,10 @@ impl SRaw {
     }
 
     /// Whether an extension such as (`ietf-netconf-acm`, `default-deny-write`) stands on this node.
+    ///
+    /// libyang drops extensions that a deviation adds, and `ietf-system` itself leaves the hashes of passwords open to
+    /// every reader, so they are `default-deny-all` here whatever the modules say.
     pub(crate) fn has_extension(self, module: &str, name: &str) -> bool {
-        // RFC 7317 forgot to mark password hashes, and libyang takes no such mark from a deviation.
         if name == "default-deny-all" && self.name() == "password" && self.module() == "ietf-system"
         {
             return true;
