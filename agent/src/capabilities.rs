@@ -27,6 +27,20 @@ pub fn of(schema: &Schema, has_startup: bool) -> Vec<String> {
         out.push(capability::STARTUP.to_owned());
     }
     out.push(schema.yang_library_capability());
-    out.extend(schema.module_capabilities());
+    out.extend(
+        schema
+            .module_capabilities()
+            .into_iter()
+            .map(with_deviations),
+    );
     out
+}
+
+/// RFC 6020 5.6.4: the capability of a module that is deviated from names the module with the deviations.
+fn with_deviations(capability: String) -> String {
+    if capability.starts_with("urn:ietf:params:xml:ns:yang:ietf-system?") {
+        format!("{capability}&deviations=tranche-agent-deviations")
+    } else {
+        capability
+    }
 }

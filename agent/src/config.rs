@@ -240,7 +240,11 @@ impl Settings {
             None => SettingsFile::default(),
         };
         let or_file = |given: Vec<PathBuf>, file: Option<Vec<PathBuf>>| {
-            if given.is_empty() { file.unwrap_or_default() } else { given }
+            if given.is_empty() {
+                file.unwrap_or_default()
+            } else {
+                given
+            }
         };
         let settings = Self {
             listen: args
@@ -257,7 +261,10 @@ impl Settings {
             startup_datastore: args.startup_datastore || file.startup_datastore.unwrap_or_default(),
             limits: file.limits.resolve()?,
             log: LogSettings {
-                filter: args.log.or(file.log.filter).unwrap_or_else(|| "info".to_owned()),
+                filter: args
+                    .log
+                    .or(file.log.filter)
+                    .unwrap_or_else(|| "info".to_owned()),
                 format: args.log_format.or(file.log.format).unwrap_or_default(),
             },
         };
@@ -312,7 +319,9 @@ impl Settings {
         if files > 1 && files != usize::from(nodes) {
             return Err(invalid(
                 "factory-default",
-                format!("give one file for all nodes or one for each: {files} files for {nodes} nodes"),
+                format!(
+                    "give one file for all nodes or one for each: {files} files for {nodes} nodes"
+                ),
             ));
         }
         Ok(())
@@ -321,7 +330,10 @@ impl Settings {
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { filter: "info".to_owned(), format: LogFormat::Text }
+        Self {
+            filter: "info".to_owned(),
+            format: LogFormat::Text,
+        }
     }
 }
 
@@ -338,12 +350,16 @@ impl LimitsTable {
             max_depth: self.max_depth.unwrap_or(default.max_depth),
             max_attributes: self.max_attributes.unwrap_or(default.max_attributes),
             max_sessions: self.max_sessions.unwrap_or(default.max_sessions),
-            max_unauthenticated: self.max_unauthenticated.unwrap_or(default.max_unauthenticated),
+            max_unauthenticated: self
+                .max_unauthenticated
+                .unwrap_or(default.max_unauthenticated),
             max_auth_tries: self.max_auth_tries.unwrap_or(default.max_auth_tries),
             auth_timeout: seconds(self.auth_timeout_s, default.auth_timeout),
             auth_failure_delay: self
                 .auth_failure_delay_ms
-                .map_or(default.auth_failure_delay, |ms| Duration::from_millis(ms.into())),
+                .map_or(default.auth_failure_delay, |ms| {
+                    Duration::from_millis(ms.into())
+                }),
             keepalive: seconds(self.keepalive_s, default.keepalive),
             idle_timeout: match self.idle_timeout_s {
                 None => default.idle_timeout,
@@ -351,8 +367,12 @@ impl LimitsTable {
                 Some(seconds) => Some(Duration::from_secs(seconds.into())),
             },
             write_timeout: seconds(self.write_timeout_s, default.write_timeout),
-            max_pipelined_bytes: self.max_pipelined_bytes.unwrap_or(default.max_pipelined_bytes),
-            notification_queue: self.notification_queue.unwrap_or(default.notification_queue),
+            max_pipelined_bytes: self
+                .max_pipelined_bytes
+                .unwrap_or(default.max_pipelined_bytes),
+            notification_queue: self
+                .notification_queue
+                .unwrap_or(default.notification_queue),
         };
         let positive = [
             ("limits.hello-timeout-s", limits.hello_timeout.is_zero()),
@@ -361,12 +381,18 @@ impl LimitsTable {
             ("limits.max-depth", limits.max_depth == 0),
             ("limits.max-attributes", limits.max_attributes == 0),
             ("limits.max-sessions", limits.max_sessions == 0),
-            ("limits.max-unauthenticated", limits.max_unauthenticated == 0),
+            (
+                "limits.max-unauthenticated",
+                limits.max_unauthenticated == 0,
+            ),
             ("limits.max-auth-tries", limits.max_auth_tries == 0),
             ("limits.auth-timeout-s", limits.auth_timeout.is_zero()),
             ("limits.keepalive-s", limits.keepalive.is_zero()),
             ("limits.write-timeout-s", limits.write_timeout.is_zero()),
-            ("limits.max-pipelined-bytes", limits.max_pipelined_bytes == 0),
+            (
+                "limits.max-pipelined-bytes",
+                limits.max_pipelined_bytes == 0,
+            ),
             ("limits.notification-queue", limits.notification_queue == 0),
         ];
         match positive.into_iter().find(|(_, zero)| *zero) {
@@ -377,14 +403,21 @@ impl LimitsTable {
 }
 
 fn read(path: &Path) -> Result<SettingsFile, SettingsError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
-    toml::from_str(&text)
-        .map_err(|source| SettingsError::Parse { path: path.to_owned(), source: Box::new(source) })
+    let text = std::fs::read_to_string(path).map_err(|source| SettingsError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    toml::from_str(&text).map_err(|source| SettingsError::Parse {
+        path: path.to_owned(),
+        source: Box::new(source),
+    })
 }
 
 fn invalid(setting: &'static str, reason: impl Into<String>) -> SettingsError {
-    SettingsError::Invalid { setting, reason: reason.into() }
+    SettingsError::Invalid {
+        setting,
+        reason: reason.into(),
+    }
 }
 
 #[cfg(test)]
@@ -409,8 +442,11 @@ mod tests {
     fn the_command_line_wins_over_the_file() {
         let file = "listen = \"127.0.0.1:2000\"\nstate-dir = \"/a\"\nsim = 3\n\
                     [limits]\nmax-sessions = 5\nidle-timeout-s = 60\n[log]\nformat = \"json\"\n";
-        let settings =
-            resolve(&["--listen", "127.0.0.1:3000", "--state-dir", "/b"], Some(file)).unwrap();
+        let settings = resolve(
+            &["--listen", "127.0.0.1:3000", "--state-dir", "/b"],
+            Some(file),
+        )
+        .unwrap();
         assert_eq!(settings.listen.port(), 3000);
         assert_eq!(settings.state_dir, Path::new("/b"));
         assert_eq!(settings.sim, Some(3));
@@ -437,7 +473,14 @@ mod tests {
 
     #[test]
     fn a_factory_default_is_for_all_or_for_each() {
-        let base = ["--state-dir", "/b", "--sim", "3", "--factory-default", "one"];
+        let base = [
+            "--state-dir",
+            "/b",
+            "--sim",
+            "3",
+            "--factory-default",
+            "one",
+        ];
         let one = resolve(&base, None).unwrap();
         assert_eq!(one.factory_default_of(2), Some(Path::new("one")));
         let mut two = base.to_vec();

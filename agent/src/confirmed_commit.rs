@@ -73,12 +73,20 @@ impl ConfirmedCommit {
     pub fn step(&self, session: u32, commit: &Commit) -> Result<Step, RpcError> {
         self.permit(session, commit.persist_id.as_deref())?;
         if !commit.confirmed {
-            return Ok(if self.open.is_some() { Step::Confirm } else { Step::Plain });
+            return Ok(if self.open.is_some() {
+                Step::Confirm
+            } else {
+                Step::Plain
+            });
         }
         let timeout = commit.confirm_timeout.unwrap_or(DEFAULT_TIMEOUT);
         let held = self.open.as_ref().and_then(|open| open.persist.clone());
         let persist = commit.persist.clone().or(held);
-        Ok(Step::Open { timeout, persist, extends: self.open.is_some() })
+        Ok(Step::Open {
+            timeout,
+            persist,
+            extends: self.open.is_some(),
+        })
     }
 
     /// Whether `session` may cancel the open one.
@@ -106,7 +114,9 @@ impl ConfirmedCommit {
         match step {
             Step::Plain => {}
             Step::Confirm => self.close(),
-            Step::Open { timeout, persist, .. } => {
+            Step::Open {
+                timeout, persist, ..
+            } => {
                 self.generation += 1;
                 self.open = Some(Open {
                     session,
@@ -117,25 +127,34 @@ impl ConfirmedCommit {
                 });
             }
         }
-        self.open.as_ref().map(|open| (open.deadline, open.generation))
+        self.open
+            .as_ref()
+            .map(|open| (open.deadline, open.generation))
     }
 
     /// Whether the timer of `generation` is that of the open one.
     #[must_use]
     pub fn is_due(&self, generation: u64) -> bool {
-        self.open.as_ref().is_some_and(|open| open.generation == generation)
+        self.open
+            .as_ref()
+            .is_some_and(|open| open.generation == generation)
     }
 
     /// Whether the end of `session` takes the open one back.
     #[must_use]
     pub fn ends_with(&self, session: u32) -> bool {
-        self.open.as_ref().is_some_and(|open| open.persist.is_none() && open.session == session)
+        self.open
+            .as_ref()
+            .is_some_and(|open| open.persist.is_none() && open.session == session)
     }
 
     /// The session that keeps others from locking running (RFC 6241 7.5): that of the open one.
     #[must_use]
     pub fn blocks_lock_of(&self, session: u32) -> Option<u32> {
-        self.open.as_ref().map(|open| open.session).filter(|holder| *holder != session)
+        self.open
+            .as_ref()
+            .map(|open| open.session)
+            .filter(|holder| *holder != session)
     }
 
     /// None is open any more.
@@ -144,7 +163,10 @@ impl ConfirmedCommit {
     }
 
     fn permit(&self, session: u32, persist_id: Option<&str>) -> Result<(), RpcError> {
-        let held = self.open.as_ref().map(|open| (open.session, open.persist.as_deref()));
+        let held = self
+            .open
+            .as_ref()
+            .map(|open| (open.session, open.persist.as_deref()));
         match (held, persist_id) {
             (None, None) => Ok(()),
             (None | Some((_, None)), Some(_)) => Err(RpcError::new(
@@ -183,7 +205,10 @@ mod tests {
     }
 
     fn confirming(persist_id: Option<&str>) -> Commit {
-        Commit { persist_id: persist_id.map(str::to_owned), ..Commit::default() }
+        Commit {
+            persist_id: persist_id.map(str::to_owned),
+            ..Commit::default()
+        }
     }
 
     fn issue(state: &mut ConfirmedCommit, session: u32, commit: &Commit) -> Result<Step, ErrorTag> {
@@ -196,8 +221,14 @@ mod tests {
     fn only_its_own_session_confirms_what_has_no_token() {
         let mut state = ConfirmedCommit::default();
         issue(&mut state, 1, &confirmed(None, None)).unwrap();
-        assert_eq!(issue(&mut state, 2, &confirming(None)), Err(ErrorTag::InUse));
-        assert_eq!(issue(&mut state, 2, &confirming(Some("x"))), Err(ErrorTag::InvalidValue));
+        assert_eq!(
+            issue(&mut state, 2, &confirming(None)),
+            Err(ErrorTag::InUse)
+        );
+        assert_eq!(
+            issue(&mut state, 2, &confirming(Some("x"))),
+            Err(ErrorTag::InvalidValue)
+        );
         assert_eq!(state.blocks_lock_of(2), Some(1));
         assert_eq!(state.blocks_lock_of(1), None);
         assert_eq!(issue(&mut state, 1, &confirming(None)), Ok(Step::Confirm));
@@ -210,9 +241,18 @@ mod tests {
         let mut state = ConfirmedCommit::default();
         issue(&mut state, 1, &confirmed(Some("t"), None)).unwrap();
         assert!(!state.ends_with(1));
-        assert_eq!(issue(&mut state, 1, &confirming(None)), Err(ErrorTag::InUse));
-        assert_eq!(issue(&mut state, 2, &confirming(Some("u"))), Err(ErrorTag::InvalidValue));
-        assert_eq!(issue(&mut state, 2, &confirming(Some("t"))), Ok(Step::Confirm));
+        assert_eq!(
+            issue(&mut state, 1, &confirming(None)),
+            Err(ErrorTag::InUse)
+        );
+        assert_eq!(
+            issue(&mut state, 2, &confirming(Some("u"))),
+            Err(ErrorTag::InvalidValue)
+        );
+        assert_eq!(
+            issue(&mut state, 2, &confirming(Some("t"))),
+            Ok(Step::Confirm)
+        );
     }
 
     #[test]
@@ -241,8 +281,14 @@ mod tests {
     #[test]
     fn cancelling_follows_the_same_rules_and_needs_an_open_one() {
         let mut state = ConfirmedCommit::default();
-        assert_eq!(state.may_cancel(1, None).unwrap_err().tag, ErrorTag::OperationFailed);
-        assert_eq!(state.may_cancel(1, Some("t")).unwrap_err().tag, ErrorTag::InvalidValue);
+        assert_eq!(
+            state.may_cancel(1, None).unwrap_err().tag,
+            ErrorTag::OperationFailed
+        );
+        assert_eq!(
+            state.may_cancel(1, Some("t")).unwrap_err().tag,
+            ErrorTag::InvalidValue
+        );
         issue(&mut state, 1, &confirmed(Some("t"), None)).unwrap();
         assert_eq!(state.may_cancel(2, Some("t")), Ok(()));
         assert_eq!(state.may_cancel(1, None).unwrap_err().tag, ErrorTag::InUse);
@@ -251,7 +297,13 @@ mod tests {
     #[test]
     fn a_token_without_an_open_one_is_refused() {
         let mut state = ConfirmedCommit::default();
-        assert_eq!(issue(&mut state, 1, &confirming(Some("t"))), Err(ErrorTag::InvalidValue));
-        assert_eq!(issue(&mut state, 1, &confirmed(None, Some("t"))), Err(ErrorTag::InvalidValue));
+        assert_eq!(
+            issue(&mut state, 1, &confirming(Some("t"))),
+            Err(ErrorTag::InvalidValue)
+        );
+        assert_eq!(
+            issue(&mut state, 1, &confirmed(None, Some("t"))),
+            Err(ErrorTag::InvalidValue)
+        );
     }
 }

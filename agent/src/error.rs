@@ -121,8 +121,7 @@ impl Error {
                 RpcError::new(ErrorTag::InvalidValue, error.message.clone()).at(&*error.path)
             }
             Self::Refused(refusal) => {
-                RpcError::new(ErrorTag::OperationFailed, refusal.message.clone())
-                    .at(&*refusal.path)
+                RpcError::new(ErrorTag::OperationFailed, refusal.message.clone()).at(&*refusal.path)
             }
             Self::RollbackFailed { refusal, failed } => RpcError::new(
                 ErrorTag::RollbackFailed,
@@ -147,17 +146,25 @@ impl Error {
             | Self::NoFactoryDefault { .. }
             | Self::Stored { .. }
             | Self::Listen { .. }
-            | Self::HostKey { .. } => {
-                RpcError::new(ErrorTag::OperationFailed, "an internal fault ended the operation")
-            }
+            | Self::HostKey { .. } => RpcError::new(
+                ErrorTag::OperationFailed,
+                "an internal fault ended the operation",
+            ),
         }
     }
 }
 
 fn joined(refusals: &[Refusal]) -> String {
-    refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    refusals
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 fn listed(reasons: &[String]) -> String {
-    reasons.iter().map(|reason| format!("\n  {reason}")).collect()
+    reasons
+        .iter()
+        .map(|reason| format!("\n  {reason}"))
+        .collect()
 }

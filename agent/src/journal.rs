@@ -16,7 +16,8 @@ pub fn encode(diff: &Diff) -> Result<Vec<u8>, Error> {
 /// A whole configuration for a snapshot.
 #[must_use]
 pub fn encode_tree(tree: &Tree) -> Vec<u8> {
-    tree.print(Format::Json, PrintOptions::default()).into_bytes()
+    tree.print(Format::Json, PrintOptions::default())
+        .into_bytes()
 }
 
 /// The configuration of a snapshot, not validated.

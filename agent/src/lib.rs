@@ -12,12 +12,13 @@ pub mod capabilities;
 pub mod clock;
 pub mod config;
 pub mod confirmed_commit;
+pub mod content;
 pub mod error;
-mod journal;
+pub mod journal;
 pub mod monitoring;
 pub mod node;
 pub mod notification;
-mod read;
+pub mod read;
 pub mod rpc;
 pub mod schema;
 pub mod startup;
@@ -64,8 +65,18 @@ impl Agent {
         let medium = Medium::new(MediumParams::default());
         let stop = CancellationToken::new();
         let clock = tokio::spawn(Arc::clone(&medium).drive(stop.clone()));
-        let common = Common { settings, schema, medium: Arc::clone(&medium) };
-        let mut agent = Self { nodes: Vec::new(), medium, stop, clock, _lock: lock };
+        let common = Common {
+            settings,
+            schema,
+            medium: Arc::clone(&medium),
+        };
+        let mut agent = Self {
+            nodes: Vec::new(),
+            medium,
+            stop,
+            clock,
+            _lock: lock,
+        };
         for index in 0..count {
             match startup::start_node(&common, index).await {
                 Ok(node) => agent.nodes.push(node),

@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The log may be off or JSON: whoever starts the agent by hand must see why it does not run.
-            let _ = writeln!(io::stderr(), "tranche-agent: {error:#}");
+            drop(writeln!(io::stderr(), "tranche-agent: {error:#}"));
             ExitCode::FAILURE
         }
     }

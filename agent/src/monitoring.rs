@@ -119,9 +119,11 @@ pub fn streams() -> Value {
 #[must_use]
 pub fn system_state(now: SystemTime) -> Value {
     let mut platform = Map::new();
-    for (leaf, file) in
-        [("os-name", "ostype"), ("os-release", "osrelease"), ("os-version", "version")]
-    {
+    for (leaf, file) in [
+        ("os-name", "ostype"),
+        ("os-release", "osrelease"),
+        ("os-version", "version"),
+    ] {
         if let Ok(text) = fs::read_to_string(format!("/proc/sys/kernel/{file}")) {
             platform.insert(leaf.to_owned(), text.trim().into());
         }
@@ -137,6 +139,11 @@ pub fn system_state(now: SystemTime) -> Value {
 
 fn boot_time() -> Option<SystemTime> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
-    let seconds = stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+    let seconds = stat
+        .lines()
+        .find_map(|line| line.strip_prefix("btime "))?
+        .trim()
+        .parse()
+        .ok()?;
     Some(UNIX_EPOCH + Duration::from_secs(seconds))
 }

@@ -9,17 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
-use tranche_netconf::error::ErrorTag;
 use tranche_netconf::message::{Datastore, Filter};
 use tranche_netconf::server::{Notifier, Sessions};
 use tranche_yang::nacm::{Nacm, User};
-use tranche_yang::{
-    Change, Content, Datastores, Format, Operation, Part, PrintOptions, Proposal, Schema, Tree,
-    filter,
-};
+use tranche_yang::{Change, Datastores, Format, Operation, Part, Proposal, Schema, Tree, filter};
 
 use crate::backend::{NodeConfig, Registry};
 use crate::confirmed_commit::ConfirmedCommit;
+use crate::content::{node_config, read_users, with_hashed_passwords};
 use crate::error::Error;
 use crate::journal;
 use crate::monitoring::DatastoreState;
@@ -27,9 +24,7 @@ use crate::notification::{self, ConfirmEvent};
 use crate::store::{Store, StoreError, Window};
 use crate::streams::{Share, Stream, Streams};
 use crate::transaction::{Origin, Propose, Transactions};
-use crate::users::{self, Users};
-
-const PASSWORDS: &str = "/ietf-system:system/authentication/user/password";
+use crate::users::Users;
 
 /// What readers see: replaced as a whole by every change.
 #[derive(Debug)]
@@ -112,7 +107,9 @@ pub struct Node {
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Node").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Node")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -234,27 +231,38 @@ impl Node {
         if self.has_startup {
             names.push("startup");
         }
-        let library = self.schema.yang_library(&names).map_err(|error| data(vec![error]))?;
+        let library = self
+            .schema
+            .yang_library(&names)
+            .map_err(|error| data(vec![error]))?;
         Ok(self.library.get_or_init(|| library))
     }
 
     /// The datastores. Whoever holds them may take as long as validation takes: not on a runtime thread.
     pub fn datastores(&self) -> MutexGuard<'_, Datastores> {
-        self.datastores.lock().unwrap_or_else(PoisonError::into_inner)
+        self.datastores
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The confirmed commit.
     pub fn confirmed_commit(&self) -> MutexGuard<'_, ConfirmedCommit> {
-        self.confirmed_commit.lock().unwrap_or_else(PoisonError::into_inner)
+        self.confirmed_commit
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The sessions' ways to be notified.
     pub(crate) fn notifiers(&self) -> MutexGuard<'_, HashMap<u32, Notifier>> {
-        self.notifiers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.notifiers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn lock_times(&self) -> MutexGuard<'_, HashMap<Datastore, SystemTime>> {
-        self.lock_times.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock_times
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The datastores there are, with their locks.
@@ -297,7 +305,9 @@ impl Node {
                 entry: checked.entry,
             }),
             Err(errors) => {
-                datastores.reject(proposal).map_err(|error| data(vec![error]))?;
+                datastores
+                    .reject(proposal)
+                    .map_err(|error| data(vec![error]))?;
                 Err(errors)
             }
         }
@@ -307,7 +317,10 @@ impl Node {
         let in_force = self.in_force();
         if !origin.is_server() {
             let user = User::new(&*origin.user);
-            in_force.nacm.write(&user, proposal.diff()).map_err(|error| data(vec![error]))?;
+            in_force
+                .nacm
+                .write(&user, proposal.diff())
+                .map_err(|error| data(vec![error]))?;
         }
         let changes = proposal.diff().changes();
         let touches = |module: &str| changes.iter().any(|change| change.module == module);
@@ -315,7 +328,9 @@ impl Node {
         let config = (touches("tranche-wifi") || touches("tranche-sim"))
             .then(|| node_config(new))
             .transpose()?;
-        let users = touches("ietf-system").then(|| read_users(new)).transpose()?;
+        let users = touches("ietf-system")
+            .then(|| read_users(new))
+            .transpose()?;
         let nacm = touches("ietf-netconf-acm")
             .then(|| in_force.nacm.reload(new))
             .transpose()
@@ -324,7 +339,13 @@ impl Node {
             true => Vec::new(),
             false => journal::encode(proposal.diff()).map_err(|error| data(vec![error]))?,
         };
-        Ok(Checked { changes, config, users, nacm, entry })
+        Ok(Checked {
+            changes,
+            config,
+            users,
+            nacm,
+            entry,
+        })
     }
 
     /// Makes a change durable.
@@ -344,10 +365,18 @@ impl Node {
     /// # Errors
     /// Out of memory while the candidate followed; running is the new one nevertheless.
     pub fn publish(&self, prepared: Prepared, origin: &Origin) -> Result<(), Vec<Error>> {
-        let Prepared { proposal, changes, users, nacm, .. } = prepared;
+        let Prepared {
+            proposal,
+            changes,
+            users,
+            nacm,
+            ..
+        } = prepared;
         {
             let mut datastores = self.datastores();
-            let running = datastores.accept(proposal).map_err(|error| data(vec![error]))?;
+            let running = datastores
+                .accept(proposal)
+                .map_err(|error| data(vec![error]))?;
             let before = self.in_force();
             let after = InForce {
                 running,
@@ -355,7 +384,10 @@ impl Node {
                 nacm: nacm.map_or_else(|| Arc::clone(&before.nacm), Arc::new),
                 pruned: Mutex::default(),
             };
-            *self.in_force.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
+            *self
+                .in_force
+                .write()
+                .unwrap_or_else(PoisonError::into_inner) = Arc::new(after);
         }
         if !changes.is_empty() {
             tracing::info!(
@@ -379,7 +411,9 @@ impl Node {
     /// # Errors
     /// Out of memory; running is as before nevertheless.
     pub fn reject(&self, prepared: Prepared) -> Result<(), Vec<Error>> {
-        self.datastores().reject(prepared.proposal).map_err(|error| data(vec![error]))
+        self.datastores()
+            .reject(prepared.proposal)
+            .map_err(|error| data(vec![error]))
     }
 
     /// Replaces the journal by a snapshot of running.
@@ -394,7 +428,12 @@ impl Node {
     // Announcements
 
     /// Announces what happened to a confirmed commit.
-    pub fn announce_confirm(&self, event: ConfirmEvent, origin: &Origin, timeout: Option<Duration>) {
+    pub fn announce_confirm(
+        &self,
+        event: ConfirmEvent,
+        origin: &Origin,
+        timeout: Option<Duration>,
+    ) {
         if self.streams.has_subscribers(Stream::Netconf) {
             self.announce(
                 Stream::Netconf,
@@ -406,7 +445,8 @@ impl Node {
     /// Sends a notification, given as RFC 7951 JSON, to those who subscribed to its stream and may hear it.
     pub fn announce(&self, stream: Stream, event: &Value) {
         let parsed =
-            self.schema.parse_operation(Format::Json, &event.to_string(), Part::Notification, None);
+            self.schema
+                .parse_operation(Format::Json, &event.to_string(), Part::Notification, None);
         match parsed {
             Ok(event) => self.send(stream, &event),
             Err(errors) => {
@@ -419,12 +459,17 @@ impl Node {
 
     fn send(&self, stream: Stream, event: &Operation) {
         let in_force = self.in_force();
-        self.streams.publish(stream, SystemTime::now(), &event.to_fragment(), |user, filter| {
-            if in_force.nacm.notification(&User::new(user), event).is_err() {
-                return Share::Denied;
-            }
-            share(event, filter)
-        });
+        self.streams.publish(
+            stream,
+            SystemTime::now(),
+            &event.to_fragment(),
+            |user, filter| {
+                if in_force.nacm.notification(&User::new(user), event).is_err() {
+                    return Share::Denied;
+                }
+                share(event, filter)
+            },
+        );
     }
 }
 
@@ -437,12 +482,12 @@ struct Checked {
 }
 
 fn share(event: &Operation, filter: Option<&Filter>) -> Share {
-    let Some(filter) = filter else { return Share::Whole };
+    let Some(filter) = filter else {
+        return Share::Whole;
+    };
     match filter::select(event.tree(), Some(filter)) {
         Ok(part) if part.top().next().is_none() => Share::Nothing,
-        Ok(part) => {
-            Share::Part(part.to_fragment(tranche_netconf::message::WithDefaults::Explicit))
-        }
+        Ok(part) => Share::Part(part.to_fragment(tranche_netconf::message::WithDefaults::Explicit)),
         Err(error) => {
             tracing::debug!(%error, "the filter of a subscription does not fit an event");
             Share::Nothing
@@ -453,110 +498,4 @@ fn share(event: &Operation, filter: Option<&Filter>) -> Share {
 /// Errors of the data, as this crate's.
 pub(crate) fn data(errors: Vec<tranche_yang::Error>) -> Vec<Error> {
     errors.into_iter().map(Error::Data).collect()
-}
-
-/// A part of a tree as RFC 7951 JSON with all defaults.
-fn json_of(tree: &Tree, xpath: &str, namespaces: &[(&str, &str)]) -> Result<String, Vec<Error>> {
-    let part = Filter::XPath {
-        select: xpath.to_owned(),
-        namespaces: namespaces
-            .iter()
-            .map(|(prefix, namespace)| ((*prefix).to_owned(), (*namespace).to_owned()))
-            .collect(),
-    };
-    let part = filter::select(tree, Some(&part)).map_err(|error| data(vec![error]))?;
-    let all = PrintOptions {
-        with_defaults: tranche_netconf::message::WithDefaults::ReportAll,
-        pretty: false,
-    };
-    Ok(part.print(Format::Json, all))
-}
-
-/// What the backends carry out of a configuration.
-///
-/// # Errors
-/// It is not what the backends understand, which the schema should have ruled out.
-pub fn node_config(tree: &Tree) -> Result<NodeConfig, Vec<Error>> {
-    let json = json_of(
-        tree,
-        "/w:wifi | /s:sim",
-        &[("w", "urn:tranche:yang:tranche-wifi"), ("s", "urn:tranche:yang:tranche-sim")],
-    )?;
-    serde_json::from_str(&json).map_err(|error| {
-        tracing::error!(%error, "a valid configuration is not what the backends understand");
-        vec![Error::Internal]
-    })
-}
-
-fn read_users(tree: &Tree) -> Result<Users, Vec<Error>> {
-    let json = json_of(
-        tree,
-        "/s:system",
-        &[("s", "urn:ietf:params:xml:ns:yang:ietf-system")],
-    )?;
-    Users::from_json(&json).map_err(|errors| errors.into_iter().map(Error::Credential).collect())
-}
-
-/// Hashes the clear-text passwords of a tree in place (`$0$`, RFC 7317 `iana-crypt-hash`); whether there were any.
-///
-/// # Errors
-/// A password that cannot be hashed.
-pub fn hash_passwords(tree: &mut Tree) -> Result<bool, Vec<Error>> {
-    let hashes = password_hashes(tree)?;
-    for (path, hash) in &hashes {
-        tree.set(path, hash.as_str()).map_err(|error| data(vec![error]))?;
-    }
-    Ok(!hashes.is_empty())
-}
-
-/// The paths of the clear-text passwords of a tree, with what is stored in their place.
-fn password_hashes(tree: &Tree) -> Result<Vec<(String, String)>, Vec<Error>> {
-    let mut hashes = Vec::new();
-    for password in tree.find(PASSWORDS).map_err(|error| data(vec![error]))? {
-        let stored = users::stored_form(password.value().unwrap_or_default());
-        let path = password.path();
-        match stored {
-            Ok(None) => {}
-            Ok(Some(hash)) => hashes.push((path, hash)),
-            Err(message) => {
-                let error = tranche_yang::Error::new(ErrorTag::InvalidValue, message).at(path);
-                return Err(data(vec![error]));
-            }
-        }
-    }
-    Ok(hashes)
-}
-
-/// The same proposal with its clear-text passwords hashed.
-fn with_hashed_passwords(
-    datastores: &mut Datastores,
-    session: u32,
-    proposal: Proposal,
-) -> Result<Proposal, Vec<Error>> {
-    if proposal.is_test_only() || !has_clear_passwords(proposal.new())? {
-        return Ok(proposal);
-    }
-    let mut tree = proposal.new().duplicate().map_err(|error| data(vec![error]))?;
-    let hashed = hash_passwords(&mut tree);
-    datastores.reject(proposal).map_err(|error| data(vec![error]))?;
-    hashed?;
-    datastores.propose_replace(session, &tree).map_err(data)
-}
-
-/// Whether a tree has a password that is still to be hashed.
-///
-/// # Errors
-/// The schema has no users.
-pub(crate) fn has_clear_passwords(tree: &Tree) -> Result<bool, Vec<Error>> {
-    let mut passwords = tree.find(PASSWORDS).map_err(|error| data(vec![error]))?;
-    let clear = passwords.any(|node| node.value().is_some_and(|value| value.starts_with("$0$")));
-    Ok(clear)
-}
-
-/// Parses state in JSON into a tree.
-///
-/// # Errors
-/// It is not what its module says, which is a fault of this agent.
-pub(crate) fn state_tree(schema: &'static Schema, json: &Value) -> Result<Tree, Vec<Error>> {
-    Tree::parse(schema, Format::Json, &json.to_string(), Content::State).map_err(data)
 }

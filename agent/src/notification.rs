@@ -71,7 +71,11 @@ pub fn confirmed_commit(event: ConfirmEvent, origin: &Origin, timeout: Option<Du
 /// A datastore was changed.
 #[must_use]
 pub fn config_change(origin: &Origin, datastore: &str, changes: &[Change]) -> Value {
-    let changed_by = if origin.is_server() { json!({ "server": [null] }) } else { who(origin) };
+    let changed_by = if origin.is_server() {
+        json!({ "server": [null] })
+    } else {
+        who(origin)
+    };
     let mut body = json!({ "changed-by": changed_by, "datastore": datastore });
     let edits = edits(changes);
     if !edits.is_empty() && edits.len() <= MAX_EDITS {
@@ -86,7 +90,10 @@ fn edits(changes: &[Change]) -> Vec<Value> {
     let mut whole: Option<String> = None;
     for change in changes.iter().filter(|change| !change.is_default) {
         if whole.as_ref().is_some_and(|parent| {
-            change.path.strip_prefix(parent).is_some_and(|rest| rest.starts_with('/'))
+            change
+                .path
+                .strip_prefix(parent)
+                .is_some_and(|rest| rest.starts_with('/'))
         }) {
             continue;
         }

@@ -16,9 +16,10 @@ use tranche_yang::{Schema, Tree, filter};
 
 use crate::backend::Refusal;
 use crate::clock::rfc3339;
+use crate::content::state_tree;
 use crate::error::Error;
 use crate::monitoring;
-use crate::node::{InForce, Node, data, state_tree};
+use crate::node::{InForce, Node, data};
 
 /// The modules that a filter can touch at the top.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,10 +41,15 @@ impl Touched {
                 if select.contains('*') || select.contains("//") || select.contains("::") {
                     return Self::All;
                 }
-                namespaces.iter().map(|(_, namespace)| namespace.as_str()).collect()
+                namespaces
+                    .iter()
+                    .map(|(_, namespace)| namespace.as_str())
+                    .collect()
             }
             Some(Filter::Subtree(fragment)) => {
-                let Ok(elements) = fragment.elements() else { return Self::All };
+                let Ok(elements) = fragment.elements() else {
+                    return Self::All;
+                };
                 let modules: Option<HashSet<String>> = elements
                     .iter()
                     .filter(|element| !element.namespace.is_empty())
@@ -57,7 +63,10 @@ impl Touched {
             }
         };
         Self::Modules(
-            namespaces.iter().filter_map(|namespace| module_of(schema, namespace)).collect(),
+            namespaces
+                .iter()
+                .filter_map(|namespace| module_of(schema, namespace))
+                .collect(),
         )
     }
 
@@ -72,7 +81,9 @@ impl Touched {
 }
 
 fn module_of(schema: &Schema, namespace: &str) -> Option<String> {
-    schema.module_of_namespace(namespace).map(|module| module.name.clone())
+    schema
+        .module_of_namespace(namespace)
+        .map(|module| module.name.clone())
 }
 
 impl InForce {
@@ -87,10 +98,17 @@ impl InForce {
         if let Some(known) = self.pruned().get(&user.name) {
             return Ok(Arc::clone(known));
         }
-        let copy = self.running.duplicate().map_err(|error| data(vec![error]))?;
-        let visible = self.nacm.prune_read(user, copy).map_err(|error| data(vec![error]))?;
+        let copy = self
+            .running
+            .duplicate()
+            .map_err(|error| data(vec![error]))?;
+        let visible = self
+            .nacm
+            .prune_read(user, copy)
+            .map_err(|error| data(vec![error]))?;
         let visible = Arc::new(visible);
-        self.pruned().insert(user.name.clone(), Arc::clone(&visible));
+        self.pruned()
+            .insert(user.name.clone(), Arc::clone(&visible));
         Ok(visible)
     }
 }
@@ -142,7 +160,10 @@ impl Node {
         let mut tree = touched_part(&running, self.schema(), touched)?;
         drop(running);
         let state = self.state(&in_force, touched, live)?;
-        let state = in_force.nacm.prune_read(user, state).map_err(|error| data(vec![error]))?;
+        let state = in_force
+            .nacm
+            .prune_read(user, state)
+            .map_err(|error| data(vec![error]))?;
         tree.merge(&state).map_err(|error| data(vec![error]))?;
         answer(&tree, filter, with_defaults)
     }
@@ -221,8 +242,10 @@ impl Node {
                 state.extend(object(radio));
             }
         }
-        let mut vif_states: BTreeMap<_, _> =
-            vifs.iter().map(|vif| (vif.name.as_str(), object(vif))).collect();
+        let mut vif_states: BTreeMap<_, _> = vifs
+            .iter()
+            .map(|vif| (vif.name.as_str(), object(vif)))
+            .collect();
         for vif in &vif_airtime {
             if let Some(state) = vif_states.get_mut(vif.name.as_str()) {
                 state.insert("airtime".to_owned(), object(vif).into());
@@ -242,8 +265,13 @@ fn configured(
     list: &str,
     states: BTreeMap<&str, Map<String, Value>>,
 ) -> Vec<Value> {
-    let Some(wifi) = running.get("/tranche-wifi:wifi") else { return Vec::new() };
-    let names: HashSet<&str> = wifi.list(list).filter_map(|entry| entry.get("name")).collect();
+    let Some(wifi) = running.get("/tranche-wifi:wifi") else {
+        return Vec::new();
+    };
+    let names: HashSet<&str> = wifi
+        .list(list)
+        .filter_map(|entry| entry.get("name"))
+        .collect();
     states
         .into_iter()
         .filter(|(name, _)| names.contains(name))
@@ -272,7 +300,9 @@ pub(crate) fn touched_part(
     let mut namespaces = BTreeMap::new();
     for node in tree.top().filter(|node| touched.contains(node.module())) {
         let module = node.module();
-        let Some(described) = schema.module(module) else { continue };
+        let Some(described) = schema.module(module) else {
+            continue;
+        };
         select.push(format!("/{module}:{}", node.name()));
         namespaces.insert(module.to_owned(), described.namespace.clone());
     }

@@ -3,15 +3,17 @@
 //! Owns the order of the checks: may the user execute it, is it supported, then what it does. Leaves changes of running to
 //! [`crate::transaction`] and reading to [`crate::read`]. Whatever may take long runs on the blocking pool.
 
+mod config;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tranche_netconf::error::{ErrorTag, RpcError};
 use tranche_netconf::message::{
-    ConfigSource, ConfigTarget, CreateSubscription, Datastore, EditConfig, Filter, Operation,
-    Outcome, Reply, Rpc, WithDefaults,
+    ConfigSource, ConfigTarget, CreateSubscription, Datastore, Filter, Operation, Outcome, Reply,
+    Rpc, WithDefaults,
 };
 use tranche_netconf::server::{Credential, Handler, Notifier, SessionEnd, SessionInfo};
 use tranche_netconf::xml::Fragment;
@@ -20,8 +22,7 @@ use tranche_yang::{Tree, filter};
 
 use crate::backend::airtime::Correction;
 use crate::error::Error;
-use crate::journal;
-use crate::node::{InForce, Node, data, hash_passwords};
+use crate::node::{InForce, Node, data};
 use crate::notification;
 use crate::read::{Touched, touched_part};
 use crate::store::Startup;
@@ -46,14 +47,21 @@ impl Service {
     /// A service for a node.
     #[must_use]
     pub fn new(node: Arc<Node>) -> Self {
-        Self { node, password_checks: Semaphore::new(CONCURRENT_PASSWORD_CHECKS) }
+        Self {
+            node,
+            password_checks: Semaphore::new(CONCURRENT_PASSWORD_CHECKS),
+        }
     }
 
     async fn check_password(&self, user: &str, password: &str) -> bool {
-        let Ok(_permit) = self.password_checks.acquire().await else { return false };
+        let Ok(_permit) = self.password_checks.acquire().await else {
+            return false;
+        };
         let users = Arc::clone(&self.node.in_force().users);
         let (user, password) = (user.to_owned(), password.to_owned());
-        blocking(move || users.accepts_password(&user, &password)).await.unwrap_or(false)
+        blocking(move || users.accepts_password(&user, &password))
+            .await
+            .unwrap_or(false)
     }
 }
 
@@ -67,9 +75,13 @@ impl Handler for Service {
             Credential::Password(password) => {
                 ("password", self.check_password(user, password).await)
             }
-            Credential::PublicKey { algorithm, blob } => {
-                ("publickey", self.node.in_force().users.accepts_key(user, algorithm, blob))
-            }
+            Credential::PublicKey { algorithm, blob } => (
+                "publickey",
+                self.node
+                    .in_force()
+                    .users
+                    .accepts_key(user, algorithm, blob),
+            ),
         };
         if accepted {
             tracing::debug!(user, %peer, method, "credential accepted");
@@ -89,14 +101,17 @@ impl Handler for Service {
     async fn session_ended(&self, session: &SessionInfo, end: SessionEnd) {
         self.node.notifiers().remove(&session.id);
         self.node.streams().unsubscribe(session.id);
-        let _ = self.node.transactions().session_ended(Origin::from(session)).await;
+        let origin = Origin::from(session);
+        // A failure is logged where it happens; the session that would hear of it is gone.
+        drop(self.node.transactions().session_ended(origin).await);
         let (node, id) = (Arc::clone(&self.node), session.id);
         let released = blocking(move || node.datastores().release_session(id)).await;
         if let Ok(Err(error)) = released {
             tracing::warn!(%error, session_id = id, "the candidate of a session could not be reset");
         }
         if self.node.streams().has_subscribers(Stream::Netconf) {
-            self.announce(notification::session_end(session, &end)).await;
+            self.announce(notification::session_end(session, &end))
+                .await;
         }
     }
 
@@ -162,23 +177,36 @@ impl Call<'_> {
     async fn dispatch(&self, operation: Operation) -> Result<Reply> {
         let (module, name) = name_of(&operation);
         if !module.is_empty() {
-            self.in_force.nacm.operation(&self.user, module, name).map_err(one)?;
+            self.in_force
+                .nacm
+                .operation(&self.user, module, name)
+                .map_err(one)?;
         }
         match operation {
-            Operation::Get { filter, with_defaults } => self.get(filter, with_defaults).await,
-            Operation::GetConfig { source, filter, with_defaults } => {
-                self.get_config(source, filter, with_defaults).await
-            }
+            Operation::Get {
+                filter,
+                with_defaults,
+            } => self.get(filter, with_defaults).await,
+            Operation::GetConfig {
+                source,
+                filter,
+                with_defaults,
+            } => self.get_config(source, filter, with_defaults).await,
             Operation::EditConfig(edit) => self.edit_config(edit).await,
-            Operation::CopyConfig { target, source, with_defaults } => {
-                self.copy_config(target, source, with_defaults).await
-            }
+            Operation::CopyConfig {
+                target,
+                source,
+                with_defaults,
+            } => self.copy_config(target, source, with_defaults).await,
             Operation::DeleteConfig { target } => self.delete_config(target).await,
             Operation::Lock(datastore) => self.lock(datastore).await,
             Operation::Unlock(datastore) => self.unlock(datastore).await,
-            Operation::Commit(commit) => {
-                self.node.transactions().commit(self.origin(), commit).await.map(|()| Reply::Ok)
-            }
+            Operation::Commit(commit) => self
+                .node
+                .transactions()
+                .commit(self.origin(), commit)
+                .await
+                .map(|()| Reply::Ok),
             Operation::CancelCommit { persist_id } => self
                 .node
                 .transactions()
@@ -190,12 +218,17 @@ impl Call<'_> {
             Operation::KillSession(id) => self.kill_session(id).await,
             // The server answers it; nothing is left to do here.
             Operation::CloseSession => Ok(Reply::Ok),
-            Operation::GetSchema { identifier, version, format } => {
-                self.get_schema(identifier, version, format).await
-            }
+            Operation::GetSchema {
+                identifier,
+                version,
+                format,
+            } => self.get_schema(identifier, version, format).await,
             Operation::CreateSubscription(request) => self.subscribe(request).await,
             Operation::Other { element, .. } => self.other(element).await,
-            _ => Err(rule(ErrorTag::OperationNotSupported, "this operation is not supported")),
+            _ => Err(rule(
+                ErrorTag::OperationNotSupported,
+                "this operation is not supported",
+            )),
         }
     }
 
@@ -221,7 +254,13 @@ impl Call<'_> {
         let live = self.node.live_state(&touched).await?;
         let user = self.user.clone();
         self.on_node(move |node| {
-            node.get(&user, &touched, live.as_ref(), filter.as_ref(), with_defaults)
+            node.get(
+                &user,
+                &touched,
+                live.as_ref(),
+                filter.as_ref(),
+                with_defaults,
+            )
         })
         .await
         .map(Reply::Data)
@@ -240,192 +279,25 @@ impl Call<'_> {
             .map(Reply::Data)
     }
 
-    async fn edit_config(&self, edit: EditConfig) -> Result<Reply> {
-        let session = self.session.id;
-        match edit.target {
-            Datastore::Running => {
-                self.node
-                    .transactions()
-                    .change(self.origin(), Box::new(move |d| d.propose_edit(session, &edit)))
-                    .await?;
-            }
-            Datastore::Candidate => {
-                let (user, nacm) = self.who();
-                self.on_node(move |node| {
-                    let mut datastores = node.datastores();
-                    let edited = datastores
-                        .edit_candidate_if(session, &edit, |diff| nacm.write(&user, diff))
-                        .map_err(data);
-                    // Also after an error: parts of the edit may be in effect.
-                    hash_candidate(&mut datastores, session)?;
-                    edited
-                })
-                .await?;
-            }
-            Datastore::Startup => {
-                self.supported(Datastore::Startup)?;
-                return Err(rule(
-                    ErrorTag::OperationNotSupported,
-                    "startup cannot be edited: copy a configuration to it",
-                ));
-            }
-        }
-        Ok(Reply::Ok)
-    }
-
-    async fn copy_config(
-        &self,
-        target: ConfigTarget,
-        source: ConfigSource,
-        with_defaults: Option<WithDefaults>,
-    ) -> Result<Reply> {
-        self.supported_source(&source)?;
-        let target = self.supported_target(target)?;
-        if with_defaults.is_some_and(|mode| mode != WithDefaults::Explicit) {
-            return Err(rule(
-                ErrorTag::OperationNotSupported,
-                "with-defaults has no effect on a copy between datastores: leave it out",
-            ));
-        }
-        if source == ConfigSource::Datastore(target) {
-            return Err(rule(ErrorTag::InvalidValue, "source and target are the same datastore"));
-        }
-        let session = self.session.id;
-        let (user, nacm) = self.who();
-        // RFC 8341 3.2.4: whoever may copy running to startup copies all of it.
-        let whole = source == ConfigSource::Datastore(Datastore::Running)
-            && target == Datastore::Startup;
-        let reader = user.clone();
-        let read_nacm = Arc::clone(&nacm);
-        let tree = self
-            .on_node(move |node| {
-                let inline = matches!(source, ConfigSource::Inline(_));
-                let tree = node.datastores().source(&source).map_err(data)?;
-                let mut copy = tree.duplicate().map_err(one)?;
-                drop(tree);
-                if inline {
-                    hash_passwords(&mut copy)?;
-                } else if !whole {
-                    copy = read_nacm.prune_read(&reader, copy).map_err(one)?;
-                }
-                Ok(copy)
-            })
-            .await?;
-        match target {
-            Datastore::Running => {
-                self.node
-                    .transactions()
-                    .change(self.origin(), Box::new(move |d| d.propose_replace(session, &tree)))
-                    .await?;
-            }
-            Datastore::Candidate => {
-                self.on_node(move |node| {
-                    node.datastores()
-                        .copy_to_candidate_if(session, &tree, |diff| nacm.write(&user, diff))
-                        .map_err(one)
-                })
-                .await?;
-            }
-            Datastore::Startup => {
-                self.on_node(move |node| save_startup(node, session, &tree)).await?;
-            }
-        }
-        Ok(Reply::Ok)
-    }
-
-    async fn delete_config(&self, target: ConfigTarget) -> Result<Reply> {
-        match self.supported_target(target)? {
-            Datastore::Running => {
-                Err(rule(ErrorTag::OperationNotSupported, "running cannot be deleted"))
-            }
-            Datastore::Candidate => Err(rule(
-                ErrorTag::OperationNotSupported,
-                "the candidate cannot be deleted: discard its changes",
-            )),
-            Datastore::Startup => {
-                let session = self.session.id;
-                self.on_node(move |node| {
-                    let mut datastores = node.datastores();
-                    let before = datastores.startup();
-                    datastores.delete_startup(session).map_err(one)?;
-                    if let Err(error) = node.store().set_startup(None) {
-                        if let Some(before) = before {
-                            let server = Origin::server().session;
-                            datastores.copy_to_startup(server, &before).map_err(data)?;
-                        }
-                        return Err(vec![error.into()]);
-                    }
-                    Ok(Reply::Ok)
-                })
-                .await
-            }
-        }
-    }
-
-    async fn lock(&self, datastore: Datastore) -> Result<Reply> {
-        self.supported(datastore)?;
-        let session = self.session.id;
-        self.on_node(move |node| {
-            if datastore == Datastore::Running
-                && let Some(holder) = node.confirmed_commit().blocks_lock_of(session)
-            {
-                let error = RpcError::new(
-                    ErrorTag::LockDenied,
-                    format!("a confirmed commit of session {holder} is open"),
-                );
-                return Err(vec![Error::Rule(error.with_info("session-id", holder.to_string()))]);
-            }
-            node.datastores().lock(session, datastore).map_err(one)?;
-            node.lock_times().insert(datastore, SystemTime::now());
-            Ok(Reply::Ok)
-        })
-        .await
-    }
-
-    async fn unlock(&self, datastore: Datastore) -> Result<Reply> {
-        self.supported(datastore)?;
-        let session = self.session.id;
-        self.on_node(move |node| {
-            node.datastores().unlock(session, datastore).map_err(one)?;
-            Ok(Reply::Ok)
-        })
-        .await
-    }
-
-    async fn discard_changes(&self) -> Result<Reply> {
-        let session = self.session.id;
-        self.on_node(move |node| {
-            node.datastores().discard(session).map_err(one)?;
-            Ok(Reply::Ok)
-        })
-        .await
-    }
-
-    async fn validate(&self, source: ConfigSource) -> Result<Reply> {
-        self.supported_source(&source)?;
-        self.on_node(move |node| {
-            let tree = node.datastores().source(&source).map_err(data)?;
-            let mut copy = tree.duplicate().map_err(one)?;
-            drop(tree);
-            copy.validate().map_err(data)?;
-            hash_passwords(&mut copy)?;
-            // Users and access control rules are part of what a commit checks.
-            InForce::new(Arc::new(copy), None)?;
-            Ok(Reply::Ok)
-        })
-        .await
-    }
-
     async fn kill_session(&self, id: u32) -> Result<Reply> {
         if id == self.session.id {
-            return Err(rule(ErrorTag::InvalidValue, "a session ends itself with close-session"));
+            return Err(rule(
+                ErrorTag::InvalidValue,
+                "a session ends itself with close-session",
+            ));
         }
         if !self.node.sessions().kill(id, self.session.id) {
-            return Err(rule(ErrorTag::InvalidValue, format!("there is no session {id}")));
+            return Err(rule(
+                ErrorTag::InvalidValue,
+                format!("there is no session {id}"),
+            ));
         }
         let gone = tokio::time::timeout(KILL_WAIT, self.node.sessions().ended(id)).await;
         if gone.is_err() {
-            tracing::warn!(session_id = id, "a killed session still finishes its last request");
+            tracing::warn!(
+                session_id = id,
+                "a killed session still finishes its last request"
+            );
         }
         Ok(Reply::Ok)
     }
@@ -530,38 +402,10 @@ fn rule(tag: ErrorTag, message: impl Into<String>) -> Vec<Error> {
 }
 
 fn no_url() -> Vec<Error> {
-    rule(ErrorTag::OperationNotSupported, "configurations at a URL are not supported")
-}
-
-/// Hashes what was just written to the candidate; nobody else has seen it, since its lock is held.
-fn hash_candidate(datastores: &mut tranche_yang::Datastores, session: u32) -> Result<()> {
-    let candidate = datastores.candidate();
-    if !crate::node::has_clear_passwords(&candidate)? {
-        return Ok(());
-    }
-    let mut copy = candidate.duplicate().map_err(one)?;
-    drop(candidate);
-    hash_passwords(&mut copy)?;
-    datastores.copy_to_candidate(session, &copy).map_err(one)
-}
-
-/// Replaces startup, in memory and on disk.
-fn save_startup(node: &Node, session: u32, tree: &Tree) -> Result<()> {
-    let mut datastores = node.datastores();
-    let before = datastores.startup();
-    datastores.copy_to_startup(session, tree).map_err(data)?;
-    let saved = datastores
-        .startup()
-        .map(|startup| node.store().set_startup(Some(&journal::encode_tree(&startup))));
-    if let Some(Err(error)) = saved {
-        let server = Origin::server().session;
-        match before {
-            Some(before) => datastores.copy_to_startup(server, &before).map_err(data)?,
-            None => datastores.delete_startup(server).map_err(one)?,
-        }
-        return Err(vec![error.into()]);
-    }
-    Ok(())
+    rule(
+        ErrorTag::OperationNotSupported,
+        "configurations at a URL are not supported",
+    )
 }
 
 /// Whether startup is there, for a node that has one.
@@ -575,14 +419,21 @@ pub(crate) fn startup_bytes(startup: Startup) -> Option<Vec<u8>> {
 /// The content of a valid `correct-airtime`.
 fn corrections(operation: &tranche_yang::Operation) -> Result<(Vec<Correction>, Duration)> {
     let input = operation.data();
-    let bad = |what: &str| rule(ErrorTag::InvalidValue, format!("{what} is missing or no number"));
+    let bad = |what: &str| {
+        rule(
+            ErrorTag::InvalidValue,
+            format!("{what} is missing or no number"),
+        )
+    };
     let lifetime = input
         .get("lifetime")
         .and_then(|text| text.parse().ok())
         .map(Duration::from_secs)
         .ok_or_else(|| bad("lifetime"))?;
     let ratio = |vif: tranche_yang::Node<'_>, leaf: &str| {
-        vif.get(leaf).map(|text| text.parse().map_err(|_| bad(leaf))).transpose()
+        vif.get(leaf)
+            .map(|text| text.parse().map_err(|_| bad(leaf)))
+            .transpose()
     };
     let corrections = input
         .list("vif")

@@ -30,7 +30,10 @@ pub fn build(extra: &[PathBuf], startup_datastore: bool) -> Result<&'static Sche
         .module("ietf-netconf-notifications", &[])
         .module("ietf-netconf-with-defaults", &[])
         .module("nc-notifications", &[])
-        .module("iana-crypt-hash", &["crypt-hash-sha-256", "crypt-hash-sha-512"])
+        .module(
+            "iana-crypt-hash",
+            &["crypt-hash-sha-256", "crypt-hash-sha-512"],
+        )
         .module("ietf-system", &["authentication", "local-users"])
         .module("tranche-agent-deviations", &[])
         .module("tranche-wifi", &[])
@@ -60,7 +63,11 @@ mod tests {
         ] {
             assert!(schema.node(absent).is_none(), "{absent}");
         }
-        assert!(schema.node("/ietf-system:system/authentication/user/name").is_some());
+        assert!(
+            schema
+                .node("/ietf-system:system/authentication/user/name")
+                .is_some()
+        );
     }
 
     #[test]
@@ -80,7 +87,11 @@ mod tests {
     #[test]
     fn features_are_those_that_work() {
         let features = build(&[], false).unwrap().features();
-        assert!(!features["ietf-netconf"].iter().any(|f| f == "url" || f == "startup"));
+        assert!(
+            !features["ietf-netconf"]
+                .iter()
+                .any(|f| f == "url" || f == "startup")
+        );
         assert_eq!(features["iana-crypt-hash"].len(), 2);
     }
 }

@@ -21,9 +21,10 @@ use tranche_yang::{Content, Datastores, Format, Schema, Tree};
 use crate::backend::sim::Medium;
 use crate::backend::{NodeConfig, Registry};
 use crate::config::Settings;
+use crate::content::{hash_passwords, node_config};
 use crate::error::Error;
 use crate::journal;
-use crate::node::{InForce, Node, Parts, hash_passwords, node_config};
+use crate::node::{InForce, Node, Parts};
 use crate::rpc::{Service, startup_bytes};
 use crate::store::{Startup, Store, StoreError};
 use crate::telemetry;
@@ -60,7 +61,9 @@ impl StateDirLock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(Error::StateDirInUse { path: dir.to_owned() });
+                return Err(Error::StateDirInUse {
+                    path: dir.to_owned(),
+                });
             }
             Err(TryLockError::Error(source)) => return Err(failed("locking", &path)(source)),
         }
@@ -155,11 +158,16 @@ pub async fn start_node(common: &Common, index: u16) -> Result<RunningNode, Erro
     let loading = Loading {
         name: name.clone(),
         schema: common.schema,
-        factory_default: common.settings.factory_default_of(index).map(Path::to_owned),
+        factory_file: common
+            .settings
+            .factory_default_of(index)
+            .map(Path::to_owned),
         has_startup: common.settings.startup_datastore,
     };
     let planner = Registry::simulated(&common.medium, &name);
-    let loaded = blocking(move || loading.load(store, &planner)).await.map_err(first)??;
+    let loaded = blocking(move || loading.load(store, &planner))
+        .await
+        .map_err(first)??;
     reconcile(&mut registry, &loaded.config).await;
 
     let (transactions, requests) = Transactions::channel();
@@ -193,11 +201,21 @@ pub async fn start_node(common: &Common, index: u16) -> Result<RunningNode, Erro
         Ok(server) => server,
         Err(source) => {
             stop.cancel();
-            return Err(Error::Listen { node: name, address: listen, source });
+            return Err(Error::Listen {
+                node: name,
+                address: listen,
+                source,
+            });
         }
     };
     tracing::info!(node = name, address = %server.local_addr(), "listening");
-    Ok(RunningNode { node, server, stop, tasks, host_key: host_key.public })
+    Ok(RunningNode {
+        node,
+        server,
+        stop,
+        tasks,
+        host_key: host_key.public,
+    })
 }
 
 struct NodeKey {
@@ -208,11 +226,16 @@ struct NodeKey {
 /// The host key of a node's directory; its public half is written beside it.
 fn host_key(dir: &Path) -> Result<NodeKey, Error> {
     let path = dir.join(HOST_KEY);
-    let key = HostKey::load_or_generate(&path)
-        .map_err(|source| Error::HostKey { path: path.clone(), source })?;
+    let key = HostKey::load_or_generate(&path).map_err(|source| Error::HostKey {
+        path: path.clone(),
+        source,
+    })?;
     let public = path.with_extension("pub");
-    fs::write(&public, format!("{}\n", key.public_openssh()))
-        .map_err(|source| Error::File { what: "writing", path: public.clone(), source })?;
+    fs::write(&public, format!("{}\n", key.public_openssh())).map_err(|source| Error::File {
+        what: "writing",
+        path: public.clone(),
+        source,
+    })?;
     Ok(NodeKey { key, public })
 }
 
@@ -255,7 +278,7 @@ async fn reconcile(registry: &mut Registry, config: &NodeConfig) {
 struct Loading {
     name: String,
     schema: &'static Schema,
-    factory_default: Option<PathBuf>,
+    factory_file: Option<PathBuf>,
     has_startup: bool,
 }
 
@@ -269,7 +292,7 @@ struct Loaded {
 impl Loading {
     fn load(self, store: Store, planner: &Registry) -> Result<Loaded, Error> {
         let Some(stored) = store.load()? else {
-            return self.from_factory(store, planner);
+            return self.factory_default(store, planner);
         };
         if let Some(changes) = stored.reverted {
             tracing::warn!(
@@ -283,10 +306,9 @@ impl Loading {
         if self.has_startup {
             let saved = store.startup()?;
             if saved == Startup::Deleted {
-                return self.from_factory(store, planner);
+                return self.factory_default(store, planner);
             }
-            let bytes =
-                startup_bytes(saved).unwrap_or_else(|| journal::encode_tree(&running));
+            let bytes = startup_bytes(saved).unwrap_or_else(|| journal::encode_tree(&running));
             running = journal::decode_tree(self.schema, &bytes).map_err(|e| self.unusable(e))?;
             startup = Some(running.duplicate()?);
             store.set_startup(Some(&bytes))?;
@@ -294,29 +316,46 @@ impl Loading {
         }
         let datastores = Datastores::new(self.schema, running, startup)
             .map_err(|errors| self.unusable(errors))?;
-        let in_force = InForce::new(datastores.running(), None)
-            .map_err(|errors| Error::Stored { node: self.name.clone(), reasons: texts(&errors) })?;
+        let in_force =
+            InForce::new(datastores.running(), None).map_err(|errors| Error::Stored {
+                node: self.name.clone(),
+                reasons: texts(&errors),
+            })?;
         let config = node_config(&datastores.running()).map_err(first)?;
-        Ok(Loaded { store, datastores, in_force, config })
+        Ok(Loaded {
+            store,
+            datastores,
+            in_force,
+            config,
+        })
     }
 
     fn unusable(&self, errors: Vec<tranche_yang::Error>) -> Error {
-        Error::Stored { node: self.name.clone(), reasons: texts(&errors) }
+        Error::Stored {
+            node: self.name.clone(),
+            reasons: texts(&errors),
+        }
     }
 
     /// Starts from the factory default. Nothing is stored unless everybody accepts it.
-    fn from_factory(self, store: Store, planner: &Registry) -> Result<Loaded, Error> {
-        let Some(path) = self.factory_default.clone() else {
+    fn factory_default(self, store: Store, planner: &Registry) -> Result<Loaded, Error> {
+        let Some(path) = self.factory_file.clone() else {
             return Err(Error::NoFactoryDefault { node: self.name });
         };
-        let refuse = |reasons| Error::FactoryDefault { path: path.clone(), reasons };
+        let refuse = |reasons| Error::FactoryDefault {
+            path: path.clone(),
+            reasons,
+        };
         let text = fs::read_to_string(&path).map_err(|source| Error::File {
             what: "reading the factory default",
             path: path.clone(),
             source,
         })?;
-        let format =
-            if text.trim_start().starts_with('{') { Format::Json } else { Format::Xml };
+        let format = if text.trim_start().starts_with('{') {
+            Format::Json
+        } else {
+            Format::Xml
+        };
         let mut running = Tree::parse(self.schema, format, &text, Content::Config)
             .map_err(|errors| refuse(texts(&errors)))?;
         hash_passwords(&mut running).map_err(|errors| refuse(texts(&errors)))?;
@@ -324,8 +363,8 @@ impl Loading {
         let datastores = Datastores::new(self.schema, running, startup)
             .map_err(|errors| refuse(texts(&errors)))?;
         let running = datastores.running();
-        let in_force = InForce::new(Arc::clone(&running), None)
-            .map_err(|errors| refuse(texts(&errors)))?;
+        let in_force =
+            InForce::new(Arc::clone(&running), None).map_err(|errors| refuse(texts(&errors)))?;
         let config = node_config(&running).map_err(|errors| refuse(texts(&errors)))?;
         let refusals: Vec<String> = planner
             .backends()
@@ -341,7 +380,12 @@ impl Loading {
         }
         store.reset(&bytes)?;
         tracing::info!(node = self.name, file = %path.display(), "started from the factory default");
-        Ok(Loaded { store, datastores, in_force, config })
+        Ok(Loaded {
+            store,
+            datastores,
+            in_force,
+            config,
+        })
     }
 }
 
@@ -356,7 +400,10 @@ trait ToText {
 
 impl ToText for tranche_yang::Error {
     fn to_text(&self) -> String {
-        let line = self.line.map(|line| format!("line {line}: ")).unwrap_or_default();
+        let line = self
+            .line
+            .map(|line| format!("line {line}: "))
+            .unwrap_or_default();
         match &self.path {
             Some(path) => format!("{line}{path}: {}", self.message),
             None => format!("{line}{}", self.message),

@@ -132,17 +132,31 @@ impl Store {
     /// # Errors
     /// In use by another process, written by another version, or the file system refuses.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let config =
-            sled::Config::new().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+        let config = sled::Config::new()
+            .path(path)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(None);
         let db = config.open().map_err(|source| match &source {
             sled::Error::Io(error) if error.to_string().contains("could not acquire lock") => {
-                StoreError::InUse { path: path.to_owned() }
+                StoreError::InUse {
+                    path: path.to_owned(),
+                }
             }
-            _ => StoreError::Database { path: path.to_owned(), source },
+            _ => StoreError::Database {
+                path: path.to_owned(),
+                source,
+            },
         })?;
-        let file = File::open(path.join("db"))
-            .map_err(|source| StoreError::Sync { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), db, file, position: Mutex::default() })
+        let file = File::open(path.join("db")).map_err(|source| StoreError::Sync {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            db,
+            file,
+            position: Mutex::default(),
+        })
     }
 
     /// Reads what is stored; `None` if nothing was ever stored. A confirmed commit that was never confirmed is taken back
@@ -191,7 +205,11 @@ impl Store {
             journal_bytes: journal.iter().map(|change| change.len() as u64).sum(),
             pending: None,
         };
-        Ok(Some(Stored { snapshot, journal, reverted: pending.map(|_| dropped_count) }))
+        Ok(Some(Stored {
+            snapshot,
+            journal,
+            reverted: pending.map(|_| dropped_count),
+        }))
     }
 
     /// Writes one change and returns once it is on disk. Changes are written one after the other, by one writer.
@@ -272,7 +290,14 @@ impl Store {
     /// The database or the file system refuses.
     pub fn reset(&self, running: &[u8]) -> Result<(), StoreError> {
         let before = *self.position();
-        self.rebase(running, if before.written { before.head + 1 } else { before.head })
+        self.rebase(
+            running,
+            if before.written {
+                before.head + 1
+            } else {
+                before.head
+            },
+        )
     }
 
     /// Makes `running` the snapshot of sequence number `seq`, which no stored snapshot has.
@@ -313,8 +338,16 @@ impl Store {
     /// The database refuses.
     pub fn startup(&self) -> Result<Startup, StoreError> {
         if self.keys(&[STARTUP])?.is_empty() {
-            let deleted = self.db.get(DELETED_KEY).map_err(|e| self.database(e))?.is_some();
-            return Ok(if deleted { Startup::Deleted } else { Startup::Never });
+            let deleted = self
+                .db
+                .get(DELETED_KEY)
+                .map_err(|e| self.database(e))?
+                .is_some();
+            return Ok(if deleted {
+                Startup::Deleted
+            } else {
+                Startup::Never
+            });
         }
         self.chunks(&[STARTUP]).map(Startup::Stored)
     }
@@ -348,9 +381,10 @@ impl Store {
     /// To the platter: the database itself asks for `sync_file_range` only, which leaves the disk's own cache alone.
     fn flush(&self) -> Result<(), StoreError> {
         self.db.flush().map_err(|e| self.database(e))?;
-        self.file
-            .sync_data()
-            .map_err(|source| StoreError::Sync { path: self.path.clone(), source })
+        self.file.sync_data().map_err(|source| StoreError::Sync {
+            path: self.path.clone(),
+            source,
+        })
     }
 
     /// A crash between the chunks of a new snapshot and the switch to it leaves chunks that nobody reads.
@@ -398,11 +432,17 @@ impl Store {
     }
 
     fn database(&self, source: sled::Error) -> StoreError {
-        StoreError::Database { path: self.path.clone(), source }
+        StoreError::Database {
+            path: self.path.clone(),
+            source,
+        }
     }
 
     fn damaged(&self, what: &'static str) -> StoreError {
-        StoreError::Damaged { path: self.path.clone(), what }
+        StoreError::Damaged {
+            path: self.path.clone(),
+            what,
+        }
     }
 }
 
@@ -430,7 +470,9 @@ fn numbered(kind: u8, seq: u64) -> [u8; 9] {
 /// At least one chunk, so that an empty configuration is told from none.
 fn chunked<'a>(prefix: &'a [u8], bytes: &'a [u8]) -> impl Iterator<Item = (Vec<u8>, &'a [u8])> {
     let empty: &[u8] = &[];
-    let chunks = bytes.chunks(CHUNK_BYTES).chain(bytes.is_empty().then_some(empty));
+    let chunks = bytes
+        .chunks(CHUNK_BYTES)
+        .chain(bytes.is_empty().then_some(empty));
     chunks.zip(0_u32..).map(move |(chunk, number)| {
         let mut key = prefix.to_vec();
         key.extend_from_slice(&number.to_be_bytes());
@@ -508,7 +550,9 @@ mod tests {
         store.append(b"kept", Window::Unchanged).unwrap();
         store.append(b"tentative", Window::Open).unwrap();
         store.append(b"more", Window::Open).unwrap();
-        store.append(b"an edit in between", Window::Unchanged).unwrap();
+        store
+            .append(b"an edit in between", Window::Unchanged)
+            .unwrap();
         assert!(!store.wants_snapshot());
         drop(store);
         let (store, stored) = reopened(dir.path());

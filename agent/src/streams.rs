@@ -89,14 +89,20 @@ impl Streams {
         let stream = Stream::named(&request.stream).ok_or_else(|| {
             RpcError::new(
                 ErrorTag::InvalidValue,
-                format!("there is no stream '{}': there are NETCONF and telemetry", request.stream),
+                format!(
+                    "there is no stream '{}': there are NETCONF and telemetry",
+                    request.stream
+                ),
             )
             .with_info("bad-element", "stream")
         })?;
         if request.start_time.is_some() {
             return Err(RpcError::new(
                 ErrorTag::OperationNotSupported,
-                format!("stream '{}' keeps no past events: leave startTime out", stream.name()),
+                format!(
+                    "stream '{}' keeps no past events: leave startTime out",
+                    stream.name()
+                ),
             )
             .with_info("bad-element", "startTime"));
         }
@@ -126,11 +132,23 @@ impl Streams {
         if let Some(present) = subscriptions.get(&session) {
             return Err(RpcError::new(
                 ErrorTag::OperationFailed,
-                format!("this session is subscribed to stream '{}' already", present.stream.name()),
+                format!(
+                    "this session is subscribed to stream '{}' already",
+                    present.stream.name()
+                ),
             ));
         }
         let user = user.to_owned();
-        subscriptions.insert(session, Subscription { user, stream, filter, notifier, lost: 0 });
+        subscriptions.insert(
+            session,
+            Subscription {
+                user,
+                stream,
+                filter,
+                notifier,
+                lost: 0,
+            },
+        );
         Ok(())
     }
 
@@ -151,13 +169,18 @@ impl Streams {
     /// Whether anybody is subscribed to a stream.
     #[must_use]
     pub fn has_subscribers(&self, stream: Stream) -> bool {
-        self.lock().values().any(|subscription| subscription.stream == stream)
+        self.lock()
+            .values()
+            .any(|subscription| subscription.stream == stream)
     }
 
     /// Notifications lost to slow readers, of the subscriptions there are.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.lock().values().map(|subscription| subscription.lost).sum()
+        self.lock()
+            .values()
+            .map(|subscription| subscription.lost)
+            .sum()
     }
 
     /// Queues an event to every session that is subscribed to its stream; `share` says how much of it a user with a filter
@@ -211,7 +234,9 @@ impl Streams {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u32, Subscription>> {
-        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.subscriptions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -234,7 +259,12 @@ mod tests {
         assert_eq!(Streams::check(&request("telemetry")), Ok(Stream::Telemetry));
         let error = Streams::check(&request("weather")).unwrap_err();
         assert_eq!(error.tag, ErrorTag::InvalidValue);
-        assert!(error.message.unwrap().contains("there is no stream 'weather'"));
+        assert!(
+            error
+                .message
+                .unwrap()
+                .contains("there is no stream 'weather'")
+        );
     }
 
     #[test]
@@ -250,6 +280,9 @@ mod tests {
             stop_time: Some("2026-11-21T00:00:00Z".to_owned()),
             ..request("telemetry")
         };
-        assert_eq!(Streams::check(&stop).unwrap_err().tag, ErrorTag::MissingElement);
+        assert_eq!(
+            Streams::check(&stop).unwrap_err().tag,
+            ErrorTag::MissingElement
+        );
     }
 }

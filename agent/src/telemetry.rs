@@ -31,9 +31,7 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
                     let event = json!({ "tranche-wifi:airtime-report": report });
                     let announcer = Arc::clone(&node);
                     // A fault is logged where it happens.
-                    drop(
-                        blocking(move || announcer.announce(Stream::Telemetry, &event)).await,
-                    );
+                    drop(blocking(move || announcer.announce(Stream::Telemetry, &event)).await);
                 }
             }
             Err(refusal) => {
@@ -51,6 +49,10 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
 }
 
 fn interval(node: &Node) -> Duration {
-    let configured = node.in_force().running.value(INTERVAL).and_then(|text| text.parse().ok());
+    let configured = node
+        .in_force()
+        .running
+        .value(INTERVAL)
+        .and_then(|text| text.parse().ok());
     Duration::from_millis(configured.unwrap_or(1000))
 }

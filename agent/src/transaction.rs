@@ -45,7 +45,11 @@ impl Origin {
     /// The server itself: what it does needs no permission and minds no lock.
     #[must_use]
     pub fn server() -> Self {
-        Self { session: tranche_yang::datastore::SERVER, user: String::new(), peer: None }
+        Self {
+            session: tranche_yang::datastore::SERVER,
+            user: String::new(),
+            peer: None,
+        }
     }
 
     /// Whether it is the server itself.
@@ -73,10 +77,25 @@ pub type Propose =
 pub type Done = Result<(), Vec<Error>>;
 
 enum Request {
-    Change { origin: Origin, propose: Propose, reply: oneshot::Sender<Done> },
-    Commit { origin: Origin, commit: Commit, reply: oneshot::Sender<Done> },
-    Cancel { origin: Origin, persist_id: Option<String>, reply: oneshot::Sender<Done> },
-    SessionEnded { origin: Origin, reply: oneshot::Sender<Done> },
+    Change {
+        origin: Origin,
+        propose: Propose,
+        reply: oneshot::Sender<Done>,
+    },
+    Commit {
+        origin: Origin,
+        commit: Commit,
+        reply: oneshot::Sender<Done>,
+    },
+    Cancel {
+        origin: Origin,
+        persist_id: Option<String>,
+        reply: oneshot::Sender<Done>,
+    },
+    SessionEnded {
+        origin: Origin,
+        reply: oneshot::Sender<Done>,
+    },
 }
 
 /// Sends changes to the task that carries them out.
@@ -98,7 +117,12 @@ impl Transactions {
     /// # Errors
     /// Why nothing was changed.
     pub async fn change(&self, origin: Origin, propose: Propose) -> Done {
-        self.ask(|reply| Request::Change { origin, propose, reply }).await
+        self.ask(|reply| Request::Change {
+            origin,
+            propose,
+            reply,
+        })
+        .await
     }
 
     /// Commits the candidate.
@@ -106,7 +130,12 @@ impl Transactions {
     /// # Errors
     /// Why nothing was changed.
     pub async fn commit(&self, origin: Origin, commit: Commit) -> Done {
-        self.ask(|reply| Request::Commit { origin, commit, reply }).await
+        self.ask(|reply| Request::Commit {
+            origin,
+            commit,
+            reply,
+        })
+        .await
     }
 
     /// Takes the open confirmed commit back.
@@ -114,7 +143,12 @@ impl Transactions {
     /// # Errors
     /// Why it still stands.
     pub async fn cancel(&self, origin: Origin, persist_id: Option<String>) -> Done {
-        self.ask(|reply| Request::Cancel { origin, persist_id, reply }).await
+        self.ask(|reply| Request::Cancel {
+            origin,
+            persist_id,
+            reply,
+        })
+        .await
     }
 
     /// A session is over: an open confirmed commit that depends on it is taken back.
@@ -122,13 +156,18 @@ impl Transactions {
     /// # Errors
     /// Why it could not be taken back.
     pub async fn session_ended(&self, origin: Origin) -> Done {
-        self.ask(|reply| Request::SessionEnded { origin, reply }).await
+        self.ask(|reply| Request::SessionEnded { origin, reply })
+            .await
     }
 
     async fn ask(&self, request: impl FnOnce(oneshot::Sender<Done>) -> Request) -> Done {
         let (reply, answer) = oneshot::channel();
         let stopping = |()| vec![Error::Stopping];
-        self.requests.send(request(reply)).await.map_err(|_| ()).map_err(stopping)?;
+        self.requests
+            .send(request(reply))
+            .await
+            .map_err(|_| ())
+            .map_err(stopping)?;
         answer.await.map_err(|_| ()).map_err(stopping)?
     }
 }
@@ -169,7 +208,13 @@ impl Committer {
     /// A committer for a node whose backends already carry out `config`.
     #[must_use]
     pub fn new(node: Arc<Node>, registry: Registry, config: NodeConfig) -> Self {
-        Self { node, registry, config, rollback: None, deadline: None }
+        Self {
+            node,
+            registry,
+            config,
+            rollback: None,
+            deadline: None,
+        }
     }
 
     /// Serves requests until `stop`; the one in progress is finished.
@@ -197,16 +242,27 @@ impl Committer {
 
     async fn serve(&mut self, request: Request) {
         let (reply, done) = match request {
-            Request::Change { origin, propose, reply } => {
-                let terms = Terms { origin, window: Window::Unchanged };
+            Request::Change {
+                origin,
+                propose,
+                reply,
+            } => {
+                let terms = Terms {
+                    origin,
+                    window: Window::Unchanged,
+                };
                 (reply, self.change(terms, propose).await)
             }
-            Request::Commit { origin, commit, reply } => {
-                (reply, self.commit(origin, &commit).await)
-            }
-            Request::Cancel { origin, persist_id, reply } => {
-                (reply, self.cancel(origin, persist_id.as_deref()).await)
-            }
+            Request::Commit {
+                origin,
+                commit,
+                reply,
+            } => (reply, self.commit(origin, &commit).await),
+            Request::Cancel {
+                origin,
+                persist_id,
+                reply,
+            } => (reply, self.cancel(origin, persist_id.as_deref()).await),
             Request::SessionEnded { origin, reply } => (reply, self.session_ended(origin).await),
         };
         // A session that is gone does not hear the answer; what was done stands.
@@ -226,28 +282,40 @@ impl Committer {
         };
         let before = self.node.in_force().running.clone();
         let session = origin.session;
-        let terms = Terms { origin: origin.clone(), window };
-        self.change(terms, Box::new(move |datastores| datastores.propose_commit(session))).await?;
+        let terms = Terms {
+            origin: origin.clone(),
+            window,
+        };
+        self.change(
+            terms,
+            Box::new(move |datastores| datastores.propose_commit(session)),
+        )
+        .await?;
         match &step {
             Step::Plain => {}
             Step::Confirm => {
                 self.rollback = None;
-                self.node.announce_confirm(ConfirmEvent::Complete, &origin, None);
+                self.node
+                    .announce_confirm(ConfirmEvent::Complete, &origin, None);
             }
-            Step::Open { timeout, extends, .. } => {
+            Step::Open {
+                timeout, extends, ..
+            } => {
                 if !extends {
                     self.rollback = Some(before);
                 }
-                let event = if *extends { ConfirmEvent::Extend } else { ConfirmEvent::Start };
+                let event = if *extends {
+                    ConfirmEvent::Extend
+                } else {
+                    ConfirmEvent::Start
+                };
                 self.node.announce_confirm(event, &origin, Some(*timeout));
             }
         }
-        self.deadline = self.node.confirmed_commit().take(
-            step,
-            origin.session,
-            &origin.user,
-            Instant::now(),
-        );
+        self.deadline =
+            self.node
+                .confirmed_commit()
+                .take(step, origin.session, &origin.user, Instant::now());
         Ok(())
     }
 
@@ -271,13 +339,17 @@ impl Committer {
     }
 
     async fn lapsed(&mut self) {
-        let due = self.deadline.take().is_some_and(|(_, generation)| {
-            self.node.confirmed_commit().is_due(generation)
-        });
+        let due = self
+            .deadline
+            .take()
+            .is_some_and(|(_, generation)| self.node.confirmed_commit().is_due(generation));
         if due {
             tracing::info!("a confirmed commit was not confirmed in time: it is taken back");
             // A failure is logged where it happens; nobody waits for the answer.
-            drop(self.take_back(ConfirmEvent::Timeout, &Origin::server()).await);
+            drop(
+                self.take_back(ConfirmEvent::Timeout, &Origin::server())
+                    .await,
+            );
         }
     }
 
@@ -285,8 +357,13 @@ impl Committer {
     async fn take_back(&mut self, event: ConfirmEvent, origin: &Origin) -> Done {
         self.node.confirmed_commit().close();
         self.deadline = None;
-        let Some(before) = self.rollback.take() else { return Ok(()) };
-        let terms = Terms { origin: Origin::server(), window: Window::Close };
+        let Some(before) = self.rollback.take() else {
+            return Ok(());
+        };
+        let terms = Terms {
+            origin: Origin::server(),
+            window: Window::Close,
+        };
         let server = terms.origin.session;
         let done = self
             .change(
@@ -347,7 +424,9 @@ impl Committer {
 
     /// Plans on every backend, then applies in order. On an error everything is as before.
     async fn apply(&mut self, new: Option<&NodeConfig>) -> Result<Vec<Applied>, Error> {
-        let Some(new) = new else { return Ok(Vec::new()) };
+        let Some(new) = new else {
+            return Ok(Vec::new());
+        };
         let plans = self
             .registry
             .backends()
@@ -360,7 +439,9 @@ impl Committer {
             for step in plan.steps() {
                 tracing::info!(domain, path = step.path, cost = ?step.cost, "{}", step.action);
             }
-            let Some(backend) = self.registry.backend_mut(domain) else { continue };
+            let Some(backend) = self.registry.backend_mut(domain) else {
+                continue;
+            };
             match backend.apply(plan).await {
                 Ok(done) => applied.push(done),
                 Err(refusal) => {
@@ -381,7 +462,9 @@ impl Committer {
         let mut failed = Vec::new();
         for done in applied.into_iter().rev() {
             let domain = done.domain();
-            let Some(backend) = self.registry.backend_mut(domain) else { continue };
+            let Some(backend) = self.registry.backend_mut(domain) else {
+                continue;
+            };
             if let Err(refusal) = backend.undo(done).await {
                 tracing::error!(
                     domain,

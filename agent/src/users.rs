@@ -67,7 +67,9 @@ struct UserEntry {
 
 impl std::fmt::Debug for UserEntry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("UserEntry").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("UserEntry")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -86,7 +88,10 @@ impl Users {
     /// Every password and key that is not acceptable, or one error at `/` if the text is no such configuration.
     pub fn from_json(config: &str) -> Result<Self, Vec<CredentialError>> {
         let root: Root = serde_json::from_str(config).map_err(|error| {
-            vec![CredentialError { path: "/".to_owned(), message: error.to_string() }]
+            vec![CredentialError {
+                path: "/".to_owned(),
+                message: error.to_string(),
+            }]
         })?;
         let mut errors = Vec::new();
         let mut users = HashMap::new();
@@ -113,7 +118,14 @@ impl Users {
             }
             users.insert(entry.name, user);
         }
-        if errors.is_empty() { Ok(Self { users, decoy: decoy() }) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(Self {
+                users,
+                decoy: decoy(),
+            })
+        } else {
+            Err(errors)
+        }
     }
 
     /// How many there are.
@@ -132,14 +144,20 @@ impl Users {
     #[must_use]
     pub fn accepts_key(&self, user: &str, algorithm: &str, blob: &[u8]) -> bool {
         KeyKind::of(algorithm).is_some()
-            && self.users.get(user).is_some_and(|user| user.keys.iter().any(|key| key == blob))
+            && self
+                .users
+                .get(user)
+                .is_some_and(|user| user.keys.iter().any(|key| key == blob))
     }
 
     /// Whether `password` is the user's. Slow on purpose, and as slow for a user that does not exist: call it on a thread
     /// that may wait.
     #[must_use]
     pub fn accepts_password(&self, user: &str, password: &str) -> bool {
-        let known = self.users.get(user).and_then(|user| user.password.as_deref());
+        let known = self
+            .users
+            .get(user)
+            .and_then(|user| user.password.as_deref());
         let matches = password.len() <= MAX_PASSWORD_BYTES
             && ShaCrypt::default()
                 .verify_password(password.as_bytes(), known.unwrap_or(&self.decoy))
@@ -157,7 +175,10 @@ impl std::fmt::Debug for Users {
 /// The instance path of a user.
 #[must_use]
 pub fn user_path(name: &str) -> String {
-    format!("/ietf-system:system/authentication/user[name={}]", quoted(name))
+    format!(
+        "/ietf-system:system/authentication/user[name={}]",
+        quoted(name)
+    )
 }
 
 /// What is stored for a password as it was written: a `$0$` one is hashed with SHA-512 (RFC 7317, `iana-crypt-hash`),
@@ -194,14 +215,24 @@ fn hash(clear: &[u8]) -> Result<String, sha_crypt::password_hash::Error> {
 fn check_hash(hash: &str) -> Result<(), String> {
     let rest = match hash.get(..3) {
         Some("$5$" | "$6$") => &hash[3..],
-        Some("$1$") => return Err("MD5 ($1$) passwords are not supported: use $6$ or $0$".to_owned()),
+        Some("$1$") => {
+            return Err("MD5 ($1$) passwords are not supported: use $6$ or $0$".to_owned());
+        }
         _ => return Err("a password is stored as $5$ or $6$, or written as $0$".to_owned()),
     };
-    if let Some(rounds) = rest.strip_prefix("rounds=").and_then(|rest| rest.split('$').next()) {
+    if let Some(rounds) = rest
+        .strip_prefix("rounds=")
+        .and_then(|rest| rest.split('$').next())
+    {
         let allowed = sha_crypt::Params::ROUNDS_MIN..=MAX_ROUNDS;
-        if !rounds.parse().is_ok_and(|rounds: u32| allowed.contains(&rounds)) {
+        if !rounds
+            .parse()
+            .is_ok_and(|rounds: u32| allowed.contains(&rounds))
+        {
             let (low, high) = (allowed.start(), allowed.end());
-            return Err(format!("a password hash has {low} to {high} rounds, not {rounds}"));
+            return Err(format!(
+                "a password hash has {low} to {high} rounds, not {rounds}"
+            ));
         }
     }
     match ShaCrypt::default().verify_password(b"", hash) {
@@ -214,16 +245,28 @@ fn check_hash(hash: &str) -> Result<(), String> {
 #[derive(Debug, Clone, Copy)]
 enum KeyKind {
     Ed25519,
-    Ecdsa { curve: &'static str, point_bytes: usize },
+    Ecdsa {
+        curve: &'static str,
+        point_bytes: usize,
+    },
 }
 
 impl KeyKind {
     fn of(algorithm: &str) -> Option<Self> {
         Some(match algorithm {
             "ssh-ed25519" => Self::Ed25519,
-            "ecdsa-sha2-nistp256" => Self::Ecdsa { curve: "nistp256", point_bytes: 65 },
-            "ecdsa-sha2-nistp384" => Self::Ecdsa { curve: "nistp384", point_bytes: 97 },
-            "ecdsa-sha2-nistp521" => Self::Ecdsa { curve: "nistp521", point_bytes: 133 },
+            "ecdsa-sha2-nistp256" => Self::Ecdsa {
+                curve: "nistp256",
+                point_bytes: 65,
+            },
+            "ecdsa-sha2-nistp384" => Self::Ecdsa {
+                curve: "nistp384",
+                point_bytes: 97,
+            },
+            "ecdsa-sha2-nistp521" => Self::Ecdsa {
+                curve: "nistp521",
+                point_bytes: 133,
+            },
             _ => return None,
         })
     }
@@ -237,7 +280,9 @@ fn parse_key(algorithm: &str, key_data: &str) -> Result<Vec<u8>, String> {
              ecdsa-sha2-nistp256, -nistp384 or -nistp521"
         )
     })?;
-    let blob = STANDARD.decode(key_data).map_err(|_| "key-data is not base64".to_owned())?;
+    let blob = STANDARD
+        .decode(key_data)
+        .map_err(|_| "key-data is not base64".to_owned())?;
     let bad = |what: &str| format!("key-data is not a key of {algorithm} (RFC 4253 6.6): {what}");
     let (name, rest) = ssh_string(&blob).ok_or_else(|| bad("it is too short"))?;
     if name != algorithm.as_bytes() {
@@ -262,7 +307,11 @@ fn parse_key(algorithm: &str, key_data: &str) -> Result<Vec<u8>, String> {
             rest
         }
     };
-    if rest.is_empty() { Ok(blob) } else { Err(bad("something follows it")) }
+    if rest.is_empty() {
+        Ok(blob)
+    } else {
+        Err(bad("something follows it"))
+    }
 }
 
 /// One length-prefixed string (RFC 4251 5) and what follows it.
@@ -273,7 +322,11 @@ fn ssh_string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// A string as an XPath literal.
 fn quoted(text: &str) -> String {
-    if text.contains('\'') { format!("\"{text}\"") } else { format!("'{text}'") }
+    if text.contains('\'') {
+        format!("\"{text}\"")
+    } else {
+        format!("'{text}'")
+    }
 }
 
 #[cfg(test)]
@@ -342,7 +395,10 @@ mod tests {
         let many = refusal(&format!(
             r#"{{"name":"a","password":"$6$rounds=999999999$salt${hash}"}}"#
         ));
-        assert!(many.ends_with("a password hash has 1000 to 1000000 rounds, not 999999999"), "{many}");
+        assert!(
+            many.ends_with("a password hash has 1000 to 1000000 rounds, not 999999999"),
+            "{many}"
+        );
     }
 
     #[test]
@@ -370,7 +426,10 @@ mod tests {
         let refused = refusal(&format!(
             r#"{{"name":"a","authorized-key":[{{"name":"k","algorithm":"ssh-rsa","key-data":"{rsa}"}}]}}"#
         ));
-        assert!(refused.contains("[name='a']/authorized-key[name='k']: the key algorithm 'ssh-rsa'"), "{refused}");
+        assert!(
+            refused.contains("[name='a']/authorized-key[name='k']: the key algorithm 'ssh-rsa'"),
+            "{refused}"
+        );
         let short = key("ssh-ed25519", &[&[7; 31]]);
         let refused = refusal(&format!(
             r#"{{"name":"a","authorized-key":[{{"name":"k","algorithm":"ssh-ed25519","key-data":"{short}"}}]}}"#

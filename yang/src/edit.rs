@@ -1,4 +1,4 @@
-//! `edit-config` on a tree (RFC 6241 7.2, RFC 7950 7.x "NETCONF <edit-config> Operations").
+//! `edit-config` on a tree (RFC 6241 7.2, and what RFC 7950 7 says of each kind of node).
 //!
 //! An edit is applied in place, node by node, and every step is recorded, so that it can be taken back. Constraints
 //! are not checked here: [`crate::Tree::validate`] does that on the result.

@@ -20,8 +20,14 @@ async fn secrets_are_not_readable_by_default_in_any_way() {
     };
     for text in [
         reader.get(None, None).await.unwrap(),
-        reader.get_config(Datastore::Running, None, None).await.unwrap(),
-        reader.get_config(Datastore::Candidate, None, None).await.unwrap(),
+        reader
+            .get_config(Datastore::Running, None, None)
+            .await
+            .unwrap(),
+        reader
+            .get_config(Datastore::Candidate, None, None)
+            .await
+            .unwrap(),
         reader.get(Some(passphrases), None).await.unwrap(),
     ] {
         for secret in SECRETS {
@@ -29,7 +35,14 @@ async fn secrets_are_not_readable_by_default_in_any_way() {
         }
     }
     // A rule that permits makes them readable.
-    assert!(admin.get_config(Datastore::Running, None, None).await.unwrap().as_str().contains("$6$"));
+    assert!(
+        admin
+            .get_config(Datastore::Running, None, None)
+            .await
+            .unwrap()
+            .as_str()
+            .contains("$6$")
+    );
 }
 
 #[tokio::test]
@@ -37,7 +50,9 @@ async fn a_filter_does_not_tell_what_a_secret_is() {
     let bench = Bench::start().await;
     let reader = bench.client("reader").await;
     let guess = |passphrase: &str| Filter::XPath {
-        select: format!("/w:wifi/w:vif[w:access-point/w:security/w:passphrase='{passphrase}']/w:name"),
+        select: format!(
+            "/w:wifi/w:vif[w:access-point/w:security/w:passphrase='{passphrase}']/w:name"
+        ),
         namespaces: vec![("w".to_owned(), WIFI.to_owned())],
     };
     for passphrase in ["correct horse", "wrong guess"] {
@@ -53,9 +68,16 @@ async fn who_has_no_rule_reads_and_writes_nothing() {
     let denied = [
         edit_running(&reader, &set_country("FR")).await,
         edit_candidate(&reader, &set_country("FR")).await,
-        copy(&reader, Datastore::Candidate, ConfigSource::Inline(fragment(&set_country("FR")))).await,
+        copy(
+            &reader,
+            Datastore::Candidate,
+            ConfigSource::Inline(fragment(&set_country("FR"))),
+        )
+        .await,
         reader.kill_session(reader.session_id() + 1).await,
-        reader.delete_config(ConfigTarget::Datastore(Datastore::Candidate)).await,
+        reader
+            .delete_config(ConfigTarget::Datastore(Datastore::Candidate))
+            .await,
     ];
     for answer in denied {
         assert_eq!(refused(answer).tag, ErrorTag::AccessDenied);
@@ -63,8 +85,16 @@ async fn who_has_no_rule_reads_and_writes_nothing() {
     assert_eq!(country(&reader, Datastore::Candidate).await, "DE");
     let counters = subtree(&format!("<nacm xmlns=\"{NACM}\"/>"));
     let counted = bench.admin().await.get(Some(counters), None).await.unwrap();
-    assert!(counted.as_str().contains("<denied-data-writes>3<"), "{}", counted.as_str());
-    assert!(counted.as_str().contains("<denied-operations>2<"), "{}", counted.as_str());
+    assert!(
+        counted.as_str().contains("<denied-data-writes>3<"),
+        "{}",
+        counted.as_str()
+    );
+    assert!(
+        counted.as_str().contains("<denied-operations>2<"),
+        "{}",
+        counted.as_str()
+    );
 }
 
 #[tokio::test]
@@ -91,26 +121,36 @@ async fn rules_are_in_force_with_the_commit_that_writes_them() {
              {what}<action>{action}</action></rule></rule-list></nacm>"
         )
     };
-    edit_running(&admin, &rule("tranche-wifi", "", "permit")).await.unwrap();
+    edit_running(&admin, &rule("tranche-wifi", "", "permit"))
+        .await
+        .unwrap();
     edit_running(&reader, &set_country("FR")).await.unwrap();
     let exec = "<rpc-name>create-subscription</rpc-name>";
-    edit_running(&admin, &rule("notifications", exec, "deny")).await.unwrap();
+    edit_running(&admin, &rule("notifications", exec, "deny"))
+        .await
+        .unwrap();
     let subscribe = CreateSubscription {
         stream: "telemetry".to_owned(),
         filter: None,
         start_time: None,
         stop_time: None,
     };
-    assert_eq!(refused(reader.create_subscription(subscribe).await).tag, ErrorTag::AccessDenied);
+    assert_eq!(
+        refused(reader.create_subscription(subscribe).await).tag,
+        ErrorTag::AccessDenied
+    );
 }
 
 #[tokio::test]
 async fn the_operation_of_a_module_asks_too() {
     let bench = Bench::start().await;
     let (admin, reader) = (bench.admin().await, bench.client("reader").await);
-    edit_running(&admin, &format!("<nacm xmlns=\"{NACM}\"><exec-default>deny</exec-default></nacm>"))
-        .await
-        .unwrap();
+    edit_running(
+        &admin,
+        &format!("<nacm xmlns=\"{NACM}\"><exec-default>deny</exec-default></nacm>"),
+    )
+    .await
+    .unwrap();
     let correct = || Operation::Other {
         namespace: WIFI.to_owned(),
         name: "correct-airtime".to_owned(),
@@ -119,6 +159,9 @@ async fn the_operation_of_a_module_asks_too() {
              <max-ratio>20</max-ratio></vif></correct-airtime>"
         )),
     };
-    assert_eq!(refused(reader.call(correct()).await).tag, ErrorTag::AccessDenied);
+    assert_eq!(
+        refused(reader.call(correct()).await).tag,
+        ErrorTag::AccessDenied
+    );
     admin.call(correct()).await.unwrap();
 }

@@ -31,7 +31,9 @@ async fn is_taken_back(client: &Client) {
 async fn it_lapses_without_confirmation_and_the_backends_follow() {
     let bench = Bench::start().await;
     let client = bench.admin().await;
-    edit_candidate(&client, &access_point("b", "phy0")).await.unwrap();
+    edit_candidate(&client, &access_point("b", "phy0"))
+        .await
+        .unwrap();
     client.commit(&confirmed(1)).await.unwrap();
     let node = bench.agent.nodes()[0].node().clone();
     let vifs = async || node.view().wifi().vifs().await.unwrap().len();
@@ -51,7 +53,10 @@ async fn it_stays_once_confirmed_also_after_a_restart() {
     assert_eq!(country(&client, Datastore::Running).await, "FR");
     drop(client);
     let bench = bench.restart().await;
-    assert_eq!(country(&bench.admin().await, Datastore::Running).await, "FR");
+    assert_eq!(
+        country(&bench.admin().await, Datastore::Running).await,
+        "FR"
+    );
 }
 
 #[tokio::test]
@@ -63,7 +68,11 @@ async fn a_follow_up_extends_it() {
     tokio::time::sleep(Duration::from_millis(1300)).await;
     assert_eq!(country(&client, Datastore::Running).await, "IT");
     client.cancel_commit(None).await.unwrap();
-    assert_eq!(country(&client, Datastore::Running).await, "DE", "back to before the first");
+    assert_eq!(
+        country(&client, Datastore::Running).await,
+        "DE",
+        "back to before the first"
+    );
 }
 
 #[tokio::test]
@@ -82,14 +91,29 @@ async fn it_ends_with_its_session() {
 async fn a_persistent_one_is_confirmed_or_cancelled_by_its_token() {
     let bench = Bench::start().await;
     let (one, two) = (bench.admin().await, bench.admin().await);
-    let persistent = Commit { persist: Some("token".to_owned()), ..confirmed(600) };
+    let persistent = Commit {
+        persist: Some("token".to_owned()),
+        ..confirmed(600)
+    };
     try_country(&one, "FR", &persistent).await;
     one.close_session().await.unwrap();
-    let wrong = Commit { persist_id: Some("other".to_owned()), ..Commit::default() };
-    assert_eq!(refused(two.commit(&wrong).await).tag, ErrorTag::InvalidValue);
-    assert_eq!(refused(two.cancel_commit(Some("other")).await).tag, ErrorTag::InvalidValue);
+    let wrong = Commit {
+        persist_id: Some("other".to_owned()),
+        ..Commit::default()
+    };
+    assert_eq!(
+        refused(two.commit(&wrong).await).tag,
+        ErrorTag::InvalidValue
+    );
+    assert_eq!(
+        refused(two.cancel_commit(Some("other")).await).tag,
+        ErrorTag::InvalidValue
+    );
     assert_eq!(country(&two, Datastore::Running).await, "FR");
-    let right = Commit { persist_id: Some("token".to_owned()), ..Commit::default() };
+    let right = Commit {
+        persist_id: Some("token".to_owned()),
+        ..Commit::default()
+    };
     two.commit(&right).await.unwrap();
     try_country(&two, "IT", &persistent).await;
     two.cancel_commit(Some("token")).await.unwrap();
@@ -107,13 +131,22 @@ async fn cancelling_nothing_is_refused() {
 async fn a_restart_within_the_window_takes_it_back() {
     let bench = Bench::start().await;
     let client = bench.admin().await;
-    edit_running(&client, &access_point("b", "phy0")).await.unwrap();
-    let persistent = Commit { persist: Some("token".to_owned()), ..confirmed(600) };
+    edit_running(&client, &access_point("b", "phy0"))
+        .await
+        .unwrap();
+    let persistent = Commit {
+        persist: Some("token".to_owned()),
+        ..confirmed(600)
+    };
     try_country(&client, "FR", &persistent).await;
     drop(client);
     let bench = bench.restart().await;
     let client = bench.admin().await;
     assert_eq!(country(&client, Datastore::Running).await, "DE");
     let vif = format!("<wifi xmlns=\"{WIFI}\"><vif><name>b</name></vif></wifi>");
-    assert_ne!(config(&client, Datastore::Running, &vif).await, "", "what came before stays");
+    assert_ne!(
+        config(&client, Datastore::Running, &vif).await,
+        "",
+        "what came before stays"
+    );
 }

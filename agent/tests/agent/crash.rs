@@ -70,7 +70,10 @@ async fn nothing_acknowledged_is_lost() {
         };
         tokio::join!(writer, killer);
     }
-    assert!(acknowledged > 12, "commits went through between the kills: {acknowledged}");
+    assert!(
+        acknowledged > 12,
+        "commits went through between the kills: {acknowledged}"
+    );
 }
 
 #[tokio::test]
@@ -95,7 +98,10 @@ async fn a_confirmed_commit_that_nobody_confirmed_is_gone_after_a_crash() {
     // And one that was confirmed stays.
     edit_candidate(&client, &set_location(3)).await.unwrap();
     client.commit(&confirmed).await.unwrap();
-    let confirming = Commit { persist_id: Some("token".to_owned()), ..Commit::default() };
+    let confirming = Commit {
+        persist_id: Some("token".to_owned()),
+        ..Commit::default()
+    };
     client.commit(&confirming).await.unwrap();
     drop(process);
     let process = Process::start(dir.path());

@@ -23,7 +23,10 @@ async fn one_that_does_not_validate_is_refused_with_every_reason_and_nothing_is_
     let bad = text.replace("\"radio\": \"phy0\"", "\"radio\": \"phy7\"");
     let (error, dir) = rejected("factory.json", &bad).await;
     assert!(error.contains("factory.json"), "{error}");
-    assert!(error.contains("/tranche-wifi:wifi/vif[name='a']/radio"), "{error}");
+    assert!(
+        error.contains("/tranche-wifi:wifi/vif[name='a']/radio"),
+        "{error}"
+    );
     // The store is still empty: a good one is taken.
     let agent = Agent::start(settings(dir.path())).await.unwrap();
     agent.shutdown().await;
@@ -32,17 +35,27 @@ async fn one_that_does_not_validate_is_refused_with_every_reason_and_nothing_is_
 #[tokio::test]
 async fn what_validates_but_cannot_be_carried_out_is_refused_too() {
     let text = std::fs::read_to_string(data("factory.json")).unwrap();
-    let no_hardware = text.replace("\"radio\": [{ \"name\": \"phy0\" }]", "\"radio\": [{ \"name\": \"phy1\" }]");
+    let no_hardware = text.replace(
+        "\"radio\": [{ \"name\": \"phy0\" }]",
+        "\"radio\": [{ \"name\": \"phy1\" }]",
+    );
     let (error, _) = rejected("factory.json", &no_hardware).await;
     assert!(error.contains("phy0"), "{error}");
     let md5 = text.replace("$0$admin secret", "$1$salt$0123456789012345678901");
     let (error, _) = rejected("factory.json", &md5).await;
-    assert!(error.contains("user[name='admin']/password") && error.contains("MD5"), "{error}");
+    assert!(
+        error.contains("user[name='admin']/password") && error.contains("MD5"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn malformed_text_and_unknown_nodes_say_where() {
-    let (error, _) = rejected("factory.json", "{ \"tranche-wifi:wifi\": { \"antenna\": 1 } }").await;
+    let (error, _) = rejected(
+        "factory.json",
+        "{ \"tranche-wifi:wifi\": { \"antenna\": 1 } }",
+    )
+    .await;
     assert!(error.contains("antenna"), "{error}");
     let (error, _) = rejected("factory.json", "{ \"tranche-wifi:wifi\": ").await;
     assert!(error.contains("line 1"), "{error}");
@@ -62,17 +75,30 @@ async fn xml_is_as_good_as_json() {
     std::fs::write(&path, xml).unwrap();
     let mut settings = settings(dir.path());
     settings.factory_default = vec![path];
-    let bench = Bench { agent: Agent::start(settings).await.unwrap(), dir };
-    assert_eq!(country(&bench.admin().await, Datastore::Running).await, "SE");
+    let bench = Bench {
+        agent: Agent::start(settings).await.unwrap(),
+        dir,
+    };
+    assert_eq!(
+        country(&bench.admin().await, Datastore::Running).await,
+        "SE"
+    );
 }
 
 #[tokio::test]
 async fn it_is_for_an_empty_store_only() {
     let bench = Bench::start().await;
-    edit_running(&bench.admin().await, &set_country("FR")).await.unwrap();
+    edit_running(&bench.admin().await, &set_country("FR"))
+        .await
+        .unwrap();
     let nothing = Path::new("/nonexistent/factory.json");
-    let bench = bench.restart_with(|s| s.factory_default = vec![nothing.to_owned()]).await;
-    assert_eq!(country(&bench.admin().await, Datastore::Running).await, "FR");
+    let bench = bench
+        .restart_with(|s| s.factory_default = vec![nothing.to_owned()])
+        .await;
+    assert_eq!(
+        country(&bench.admin().await, Datastore::Running).await,
+        "FR"
+    );
 }
 
 #[tokio::test]
@@ -97,9 +123,18 @@ async fn each_node_has_its_own() {
     let countries: Vec<_> = agent
         .nodes()
         .iter()
-        .map(|node| node.node().in_force().running.value("/tranche-wifi:wifi/country").unwrap())
+        .map(|node| {
+            node.node()
+                .in_force()
+                .running
+                .value("/tranche-wifi:wifi/country")
+                .unwrap()
+        })
         .collect();
     assert_eq!(countries, ["DE", "PL"]);
-    assert_ne!(agent.nodes()[0].host_key_fingerprint(), agent.nodes()[1].host_key_fingerprint());
+    assert_ne!(
+        agent.nodes()[0].host_key_fingerprint(),
+        agent.nodes()[1].host_key_fingerprint()
+    );
     agent.shutdown().await;
 }

@@ -6,10 +6,18 @@ use std::process::{Child, Command, Stdio};
 
 use crate::support::data;
 
-pub fn command(state: &Path) -> Command {
+pub(crate) fn command(state: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tranche-agent"));
     command
-        .args(["--sim", "1", "--listen", "127.0.0.1:0", "--log", "warn", "--state-dir"])
+        .args([
+            "--sim",
+            "1",
+            "--listen",
+            "127.0.0.1:0",
+            "--log",
+            "warn",
+            "--state-dir",
+        ])
         .arg(state)
         .arg("--factory-default")
         .arg(data("factory.json"))
@@ -20,31 +28,46 @@ pub fn command(state: &Path) -> Command {
 }
 
 /// A process that listens; killed when dropped.
-pub struct Process {
-    pub child: Child,
-    pub address: String,
-    pub host_key: String,
+pub(crate) struct Process {
+    pub(crate) child: Child,
+    pub(crate) address: String,
+    pub(crate) host_key: String,
 }
 
 impl Process {
-    pub fn start(state: &Path) -> Self {
+    pub(crate) fn start(state: &Path) -> Self {
         let mut child = command(state).spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         if line.is_empty() {
             let mut error = String::new();
-            child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+            child
+                .stderr
+                .take()
+                .unwrap()
+                .read_to_string(&mut error)
+                .unwrap();
             panic!("the agent did not start: {error}");
         }
         let field = |name: &str| {
-            let value = line.split_whitespace().find_map(|word| word.strip_prefix(name));
-            value.unwrap_or_else(|| panic!("{name} in {line}")).to_owned()
+            let value = line
+                .split_whitespace()
+                .find_map(|word| word.strip_prefix(name));
+            value
+                .unwrap_or_else(|| panic!("{name} in {line}"))
+                .to_owned()
         };
         assert!(line.starts_with("listening node=node-1 "), "{line}");
-        Self { address: field("address="), host_key: field("host-key="), child }
+        Self {
+            address: field("address="),
+            host_key: field("host-key="),
+            child,
+        }
     }
 
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -77,7 +100,13 @@ fn sigterm_stops_it_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let mut process = Process::start(dir.path());
     let pid = process.child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
     assert!(process.child.wait().unwrap().success());
     // And the directory is free again at once.
     Process::start(dir.path());
@@ -88,12 +117,25 @@ fn a_bad_factory_default_is_a_failure_with_path_and_reason() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("factory.json");
     let text = std::fs::read_to_string(data("factory.json")).unwrap();
-    std::fs::write(&file, text.replace("\"tenant-a\",\n          \"security\"", "\"\",\n          \"security\"")).unwrap();
+    std::fs::write(
+        &file,
+        text.replace(
+            "\"tenant-a\",\n          \"security\"",
+            "\"\",\n          \"security\"",
+        ),
+    )
+    .unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tranche-agent"));
     command.args(["--sim", "1", "--listen", "127.0.0.1:0", "--state-dir"]);
-    command.arg(dir.path().join("state")).arg("--factory-default").arg(&file);
+    command
+        .arg(dir.path().join("state"))
+        .arg("--factory-default")
+        .arg(&file);
     let error = fails(command);
-    assert!(error.contains("/tranche-wifi:wifi/vif[name='a']/access-point/ssid"), "{error}");
+    assert!(
+        error.contains("/tranche-wifi:wifi/vif[name='a']/access-point/ssid"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -101,7 +143,10 @@ fn without_simulation_it_says_that_it_has_nothing_else() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tranche-agent"));
     command.args(["--state-dir", "/nonexistent/never-made"]);
     let error = fails(command);
-    assert!(error.contains("this build of the agent has simulated radios only"), "{error}");
+    assert!(
+        error.contains("this build of the agent has simulated radios only"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -110,8 +155,13 @@ fn an_address_in_use_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tranche-agent"));
-    command.args(["--sim", "1", "--listen", &address, "--state-dir"]).arg(dir.path());
+    command
+        .args(["--sim", "1", "--listen", &address, "--state-dir"])
+        .arg(dir.path());
     command.arg("--factory-default").arg(data("factory.json"));
     let error = fails(command);
-    assert!(error.contains(&format!("node-1 cannot listen on {address}")), "{error}");
+    assert!(
+        error.contains(&format!("node-1 cannot listen on {address}")),
+        "{error}"
+    );
 }

@@ -15,7 +15,10 @@ async fn the_server_describes_itself() {
     let state = state.as_str();
     for part in [
         "<capability>urn:ietf:params:netconf:capability:candidate:1.0</capability>",
-        &format!("<locked-by-session>{}</locked-by-session>", client.session_id()),
+        &format!(
+            "<locked-by-session>{}</locked-by-session>",
+            client.session_id()
+        ),
         "<identifier>tranche-wifi</identifier>",
         "<username>admin</username>",
         "<transport>netconf-ssh</transport>",
@@ -25,14 +28,19 @@ async fn the_server_describes_itself() {
     }
     let streams = subtree("<netconf xmlns=\"urn:ietf:params:xml:ns:netmod:notification\"/>");
     let streams = client.get(Some(streams), None).await.unwrap();
-    assert!(streams.as_str().contains("<name>telemetry</name>"), "{}", streams.as_str());
+    assert!(
+        streams.as_str().contains("<name>telemetry</name>"),
+        "{}",
+        streams.as_str()
+    );
 }
 
 #[tokio::test]
 async fn the_library_and_the_schemas_agree_with_the_hello() {
     let bench = Bench::start().await;
     let client = bench.admin().await;
-    let library = subtree("<yang-library xmlns=\"urn:ietf:params:xml:ns:yang:ietf-yang-library\"/>");
+    let library =
+        subtree("<yang-library xmlns=\"urn:ietf:params:xml:ns:yang:ietf-yang-library\"/>");
     let library = client.get(Some(library), None).await.unwrap();
     let (_, content_id) = library.as_str().split_once("<content-id>").unwrap();
     let content_id = content_id.split('<').next().unwrap();
@@ -41,9 +49,20 @@ async fn the_library_and_the_schemas_agree_with_the_hello() {
         .iter()
         .find(|c| c.contains("yang-library:1.1"))
         .expect("advertised");
-    assert!(capability.ends_with(&format!("content-id={content_id}")), "{capability}");
-    for module in ["tranche-wifi", "ietf-system", "tranche-agent-deviations", "nc-notifications"] {
-        assert!(library.as_str().contains(&format!("<name>{module}</name>")), "{module}");
+    assert!(
+        capability.ends_with(&format!("content-id={content_id}")),
+        "{capability}"
+    );
+    for module in [
+        "tranche-wifi",
+        "ietf-system",
+        "tranche-agent-deviations",
+        "nc-notifications",
+    ] {
+        assert!(
+            library.as_str().contains(&format!("<name>{module}</name>")),
+            "{module}"
+        );
         let text = client.get_schema(module, None, None).await.unwrap();
         assert!(text.starts_with(&format!("module {module} {{")), "{module}");
     }
@@ -56,8 +75,15 @@ async fn radios_and_interfaces_show_what_was_observed() {
     let bench = Bench::start().await;
     let client = bench.admin().await;
     let vif = || async {
-        let filter = subtree(&format!("<wifi xmlns=\"{WIFI}\"><vif><name>a</name></vif></wifi>"));
-        client.get(Some(filter), None).await.unwrap().as_str().to_owned()
+        let filter = subtree(&format!(
+            "<wifi xmlns=\"{WIFI}\"><vif><name>a</name></vif></wifi>"
+        ));
+        client
+            .get(Some(filter), None)
+            .await
+            .unwrap()
+            .as_str()
+            .to_owned()
     };
     eventually("the station associates and traffic flows", || async {
         let state = vif().await;
@@ -67,12 +93,19 @@ async fn radios_and_interfaces_show_what_was_observed() {
     })
     .await;
     let state = vif().await;
-    assert!(state.contains("<ssid>tenant-a</ssid>"), "configuration and state together: {state}");
+    assert!(
+        state.contains("<ssid>tenant-a</ssid>"),
+        "configuration and state together: {state}"
+    );
     let filter = subtree(&format!(
         "<wifi xmlns=\"{WIFI}\"><radio><name>phy0</name><state><oper-state/></state></radio></wifi>"
     ));
     let radio = client.get(Some(filter), None).await.unwrap();
-    assert!(radio.as_str().contains("<oper-state>up</oper-state>"), "{}", radio.as_str());
+    assert!(
+        radio.as_str().contains("<oper-state>up</oper-state>"),
+        "{}",
+        radio.as_str()
+    );
 }
 
 #[tokio::test]
@@ -88,9 +121,11 @@ async fn a_correction_is_in_force_and_is_no_configuration() {
         )),
     };
     client.call(correct("a", "40", "55.5")).await.unwrap();
-    let filter = || subtree(&format!(
-        "<wifi xmlns=\"{WIFI}\"><vif><name>a</name><airtime/><state><airtime/></state></vif></wifi>"
-    ));
+    let filter = || {
+        subtree(&format!(
+            "<wifi xmlns=\"{WIFI}\"><vif><name>a</name><airtime/><state><airtime/></state></vif></wifi>"
+        ))
+    };
     let both = client.get(Some(filter()), None).await.unwrap();
     for part in [
         "<min-ratio>30.0</min-ratio>",
@@ -101,7 +136,13 @@ async fn a_correction_is_in_force_and_is_no_configuration() {
     }
     let error = refused(client.call(correct("nosuch", "1", "2")).await);
     assert_eq!(error.tag, ErrorTag::DataMissing, "{error:?}");
-    refused(client.call(correct("a", "60", "50")).await);
+    let error = refused(client.call(correct("a", "0", "0")).await);
+    assert_eq!(
+        error.path.as_deref(),
+        Some("/tranche-wifi:correct-airtime/vif[name='a']/max-ratio")
+    );
+    let error = refused(client.call(correct("a", "1", "101")).await);
+    assert_eq!(error.tag, ErrorTag::InvalidValue, "{error:?}");
 }
 
 #[tokio::test]
@@ -109,15 +150,25 @@ async fn an_unknown_operation_is_not_supported() {
     let bench = Bench::start().await;
     let client = bench.admin().await;
     for (namespace, name) in [
-        ("urn:ietf:params:xml:ns:netconf:partial-lock:1.0", "partial-lock"),
+        (
+            "urn:ietf:params:xml:ns:netconf:partial-lock:1.0",
+            "partial-lock",
+        ),
         (SYSTEM, "system-restart"),
         ("urn:nobody", "dance"),
     ] {
         let element = fragment(&format!("<{name} xmlns=\"{namespace}\"/>"));
-        let operation =
-            Operation::Other { namespace: namespace.to_owned(), name: name.to_owned(), element };
+        let operation = Operation::Other {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            element,
+        };
         let error = refused(client.call(operation).await);
-        assert_eq!(error.tag, ErrorTag::OperationNotSupported, "{name}: {error:?}");
+        assert_eq!(
+            error.tag,
+            ErrorTag::OperationNotSupported,
+            "{name}: {error:?}"
+        );
     }
 }
 
@@ -133,7 +184,9 @@ async fn data_of_an_extra_module_is_stored_and_validated() {
     let error = refused(edit_running(&client, &asset("no tag")).await);
     assert_eq!(error.tag, ErrorTag::InvalidValue);
     drop(client);
-    let bench = bench.restart_with(|settings| settings.yang_modules = vec![module]).await;
+    let bench = bench
+        .restart_with(|settings| settings.yang_modules = vec![module])
+        .await;
     let stored = config(
         &bench.admin().await,
         Datastore::Running,

@@ -11,29 +11,31 @@ use tranche_netconf::Error;
 use tranche_netconf::client::{Auth, Client, ClientConfig, HostKeyCheck};
 use tranche_netconf::error::RpcError;
 use tranche_netconf::message::{
-    Commit, ConfigSource, ConfigTarget, Datastore, DefaultOperation, EditConfig, ErrorOption, Filter,
-    Notification, TestOption,
+    Commit, ConfigSource, ConfigTarget, Datastore, DefaultOperation, EditConfig, ErrorOption,
+    Filter, Notification, TestOption,
 };
 use tranche_netconf::xml::Fragment;
 
-pub const NC: &str = "urn:ietf:params:xml:ns:netconf:base:1.0";
-pub const WIFI: &str = "urn:tranche:yang:tranche-wifi";
-pub const SIM: &str = "urn:tranche:yang:tranche-sim";
-pub const SYSTEM: &str = "urn:ietf:params:xml:ns:yang:ietf-system";
-pub const NACM: &str = "urn:ietf:params:xml:ns:yang:ietf-netconf-acm";
+pub(crate) const NC: &str = "urn:ietf:params:xml:ns:netconf:base:1.0";
+pub(crate) const WIFI: &str = "urn:tranche:yang:tranche-wifi";
+pub(crate) const SIM: &str = "urn:tranche:yang:tranche-sim";
+pub(crate) const SYSTEM: &str = "urn:ietf:params:xml:ns:yang:ietf-system";
+pub(crate) const NACM: &str = "urn:ietf:params:xml:ns:yang:ietf-netconf-acm";
 
 /// An agent on a temporary state directory.
-pub struct Bench {
-    pub agent: Agent,
-    pub dir: TempDir,
+pub(crate) struct Bench {
+    pub(crate) agent: Agent,
+    pub(crate) dir: TempDir,
 }
 
-pub fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+pub(crate) fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(name)
 }
 
 /// One node with the usual factory default, on a directory.
-pub fn settings(dir: &Path) -> Settings {
+pub(crate) fn settings(dir: &Path) -> Settings {
     let mut settings = Settings::simulated(1, dir.join("state"));
     settings.factory_default = vec![data("factory.json")];
     settings.limits.auth_failure_delay = Duration::from_millis(5);
@@ -41,37 +43,43 @@ pub fn settings(dir: &Path) -> Settings {
 }
 
 impl Bench {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(|_| ()).await
     }
 
-    pub async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = settings(dir.path());
         change(&mut settings);
-        Self { agent: Agent::start(settings).await.unwrap(), dir }
+        Self {
+            agent: Agent::start(settings).await.unwrap(),
+            dir,
+        }
     }
 
     /// The same state directory, in a new agent.
-    pub async fn restart_with(self, change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) async fn restart_with(self, change: impl FnOnce(&mut Settings)) -> Self {
         let Self { agent, dir } = self;
         agent.shutdown().await;
         let mut settings = settings(dir.path());
         change(&mut settings);
-        Self { agent: Agent::start(settings).await.unwrap(), dir }
+        Self {
+            agent: Agent::start(settings).await.unwrap(),
+            dir,
+        }
     }
 
-    pub async fn restart(self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
         self.restart_with(|_| ()).await
     }
 
-    pub fn client_config(&self, user: &str, auth: Auth) -> ClientConfig {
+    pub(crate) fn client_config(&self, user: &str, auth: Auth) -> ClientConfig {
         let node = &self.agent.nodes()[0];
         let key = HostKeyCheck::Pinned(node.host_key_fingerprint().to_owned());
         ClientConfig::new(node.address().to_string(), user, auth, key)
     }
 
-    pub async fn login(
+    pub(crate) async fn login(
         &self,
         user: &str,
     ) -> Result<(Client, mpsc::Receiver<Notification>), Error> {
@@ -79,20 +87,20 @@ impl Bench {
         Client::connect(self.client_config(user, password)).await
     }
 
-    pub async fn client(&self, user: &str) -> Client {
+    pub(crate) async fn client(&self, user: &str) -> Client {
         self.login(user).await.unwrap().0
     }
 
-    pub async fn admin(&self) -> Client {
+    pub(crate) async fn admin(&self) -> Client {
         self.client("admin").await
     }
 }
 
-pub fn fragment(xml: &str) -> Fragment {
+pub(crate) fn fragment(xml: &str) -> Fragment {
     Fragment::parse(xml).unwrap()
 }
 
-pub fn edit(target: Datastore, xml: &str) -> EditConfig {
+pub(crate) fn edit(target: Datastore, xml: &str) -> EditConfig {
     EditConfig {
         target,
         default_operation: DefaultOperation::Merge,
@@ -102,29 +110,31 @@ pub fn edit(target: Datastore, xml: &str) -> EditConfig {
     }
 }
 
-pub async fn edit_running(client: &Client, xml: &str) -> Result<(), Error> {
+pub(crate) async fn edit_running(client: &Client, xml: &str) -> Result<(), Error> {
     client.edit_config(&edit(Datastore::Running, xml)).await
 }
 
-pub async fn edit_candidate(client: &Client, xml: &str) -> Result<(), Error> {
+pub(crate) async fn edit_candidate(client: &Client, xml: &str) -> Result<(), Error> {
     client.edit_config(&edit(Datastore::Candidate, xml)).await
 }
 
-pub async fn commit(client: &Client) -> Result<(), Error> {
+pub(crate) async fn commit(client: &Client) -> Result<(), Error> {
     client.commit(&Commit::default()).await
 }
 
-pub async fn copy(
+pub(crate) async fn copy(
     client: &Client,
     target: Datastore,
     source: ConfigSource,
 ) -> Result<(), Error> {
-    client.copy_config(ConfigTarget::Datastore(target), source, None).await
+    client
+        .copy_config(ConfigTarget::Datastore(target), source, None)
+        .await
 }
 
 /// The first error of an answer that must be one.
 #[track_caller]
-pub fn refused<T: std::fmt::Debug>(answer: Result<T, Error>) -> RpcError {
+pub(crate) fn refused<T: std::fmt::Debug>(answer: Result<T, Error>) -> RpcError {
     match answer {
         Err(Error::Rpc(mut errors)) => errors.swap_remove(0),
         other => panic!("expected rpc-error, got {other:?}"),
@@ -132,33 +142,43 @@ pub fn refused<T: std::fmt::Debug>(answer: Result<T, Error>) -> RpcError {
 }
 
 #[track_caller]
-pub fn message(error: &RpcError) -> &str {
+pub(crate) fn message(error: &RpcError) -> &str {
     error.message.as_deref().unwrap()
 }
 
-pub fn subtree(xml: &str) -> Filter {
+pub(crate) fn subtree(xml: &str) -> Filter {
     Filter::Subtree(fragment(xml))
 }
 
 /// What a datastore has of a subtree.
-pub async fn config(client: &Client, datastore: Datastore, filter: &str) -> String {
+pub(crate) async fn config(client: &Client, datastore: Datastore, filter: &str) -> String {
     let filter = subtree(filter);
-    let data = client.get_config(datastore, Some(filter), None).await.unwrap();
+    let data = client
+        .get_config(datastore, Some(filter), None)
+        .await
+        .unwrap();
     data.as_str().to_owned()
 }
 
 /// `country` of a datastore: the leaf that most tests change.
-pub async fn country(client: &Client, datastore: Datastore) -> String {
-    let xml = config(client, datastore, &format!("<wifi xmlns=\"{WIFI}\"><country/></wifi>")).await;
-    let Some((_, rest)) = xml.split_once("<country>") else { return String::new() };
+pub(crate) async fn country(client: &Client, datastore: Datastore) -> String {
+    let xml = config(
+        client,
+        datastore,
+        &format!("<wifi xmlns=\"{WIFI}\"><country/></wifi>"),
+    )
+    .await;
+    let Some((_, rest)) = xml.split_once("<country>") else {
+        return String::new();
+    };
     rest.split('<').next().unwrap().to_owned()
 }
 
-pub fn set_country(code: &str) -> String {
+pub(crate) fn set_country(code: &str) -> String {
     format!("<wifi xmlns=\"{WIFI}\"><country>{code}</country></wifi>")
 }
 
-pub fn access_point(name: &str, radio: &str) -> String {
+pub(crate) fn access_point(name: &str, radio: &str) -> String {
     format!(
         "<wifi xmlns=\"{WIFI}\"><vif><name>{name}</name><radio>{radio}</radio><access-point>\
          <ssid>{name}</ssid><security><mode>open</mode></security></access-point></vif></wifi>"
@@ -166,7 +186,7 @@ pub fn access_point(name: &str, radio: &str) -> String {
 }
 
 /// Waits for something that happens by itself, at most ten seconds.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut check: impl FnMut() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut check: impl FnMut() -> F) {
     for _ in 0..500 {
         if check().await {
             return;
@@ -177,7 +197,7 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut check: impl Fn
 }
 
 /// The next notification with this text in it, within ten seconds.
-pub async fn notified(events: &mut mpsc::Receiver<Notification>, text: &str) -> String {
+pub(crate) async fn notified(events: &mut mpsc::Receiver<Notification>, text: &str) -> String {
     let wait = async {
         loop {
             let event = events.recv().await.expect("the session is open");

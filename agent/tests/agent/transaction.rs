@@ -8,32 +8,49 @@ fn refuse(words: &str) -> String {
 }
 
 fn channel(number: u8) -> String {
-    format!("<wifi xmlns=\"{WIFI}\"><radio><name>phy0</name><channel>{number}</channel></radio></wifi>")
+    format!(
+        "<wifi xmlns=\"{WIFI}\"><radio><name>phy0</name><channel>{number}</channel></radio></wifi>"
+    )
 }
 
 #[tokio::test]
 async fn a_radio_that_refuses_makes_the_commit_fail_with_its_words() {
     let bench = Bench::start().await;
     let client = bench.admin().await;
-    edit_running(&client, &refuse("the synthesiser does not lock")).await.unwrap();
+    edit_running(&client, &refuse("the synthesiser does not lock"))
+        .await
+        .unwrap();
     let before = client
         .get_config(Datastore::Running, None, None)
         .await
         .unwrap();
     let error = refused(edit_running(&client, &channel(40)).await);
     assert_eq!(error.tag, ErrorTag::OperationFailed);
-    assert!(message(&error).contains("the synthesiser does not lock"), "{error}");
-    assert!(error.path.as_deref().unwrap().contains("radio[name='phy0']"), "{error:?}");
+    assert!(
+        message(&error).contains("the synthesiser does not lock"),
+        "{error}"
+    );
+    assert!(
+        error
+            .path
+            .as_deref()
+            .unwrap()
+            .contains("radio[name='phy0']"),
+        "{error:?}"
+    );
     edit_candidate(&client, &channel(44)).await.unwrap();
     let error = refused(commit(&client).await);
-    assert!(message(&error).contains("the synthesiser does not lock"), "{error}");
+    assert!(
+        message(&error).contains("the synthesiser does not lock"),
+        "{error}"
+    );
     let after = client
         .get_config(Datastore::Running, None, None)
         .await
         .unwrap();
     assert_eq!(after, before, "nothing changed");
-    // And nothing is stuck: once the fault is gone the candidate goes through.
-    edit_running(
+    // And nothing is stuck: once the fault is gone the change goes through.
+    edit_candidate(
         &client,
         &format!(
             "<sim xmlns=\"{SIM}\" xmlns:nc=\"{NC}\"><radio><name>phy0</name>\
@@ -44,7 +61,11 @@ async fn a_radio_that_refuses_makes_the_commit_fail_with_its_words() {
     .unwrap();
     commit(&client).await.unwrap();
     let radio = format!("<wifi xmlns=\"{WIFI}\"><radio><channel/></radio></wifi>");
-    assert!(config(&client, Datastore::Running, &radio).await.contains("<channel>44</channel>"));
+    assert!(
+        config(&client, Datastore::Running, &radio)
+            .await
+            .contains("<channel>44</channel>")
+    );
 }
 
 #[tokio::test]
@@ -53,11 +74,15 @@ async fn more_interfaces_than_the_radio_carries_are_refused() {
     let client = bench.admin().await;
     edit_running(
         &client,
-        &format!("<sim xmlns=\"{SIM}\"><radio><name>phy0</name><max-vifs>2</max-vifs></radio></sim>"),
+        &format!(
+            "<sim xmlns=\"{SIM}\"><radio><name>phy0</name><max-vifs>2</max-vifs></radio></sim>"
+        ),
     )
     .await
     .unwrap();
-    edit_running(&client, &access_point("b", "phy0")).await.unwrap();
+    edit_running(&client, &access_point("b", "phy0"))
+        .await
+        .unwrap();
     let error = refused(edit_running(&client, &access_point("c", "phy0")).await);
     assert_eq!(error.tag, ErrorTag::OperationFailed);
     let vif = format!("<wifi xmlns=\"{WIFI}\"><vif><name>c</name></vif></wifi>");
@@ -69,13 +94,17 @@ async fn bad_input_is_refused_with_the_reason_and_changes_nothing() {
     let bench = Bench::start().await;
     let client = bench.admin().await;
     let vif = |inside: &str| {
-        format!("<wifi xmlns=\"{WIFI}\"><vif><name>b</name><radio>phy0</radio>{inside}</vif></wifi>")
+        format!(
+            "<wifi xmlns=\"{WIFI}\"><vif><name>b</name><radio>phy0</radio>{inside}</vif></wifi>"
+        )
     };
     let open = "<access-point><ssid>b</ssid><security><mode>open</mode></security></access-point>";
     let cases = [
         (access_point("b", "phy9"), ErrorTag::DataMissing, ""),
         (
-            vif(&format!("{open}<airtime><min-ratio>71</min-ratio></airtime>")),
+            vif(&format!(
+                "{open}<airtime><min-ratio>71</min-ratio></airtime>"
+            )),
             ErrorTag::OperationFailed,
             "the min-ratios on this radio exceed 100 %",
         ),
@@ -87,7 +116,10 @@ async fn bad_input_is_refused_with_the_reason_and_changes_nothing() {
             "min-ratio exceeds max-ratio",
         ),
         (
-            vif(&format!("<access-point><ssid>{}</ssid></access-point>", "x".repeat(33))),
+            vif(&format!(
+                "<access-point><ssid>{}</ssid></access-point>",
+                "x".repeat(33)
+            )),
             ErrorTag::InvalidValue,
             "length",
         ),
@@ -123,7 +155,14 @@ async fn bad_input_is_refused_with_the_reason_and_changes_nothing() {
             "",
         ),
     ];
-    let all = || async { config(&client, Datastore::Running, &format!("<wifi xmlns=\"{WIFI}\"/>")).await };
+    let all = || async {
+        config(
+            &client,
+            Datastore::Running,
+            &format!("<wifi xmlns=\"{WIFI}\"/>"),
+        )
+        .await
+    };
     let before = all().await;
     for (xml, tag, words) in cases {
         let error = refused(edit_running(&client, &xml).await);

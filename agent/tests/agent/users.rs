@@ -25,7 +25,10 @@ async fn a_clear_password_is_hashed_wherever_it_is_written() {
     edit_running(&admin, &new("one")).await.unwrap();
     edit_candidate(&admin, &new("two")).await.unwrap();
     let candidate = passwords(&admin, Datastore::Candidate).await;
-    assert!(!candidate.contains("secret") && candidate.contains("<name>two</name>"), "{candidate}");
+    assert!(
+        !candidate.contains("secret") && candidate.contains("<name>two</name>"),
+        "{candidate}"
+    );
     commit(&admin).await.unwrap();
     let whole = admin
         .get_config(Datastore::Running, None, None)
@@ -35,9 +38,18 @@ async fn a_clear_password_is_hashed_wherever_it_is_written() {
         "<user><name>one</name>",
         "<user><name>three</name><password>$0$three secret</password></user><user><name>one</name>",
     );
-    copy(&admin, Datastore::Running, ConfigSource::Inline(fragment(&with_three))).await.unwrap();
+    copy(
+        &admin,
+        Datastore::Running,
+        ConfigSource::Inline(fragment(&with_three)),
+    )
+    .await
+    .unwrap();
     let running = passwords(&admin, Datastore::Running).await;
-    assert!(!running.contains("$0$") && !running.contains("secret"), "{running}");
+    assert!(
+        !running.contains("$0$") && !running.contains("secret"),
+        "{running}"
+    );
     for name in ["one", "two", "three", "admin"] {
         bench.client(name).await;
     }
@@ -46,17 +58,29 @@ async fn a_clear_password_is_hashed_wherever_it_is_written() {
     let bytes = std::fs::read(store).unwrap();
     for name in ["one", "two", "three", "admin"] {
         let clear = format!("{name} secret");
-        assert!(!bytes.windows(clear.len()).any(|window| window == clear.as_bytes()), "{name}");
+        assert!(
+            !bytes
+                .windows(clear.len())
+                .any(|window| window == clear.as_bytes()),
+            "{name}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_wrong_password_or_user_is_not_let_in() {
     let bench = Bench::start().await;
-    for (name, password) in [("admin", "wrong"), ("nobody", "nobody secret"), ("admin", "")] {
+    for (name, password) in [
+        ("admin", "wrong"),
+        ("nobody", "nobody secret"),
+        ("admin", ""),
+    ] {
         let auth = Auth::Password(password.to_owned());
         let answer = Client::connect(bench.client_config(name, auth)).await;
-        assert!(matches!(answer, Err(Error::AuthRefused { .. })), "{name}: {answer:?}");
+        assert!(
+            matches!(answer, Err(Error::AuthRefused { .. })),
+            "{name}: {answer:?}"
+        );
     }
 }
 
@@ -82,8 +106,12 @@ async fn a_user_logs_in_with_an_authorized_key() {
         "<authorized-key><name>k</name><algorithm>{algorithm}</algorithm>\
          <key-data>{blob}</key-data></authorized-key>"
     );
-    edit_running(&admin, &user("carol", &authorized)).await.unwrap();
-    Client::connect(bench.client_config("carol", Auth::KeyFile(file.clone()))).await.unwrap();
+    edit_running(&admin, &user("carol", &authorized))
+        .await
+        .unwrap();
+    Client::connect(bench.client_config("carol", Auth::KeyFile(file.clone())))
+        .await
+        .unwrap();
     let other = Client::connect(bench.client_config("admin", Auth::KeyFile(file.clone()))).await;
     assert!(matches!(other, Err(Error::AuthRefused { .. })), "{other:?}");
     edit_running(
@@ -113,10 +141,16 @@ async fn a_credential_that_cannot_be_verified_here_is_refused_when_it_is_written
         let error = refused(edit_running(&admin, xml).await);
         assert_eq!(error.tag, ErrorTag::InvalidValue);
         assert!(message(&error).contains(words), "{error}");
-        assert!(error.path.as_deref().unwrap().contains("user[name='eve']"), "{error}");
+        assert!(
+            error.path.as_deref().unwrap().contains("user[name='eve']"),
+            "{error}"
+        );
         edit_candidate(&admin, xml).await.unwrap();
         let candidate = ConfigSource::Datastore(Datastore::Candidate);
-        assert_eq!(refused(admin.validate(candidate).await).tag, ErrorTag::InvalidValue);
+        assert_eq!(
+            refused(admin.validate(candidate).await).tag,
+            ErrorTag::InvalidValue
+        );
         assert_eq!(refused(commit(&admin).await).tag, ErrorTag::InvalidValue);
         admin.discard_changes().await.unwrap();
     }

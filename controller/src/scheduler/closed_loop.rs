@@ -270,6 +270,9 @@ fn shortfall(looped: &mut Loop, slice: &str, owed: f64) -> (f64, usize) {
     (mean, last_bad)
 }
 
+/// What happens to the network.
+type Step = fn(&mut Plant);
+
 #[test]
 fn eight_access_points_keep_their_guarantees_through_every_change() {
     for (delay, a, b) in [
@@ -279,7 +282,7 @@ fn eight_access_points_keep_their_guarantees_through_every_change() {
         (2, 65.0, 33.0),
     ] {
         let mut looped = eight(delay, a, b);
-        let steps: [(&str, fn(&mut Plant)); 4] = [
+        let steps: [(&str, Step); 4] = [
             ("start", |_| {}),
             ("a stranger takes a third", |plant| plant.external = 0.35),
             ("a leaves", |plant| plant.each("a", |vif| vif.wants = 0.0)),

@@ -237,7 +237,10 @@ mod tests {
         assert!(close(given[0], 1.0) && close(given[1], 1.0), "{given:?}");
     }
 
-    fn network() -> impl Strategy<Value = (Vec<Vec<u32>>, Vec<u32>, Vec<f64>, Vec<f64>, Vec<f64>)> {
+    /// Rows, first flows, capacities, weights, demands.
+    type Network = (Vec<Vec<u32>>, Vec<u32>, Vec<f64>, Vec<f64>, Vec<f64>);
+
+    fn network() -> impl Strategy<Value = Network> {
         (1usize..12).prop_flat_map(|radios| {
             let edges = prop::collection::vec(any::<bool>(), radios * radios);
             let counts = prop::collection::vec(0u32..4, radios);
@@ -277,17 +280,17 @@ mod tests {
             let topology = Topology { rows: &rows, first: &first };
             let given = water_fill(topology, &capacity, &weight, &demand);
             let load = |row: usize| topology.row(row).map(|flow| given[flow]).sum::<f64>();
-            for row in 0..rows.len() {
-                prop_assert!(load(row) <= capacity[row] + 1e-9);
+            for (row, capacity) in capacity.iter().enumerate() {
+                prop_assert!(load(row) <= capacity + 1e-9);
             }
-            for radio in 0..rows.len() {
+            for (radio, row) in rows.iter().enumerate() {
                 for flow in topology.flows(radio) {
                     prop_assert!(given[flow] >= 0.0 && given[flow] <= demand[flow] + 1e-12);
                     // Bottleneck condition of max-min fairness: short of its demand, it counts in a full row where
                     // nobody has a higher level.
                     if given[flow] < demand[flow] - 1e-9 {
                         let level = given[flow] / weight[flow];
-                        let blocked = rows[radio].iter().any(|&row| {
+                        let blocked = row.iter().any(|&row| {
                             let row = row as usize;
                             load(row) >= capacity[row] - 1e-9
                                 && topology.row(row).all(|other| given[other] / weight[other] <= level + 1e-7)

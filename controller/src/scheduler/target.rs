@@ -424,7 +424,10 @@ mod tests {
         assert!(got.shortages.is_empty());
     }
 
-    fn network() -> impl Strategy<Value = (Vec<Vec<u32>>, Flows, Vec<f64>, Vec<(Arc<str>, Sla)>)> {
+    /// Rows, flows, capacities, slices.
+    type Network = (Vec<Vec<u32>>, Flows, Vec<f64>, Vec<(Arc<str>, Sla)>);
+
+    fn network() -> impl Strategy<Value = Network> {
         (1usize..10, 1usize..5).prop_flat_map(|(radios, slices)| {
             (
                 prop::collection::vec(any::<bool>(), radios * radios),
@@ -482,13 +485,13 @@ mod tests {
             let got = targets(&rows, &flows, &capacity, &table);
             let floor = floors(&rows, &flows, &capacity, &table);
             let topology = Topology { rows: &rows, first: &flows.first };
-            for row in 0..rows.len() {
+            for (row, &capacity) in capacity.iter().enumerate() {
                 let load: f64 = topology.row(row).map(|flow| got.target[flow]).sum();
-                prop_assert!(load <= capacity[row] + 1e-9, "row {row} carries {load} of {}", capacity[row]);
+                prop_assert!(load <= capacity + 1e-9, "row {row} carries {load} of {capacity}");
             }
-            for flow in 0..got.target.len() {
-                prop_assert!(got.target[flow] >= floor[flow] - 1e-12);
-                prop_assert!(got.target[flow] <= flows.demand[flow].max(floor[flow]) + 1e-9);
+            for (flow, &target) in got.target.iter().enumerate() {
+                prop_assert!(target >= floor[flow] - 1e-12);
+                prop_assert!(target <= flows.demand[flow].max(floor[flow]) + 1e-9);
             }
             // In a row of its own (a clique), with guarantees that fit, a slice that asks for more than it is owed
             // gets at least that.

@@ -143,7 +143,8 @@ impl Inner {
             }
         }
         // The counter first: lost between the two, a number is skipped, never given twice.
-        self.meta.insert("revision", next.0.to_be_bytes().as_slice())
+        self.meta
+            .insert("revision", next.0.to_be_bytes().as_slice())
             .map_err(failed)?;
         self.data.apply_batch(batch).map_err(failed)?;
         writer.last = next;

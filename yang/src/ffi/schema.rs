@@ -169,6 +169,17 @@ impl SRaw {
         matches!(self.kind(), Kind::List | Kind::LeafList) && self.flags() & ly::LYS_ORDBY_USER != 0
     }
 
+    /// Whether it is a leaf-list with defaults.
+    pub(crate) fn has_default_entries(self) -> bool {
+        // SAFETY: a leaf-list is a lysc_node_leaflist.
+        self.kind() == Kind::LeafList
+            && unsafe {
+                !(*self.ptr().cast::<ly::lysc_node_leaflist>())
+                    .dflts
+                    .is_null()
+            }
+    }
+
     pub(crate) fn is_presence(self) -> bool {
         self.kind() == Kind::Container && self.flags() & ly::LYS_PRESENCE != 0
     }
