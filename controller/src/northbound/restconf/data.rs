@@ -140,6 +140,8 @@ async fn read(request: &Request<'_>, resource: Resource) -> Result<Response<Body
             .map_err(|e| vec![e.to_rpc_error()])
     })
     .await??;
+    // A default that nobody set is not there unless it is asked for (RFC 6243 2.3); an empty collection isn't either.
+    let text = text.filter(|text| !matches!(text.as_str(), "" | "{}"));
     let text = text.ok_or_else(|| Refusal::not_found(format!("there is no {path}")))?;
     let response = respond::data(StatusCode::OK, encoding, text, &request.parts.method);
     Ok(if is_config { respond::versioned(response, &version, encoding) } else { response })
@@ -264,7 +266,9 @@ impl Edit {
         };
         let must_exist = must_exist.map_err(|e| Refusal::from(e.to_rpc_error()))?;
         let missing = match self.method {
-            restconf::Method::Patch | restconf::Method::Delete => !exists,
+            restconf::Method::Delete => !exists,
+            // What is there of itself can be merged into.
+            restconf::Method::Patch => !target.as_ref().is_none_or(|path| running.exists(path)),
             _ => must_exist != "/" && !running.exists(&must_exist),
         };
         if missing {
