@@ -23,6 +23,7 @@ use tranche_netconf::client::{Auth, Client, ClientConfig, HostKeyCheck};
 use tranche_netconf::message::{
     Commit, Datastore, DefaultOperation, EditConfig, ErrorOption, Filter, TestOption,
 };
+use tranche_netconf::transport::ssh::HostKey;
 use tranche_netconf::xml::Fragment;
 
 const SYSTEM: &str = "urn:ietf:params:xml:ns:yang:ietf-system";
@@ -32,7 +33,7 @@ struct Server {
     child: Child,
     address: String,
     host_key: String,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Server {
@@ -71,17 +72,17 @@ impl Server {
             address: field("address="),
             host_key: field("host-key="),
             child,
-            _dir: dir,
+            dir,
         }
     }
 
     async fn client(&self) -> Client {
-        let config = ClientConfig::new(
-            self.address.clone(),
-            "admin",
-            Auth::Password("admin secret".to_owned()),
-            HostKeyCheck::Pinned(self.host_key.clone()),
-        );
+        self.login(Auth::Password("admin secret".to_owned())).await
+    }
+
+    async fn login(&self, auth: Auth) -> Client {
+        let host_key = HostKeyCheck::Pinned(self.host_key.clone());
+        let config = ClientConfig::new(self.address.clone(), "admin", auth, host_key);
         Client::connect(config).await.unwrap().0
     }
 
@@ -203,9 +204,37 @@ fn operations(c: &mut Criterion) {
             client.commit(&Commit::default()).await.unwrap();
         },
     );
-    measure(c, "session set-up and end", &server, &runtime, async |_| {
-        server.client().await.close_session().await.unwrap();
-    });
+    measure(
+        c,
+        "session with a password, set-up and end",
+        &server,
+        &runtime,
+        async |_| {
+            server.client().await.close_session().await.unwrap();
+        },
+    );
+    let key = server.dir.path().join("key");
+    let public = HostKey::load_or_generate(&key).unwrap().public_openssh();
+    let mut words = public.split_whitespace();
+    let (algorithm, blob) = (words.next().unwrap(), words.next().unwrap());
+    let authorized = format!(
+        "<system xmlns=\"{SYSTEM}\"><authentication><user><name>admin</name><authorized-key>\
+         <name>k</name><algorithm>{algorithm}</algorithm><key-data>{blob}</key-data>\
+         </authorized-key></user></authentication></system>"
+    );
+    runtime
+        .block_on(client.edit_config(&edit(Datastore::Running, &authorized)))
+        .unwrap();
+    measure(
+        c,
+        "session with a key, set-up and end",
+        &server,
+        &runtime,
+        async |_| {
+            let client = server.login(Auth::KeyFile(key.clone())).await;
+            client.close_session().await.unwrap();
+        },
+    );
     measure(
         c,
         "edit-config of 10,000 entries",

@@ -57,7 +57,7 @@ impl Agent {
     pub async fn start(settings: Settings) -> Result<Self, Error> {
         settings.check()?;
         let count = settings.nodes()?;
-        let lock = StateDirLock::take(&settings.state_dir)?;
+        let lock = StateDirLock::take(&settings.state_dir).await?;
         let (modules, has_startup) = (settings.yang_modules.clone(), settings.startup_datastore);
         let schema = blocking(move || schema::build(&modules, has_startup))
             .await

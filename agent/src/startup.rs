@@ -33,6 +33,10 @@ use crate::transaction::{Committer, Transactions, blocking};
 const HOST_KEY: &str = "ssh_host_ed25519_key";
 /// How long a store may take to be given back by the process (or agent of this process) that had it.
 const STORE_WAIT: Duration = Duration::from_secs(2);
+/// The same of the state directory.
+const LOCK_WAIT: Duration = Duration::from_millis(500);
+/// How often both are tried.
+const POLL: Duration = Duration::from_millis(20);
 
 /// The right to work on a state directory; given back when dropped.
 #[derive(Debug)]
@@ -41,11 +45,23 @@ pub struct StateDirLock {
 }
 
 impl StateDirLock {
-    /// Makes the directory if it is not there, and takes it.
+    /// Makes the directory if it is not there, and takes it. An agent that is just ending has half a second to let go.
     ///
     /// # Errors
     /// Another agent has it, or the file system refuses.
-    pub fn take(dir: &Path) -> Result<Self, Error> {
+    pub async fn take(dir: &Path) -> Result<Self, Error> {
+        let deadline = tokio::time::Instant::now() + LOCK_WAIT;
+        loop {
+            match Self::try_take(dir) {
+                Err(Error::StateDirInUse { .. }) if tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(POLL).await;
+                }
+                taken => return taken,
+            }
+        }
+    }
+
+    fn try_take(dir: &Path) -> Result<Self, Error> {
         let failed = |what, path: &Path| {
             let path = path.to_owned();
             move |source| Error::File { what, path, source }
@@ -246,7 +262,7 @@ async fn open_store(path: &Path) -> Result<Store, Error> {
         let at = path.to_owned();
         match blocking(move || Store::open(&at)).await.map_err(first)? {
             Err(StoreError::InUse { .. }) if tokio::time::Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::time::sleep(POLL).await;
             }
             opened => return Ok(opened?),
         }

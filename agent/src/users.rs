@@ -4,11 +4,12 @@
 //! to access control, and where users are stored to the datastores.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use sha_crypt::{PasswordHasher, PasswordVerifier, ShaCrypt};
+use sha_crypt::{PasswordHashRef, PasswordHasher, PasswordVerifier, ShaCrypt};
 
 /// Hash rounds beyond which one login would keep a thread busy for seconds.
 const MAX_ROUNDS: u32 = 1_000_000;
@@ -28,8 +29,6 @@ pub struct CredentialError {
 /// Everybody who may log in, as running has it. Replaced as a whole when the configuration changes.
 pub struct Users {
     users: HashMap<String, User>,
-    /// What an unknown user's password is checked against, so that both answers cost the same.
-    decoy: String,
 }
 
 #[derive(Default)]
@@ -119,10 +118,7 @@ impl Users {
             users.insert(entry.name, user);
         }
         if errors.is_empty() {
-            Ok(Self {
-                users,
-                decoy: decoy(),
-            })
+            Ok(Self { users })
         } else {
             Err(errors)
         }
@@ -160,7 +156,7 @@ impl Users {
             .and_then(|user| user.password.as_deref());
         let matches = password.len() <= MAX_PASSWORD_BYTES
             && ShaCrypt::default()
-                .verify_password(password.as_bytes(), known.unwrap_or(&self.decoy))
+                .verify_password(password.as_bytes(), known.unwrap_or(decoy()))
                 .is_ok();
         known.is_some() && matches
     }
@@ -198,10 +194,13 @@ pub fn stored_form(written: &str) -> Result<Option<String>, String> {
         .map_err(|error| format!("the password could not be hashed: {error}"))
 }
 
-/// A hash of nothing anybody knows.
-fn decoy() -> String {
-    let secret: [u8; 16] = rand::random();
-    hash(&secret).unwrap_or_default()
+/// A hash of nothing anybody knows: what an unknown user's password is checked against, so that both answers cost the same.
+fn decoy() -> &'static str {
+    static DECOY: LazyLock<String> = LazyLock::new(|| {
+        let secret: [u8; 16] = rand::random();
+        hash(&secret).unwrap_or_default()
+    });
+    &DECOY
 }
 
 fn hash(clear: &[u8]) -> Result<String, sha_crypt::password_hash::Error> {
@@ -235,10 +234,9 @@ fn check_hash(hash: &str) -> Result<(), String> {
             ));
         }
     }
-    match ShaCrypt::default().verify_password(b"", hash) {
-        Ok(()) | Err(sha_crypt::password_hash::Error::PasswordInvalid) => Ok(()),
-        Err(error) => Err(format!("the password hash cannot be read: {error}")),
-    }
+    PasswordHashRef::new(hash)
+        .map(drop)
+        .map_err(|error| format!("the password hash cannot be read: {error}"))
 }
 
 /// The kinds of public key that the transport verifies.

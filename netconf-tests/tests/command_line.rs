@@ -79,7 +79,7 @@ async fn a_controller_says_what_is_wrong_with_its_factory_default() {
     let bad = file(
         &dir,
         "bad.json",
-        r#"{"tranche-inventory:inventory": {"node": [{"name": "n", "address": "h", "credential": "none", "host-key": "k"}]}}"#,
+        r#"{"tranche-inventory:inventory": {"node": [{"name": "n", "address": "host", "credential": "none", "host-key": "k"}]}}"#,
     );
     let refused = run(
         "tranche-controller",

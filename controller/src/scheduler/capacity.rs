@@ -14,6 +14,10 @@ const EXTERNAL_ALPHA: f64 = 0.5;
 const ETA_ALPHA: f64 = 0.15;
 /// Below this busy time a row is not saturated, whatever a backlog flag says.
 const SATURATED_BUSY: f64 = 0.6;
+/// While external load is this far from its smoothed value, `eta` would be charged with the difference.
+const MOVING: f64 = 0.05;
+/// A row that is filled to this part of a saturated one has no gaps.
+const NO_GAPS: f64 = 0.97;
 /// Least capacity, so that targets stay positive under total occupation by others.
 const LEAST: f64 = 0.02;
 
@@ -24,7 +28,9 @@ pub(crate) struct Observation {
     pub(crate) busy: f64,
     /// Airtime our vifs in the row sent.
     pub(crate) used: f64,
-    /// A vif wanted more and was not held by a ceiling of ours: what was used is all there was.
+    /// A vif wanted more than it got.
+    pub(crate) short: bool,
+    /// One that did was not held by a ceiling: what was used is all there was.
     pub(crate) uncapped: bool,
 }
 
@@ -34,6 +40,8 @@ pub(crate) struct Capacity {
     eta: f64,
     lessons: u32,
     external: Option<f64>,
+    /// Part of the free time that our vifs fill in saturated periods, smoothed.
+    full: Option<f64>,
 }
 
 impl Default for Capacity {
@@ -42,6 +50,7 @@ impl Default for Capacity {
             eta: ETA_PRIOR,
             lessons: 0,
             external: None,
+            full: None,
         }
     }
 }
@@ -56,17 +65,36 @@ impl Capacity {
             None => external,
         });
         let free = 1.0 - self.external();
-        if free <= LEAST {
+        let moving = self
+            .external
+            .is_some_and(|smoothed| (smoothed - external).abs() > MOVING);
+        if free <= LEAST || moving {
             return;
         }
         let eta = seen.used / free;
-        let saturated = seen.uncapped && seen.busy >= SATURATED_BUSY;
+        let saturated = self.is_saturated(seen, free);
         // Our own ceilings hold the sum down, so a capped row says only that there is at least as much as was used.
         if saturated || eta > self.eta {
             self.lessons = self.lessons.saturating_add(1);
             let alpha = (1.0 / f64::from(self.lessons.saturating_add(1))).max(ETA_ALPHA);
             self.eta = (self.eta + alpha * (eta - self.eta)).clamp(ETA_RANGE.0, ETA_RANGE.1);
         }
+    }
+
+    /// Whether what was used is all there was. Ceilings leave gaps, which show in how much of the free time our vifs fill; where
+    /// there are no more gaps than in a row without ceilings, somebody is held back by the channel and not by his ceiling.
+    fn is_saturated(&mut self, seen: Observation, free: f64) -> bool {
+        if seen.busy < SATURATED_BUSY {
+            return false;
+        }
+        // What collided is counted by all who sent it.
+        let filled = seen.used.min(seen.busy) / free;
+        if seen.uncapped {
+            let full = self.full.unwrap_or(filled);
+            self.full = Some(full + ETA_ALPHA * (filled - full));
+            return true;
+        }
+        seen.short && self.full.is_some_and(|full| filled >= NO_GAPS * full)
     }
 
     /// Smoothed airtime taken by others, fraction of wall-clock time.
@@ -96,6 +124,7 @@ mod tests {
         Observation {
             busy,
             used,
+            short: true,
             uncapped: true,
         }
     }
@@ -116,10 +145,28 @@ mod tests {
         let capped = Observation {
             busy: 0.6,
             used: 0.6,
+            short: true,
             uncapped: false,
         };
         let learned = after(std::iter::repeat_n(saturated(0.86, 0.86), 10).chain([capped; 100]));
         assert!((learned.value() - 0.86).abs() < 0.01, "{learned:?}");
+    }
+
+    #[test]
+    fn collisions_that_ceilings_avoid_are_unlearned_while_the_channel_stays_full() {
+        // Two saturated radios: what collided was counted twice. With ceilings less collides, and the channel is as busy.
+        let before = after(std::iter::repeat_n(saturated(0.945, 0.99), 8));
+        let capped = Observation {
+            busy: 0.935,
+            used: 0.96,
+            short: true,
+            uncapped: false,
+        };
+        let mut capacity = before;
+        for _ in 0..8 {
+            capacity.observe(capped);
+        }
+        assert!((capacity.value() - 0.96).abs() < 0.015, "{capacity:?}");
     }
 
     #[test]

@@ -308,11 +308,14 @@ impl Scheduler {
             rows: self.graph.rows(),
             first: &flows.first,
         };
-        let short: Vec<bool> = self
-            .radios
-            .iter()
-            .map(|radio| radio.is_new && radio.vifs.iter().any(radio::Vif::is_short_uncapped))
-            .collect();
+        let any = |wanted: fn(&radio::Vif) -> bool| -> Vec<bool> {
+            let of = |radio: &Radio| radio.is_new && radio.vifs.iter().any(wanted);
+            self.radios.iter().map(of).collect()
+        };
+        let (short, uncapped) = (
+            any(radio::Vif::is_short),
+            any(radio::Vif::is_short_uncapped),
+        );
         let used: Vec<f64> = (0..self.radios.len())
             .map(|radio| flows.used[topology.flows(radio)].iter().sum())
             .collect();
@@ -320,7 +323,8 @@ impl Scheduler {
             radio.is_new.then(|| Observation {
                 busy: radio.busy,
                 used: row.iter().map(|&member| used[member as usize]).sum(),
-                uncapped: row.iter().any(|&member| short[member as usize]),
+                short: row.iter().any(|&member| short[member as usize]),
+                uncapped: row.iter().any(|&member| uncapped[member as usize]),
             })
         };
         let observations: Vec<Option<Observation>> = topology

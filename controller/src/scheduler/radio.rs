@@ -211,8 +211,13 @@ impl Vif {
         }
     }
 
-    /// Whether it wanted more than it got and no ceiling stood in its way.
+    /// Whether it wanted more than it got, for want of air as far as is known.
+    pub(super) fn is_short(&self) -> bool {
+        self.demand().is_infinite()
+    }
+
+    /// Whether it did and no ceiling stood in its way.
     pub(super) fn is_short_uncapped(&self) -> bool {
-        self.demand().is_infinite() && !self.held
+        self.is_short() && !self.held
     }
 }

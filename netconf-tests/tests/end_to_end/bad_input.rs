@@ -39,7 +39,7 @@ fn cases() -> Vec<Bad> {
         Bad {
             what: "ratios past 100",
             body: slices(&[slice("greedy-1", "60.0"), slice("greedy-2", "60.0")]),
-            names: &["100", "node-1"],
+            names: &["sum to 120", "node-1"],
         },
         Bad {
             what: "min over max",

@@ -98,28 +98,49 @@ async fn an_edit_from_an_old_view_is_refused() {
 #[tokio::test]
 async fn the_login_guards_everything_but_the_page() {
     let stack = start(Layout::Shared).await;
-    for (user, password) in [
-        ("admin", "wrong"),
-        ("nobody", stack.password.as_str()),
-        ("", ""),
+    // Fewer than the failures that an address may make in a minute.
+    for (user, password, method, path) in [
+        ("admin", "wrong", Method::GET, "/data"),
+        (
+            "nobody",
+            stack.password.as_str(),
+            Method::GET,
+            "/data/ietf-yang-library:yang-library",
+        ),
+        ("admin", "", Method::GET, "/operations"),
+        ("admin", "wrong", Method::PUT, SLICES),
     ] {
         let stranger = stack.restconf().login(user, password);
-        for path in [
-            "/data",
-            "/data/ietf-yang-library:yang-library",
-            "/operations",
-        ] {
-            let answer = stranger.request(Method::GET, path, None).await.unwrap();
-            assert_eq!(answer.status, 401, "{user} {path}: {}", answer.body);
-        }
-        let answer = stranger
-            .request(Method::PUT, SLICES, Some(&figure_21::slices()))
-            .await
-            .unwrap();
-        assert_eq!(answer.status, 401);
+        let body = (method == Method::PUT).then(figure_21::slices);
+        let answer = stranger.request(method, path, body.as_ref()).await.unwrap();
+        assert_eq!(answer.status, 401, "{user} {path}: {}", answer.body);
+        assert_eq!(
+            answer.tag(),
+            Some("access-denied"),
+            "{user} {path}: {}",
+            answer.body
+        );
     }
     let page = reqwest::get(stack.page()).await.unwrap();
     assert_eq!(page.status(), 200);
     assert!(page.text().await.unwrap().contains("<html"));
     assert_eq!(vifs(&stack, 0).await, []);
+}
+
+#[tokio::test]
+async fn who_guesses_passwords_has_to_wait() {
+    let stack = start(Layout::Shared).await;
+    let stranger = stack.restconf().login("admin", "guess");
+    let mut answers = Vec::new();
+    for _ in 0..30 {
+        answers.push(
+            stranger
+                .request(Method::GET, "/data", None)
+                .await
+                .unwrap()
+                .status,
+        );
+    }
+    assert!(answers.starts_with(&[401, 401, 401]), "{answers:?}");
+    assert!(answers.ends_with(&[429, 429, 429]), "{answers:?}");
 }
