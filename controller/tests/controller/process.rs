@@ -90,7 +90,7 @@ fn a_second_process_on_a_state_directory_is_refused() {
 #[test]
 fn a_factory_default_that_is_not_valid_is_refused_with_node_and_reason() {
     let dir = tempfile::tempdir().unwrap();
-    let mut check = |factory: &Value, words: &[&str]| {
+    let check = |factory: &Value, words: &[&str]| {
         let path = write_factory(dir.path(), factory);
         let error = fails(command(dir.path()).args(["--factory-default", &path]));
         for word in words {
