@@ -17,6 +17,9 @@ use crate::scheduler::{
 /// A notification of `tranche-sla`: its name and content (RFC 7951, no prefixes).
 pub type Notice = (&'static str, Map<String, Value>);
 
+/// Measures and corrections kept in all periods together: some 20 MB.
+const ENTRIES_MAX: usize = 200_000;
+
 /// A slice in a contention domain.
 type Place = (Arc<str>, Arc<str>);
 
@@ -35,7 +38,9 @@ pub struct Moment {
 #[derive(Debug, Default)]
 pub struct Record {
     capacity: usize,
-    periods: VecDeque<Value>,
+    /// Each as JSON text, which takes a tenth of the room, with the number of its entries.
+    periods: VecDeque<(String, usize)>,
+    entries: usize,
     promises: BTreeMap<Place, Promise>,
     domains: HashMap<Arc<str>, DomainMeasure>,
 }
@@ -85,6 +90,7 @@ impl Record {
         self.promises = current;
         let corrections = self.corrections(decision, slice_of);
         let mut notices = self.verdicts(moment, decision);
+        let entries = decision.slices.len() + corrections.len();
         let measures: Vec<Value> = decision.slices.iter().map(measure_json).collect();
         let mut period = Map::new();
         period.insert("sequence".into(), moment.sequence.to_string().into());
@@ -97,11 +103,20 @@ impl Record {
         }
         notices.push(("sla-period", period.clone()));
         period.insert("time".into(), rfc3339(moment.time).into());
-        if self.periods.len() >= self.capacity {
-            self.periods.pop_front();
-        }
-        self.periods.push_back(period.into());
+        self.keep(Value::Object(period).to_string(), entries);
         notices
+    }
+
+    fn keep(&mut self, period: String, entries: usize) {
+        self.periods.push_back((period, entries));
+        self.entries += entries;
+        while self.periods.len() > self.capacity.max(1)
+            || (self.entries > ENTRIES_MAX && self.periods.len() > 1)
+        {
+            if let Some((_, entries)) = self.periods.pop_front() {
+                self.entries -= entries;
+            }
+        }
     }
 
     fn corrections(
@@ -222,7 +237,10 @@ impl Record {
     /// State of `sla/history/period`, oldest first.
     #[must_use]
     pub fn periods(&self) -> Value {
-        Value::Array(self.periods.iter().cloned().collect())
+        let periods = self.periods.iter();
+        periods
+            .filter_map(|(period, _)| serde_json::from_str::<Value>(period).ok())
+            .collect()
     }
 
     /// The contention domain of a radio (`node/radio`), as the last period saw it.
@@ -400,6 +418,18 @@ mod tests {
         };
         let kept: Vec<&Value> = periods.iter().map(|p| &p["sequence"]).collect();
         assert_eq!(kept, ["3", "4", "5"]);
+    }
+
+    #[test]
+    fn history_of_a_large_network_is_shorter() {
+        let mut record = Record::new(1_000);
+        let mut large = decision(SliceState::Met, 30.0, vec![]);
+        large.slices = vec![large.slices[0].clone(); ENTRIES_MAX / 4];
+        for sequence in 1..=10 {
+            record.take(moment(sequence), &large, |_| None);
+        }
+        assert_eq!(record.periods.len(), 3);
+        assert_eq!(record.periods()[2]["sequence"], "10");
     }
 
     #[test]

@@ -24,12 +24,28 @@ pub(super) struct Consequence {
     pub(super) plans: Option<BTreeMap<NodeName, NodePlan>>,
 }
 
-/// Whether a change can concern nodes.
-pub(super) fn concerns_nodes(diff: &Diff) -> bool {
-    let modules = ["tranche-inventory", "tranche-slice"];
-    diff.changes()
-        .iter()
-        .any(|change| modules.contains(&change.module))
+/// What kind of thing a change is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Concern {
+    /// Users, access control: what readers see, and no more.
+    Nothing,
+    /// The global scheduler's settings.
+    Scheduler,
+    /// Nodes or slices.
+    Nodes,
+}
+
+impl Concern {
+    /// The greatest concern of a change.
+    pub(super) fn of(diff: &Diff) -> Self {
+        let changes = diff.changes();
+        let concerns = changes.iter().map(|change| match change.module {
+            "tranche-inventory" | "tranche-slice" => Self::Nodes,
+            "tranche-sla" => Self::Scheduler,
+            _ => Self::Nothing,
+        });
+        concerns.max().unwrap_or(Self::Nothing)
+    }
 }
 
 impl Service {
@@ -39,12 +55,15 @@ impl Service {
     /// Slices that can't be put on the nodes as they are.
     pub(super) fn consequence(
         &self,
-        before: &Desired,
+        before: &Arc<Desired>,
         after: &Tree,
-        concerns_nodes: bool,
+        concern: Concern,
     ) -> Result<Consequence, Vec<RpcError>> {
-        let desired = Arc::new(Desired::read(after)?);
-        if !concerns_nodes {
+        let desired = match concern {
+            Concern::Nothing => Arc::clone(before),
+            Concern::Scheduler | Concern::Nodes => Arc::new(Desired::read(after)?),
+        };
+        if concern != Concern::Nodes {
             return Ok(Consequence {
                 desired,
                 plans: None,

@@ -9,7 +9,7 @@ use tranche_yang::datastore::SERVER;
 use tranche_yang::nacm::{Nacm, User};
 use tranche_yang::{Content, Datastores, Diff, Format, Operation, Proposal, Tree};
 
-use super::apply::{self, Consequence};
+use super::apply::{Concern, Consequence};
 use super::{Published, Service, Version, blocking, internal, print, rpc_errors};
 use crate::store::History;
 use crate::users::passwords_to_store;
@@ -230,9 +230,9 @@ impl Writer {
             return Err(self.refuse(proposal, vec![error.to_rpc_error()]).into());
         }
         let proposal = self.hash_passwords(proposal)?;
-        let concerns_nodes = apply::concerns_nodes(proposal.diff());
+        let concern = Concern::of(proposal.diff());
         let worked_out = service
-            .consequence(&before.desired, proposal.new(), concerns_nodes)
+            .consequence(&before.desired, proposal.new(), concern)
             .and_then(|consequence| {
                 let nacm = before.nacm.reload(proposal.new());
                 Ok((consequence, nacm.map_err(|e| vec![e.to_rpc_error()])?))

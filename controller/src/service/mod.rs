@@ -39,6 +39,7 @@ use crate::store::{CommitInfo, History};
 use crate::users::{Login, Users};
 
 pub use self::change::Author;
+pub(crate) use self::state::is_of;
 
 /// The running controller.
 #[derive(Debug)]

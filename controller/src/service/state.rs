@@ -42,11 +42,13 @@ fn collect(node: SchemaNode, found: &mut HashSet<SchemaNode>) -> bool {
 }
 
 impl Service {
-    /// State data of the modules that the question concerns.
+    /// State data of the modules that an instance path concerns (`/` is all), and of the one node or slice that it
+    /// names.
     ///
     /// # Errors
     /// State that doesn't fit the schema, which is a fault of ours.
-    pub fn state(&self, concerns: &dyn Fn(&str) -> bool) -> Result<Vec<Tree>, Vec<RpcError>> {
+    pub fn state(&self, path: &str) -> Result<Vec<Tree>, Vec<RpcError>> {
+        let concerns = |module: &str| is_of(path, module);
         let one = |e: tranche_yang::Error| vec![e.to_rpc_error()];
         let mut trees = Vec::new();
         if concerns("ietf-yang-library") {
@@ -69,11 +71,11 @@ impl Service {
         if concerns("tranche-inventory") {
             data.insert(
                 "tranche-inventory:inventory".into(),
-                self.inventory(&desired),
+                self.inventory(&desired, path),
             );
         }
         if concerns("tranche-slice") {
-            data.insert("tranche-slice:slices".into(), self.slices(&desired));
+            data.insert("tranche-slice:slices".into(), self.slices(&desired, path));
         }
         if concerns("tranche-sla") {
             let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,7 +100,7 @@ impl Service {
     }
 
     /// State of credentials and nodes.
-    fn inventory(&self, desired: &Desired) -> Value {
+    fn inventory(&self, desired: &Desired, path: &str) -> Value {
         let public_keys = self
             .public_keys
             .lock()
@@ -109,7 +111,9 @@ impl Service {
             .collect();
         drop(public_keys);
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let only = key(path, "/tranche-inventory:inventory/node[name=");
         let nodes = desired.inventory.nodes.values();
+        let nodes = nodes.filter(|node| only.is_none_or(|only| node.config.name == only));
         let nodes: Vec<Value> = nodes
             .map(
                 |node| json!({ "name": node.config.name, "state": self.node(&node.config, &live) }),
@@ -163,14 +167,16 @@ impl Service {
     }
 
     /// State of slices.
-    fn slices(&self, desired: &Desired) -> Value {
+    fn slices(&self, desired: &Desired, path: &str) -> Value {
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let used = used(&live);
         let mut seen: BTreeMap<&str, Seen> = BTreeMap::new();
         for name in desired.inventory.nodes.keys() {
             self.look_at(name, &used, &desired.intent, &mut seen);
         }
+        let only = key(path, "/tranche-slice:slices/slice[id=");
         let slices = desired.intent.slices.values();
+        let slices = slices.filter(|slice| only.is_none_or(|only| slice.id == only));
         let slices: Vec<Value> = slices
             .map(|slice| {
                 let seen = seen.remove(slice.id.as_str()).unwrap_or_default();
@@ -235,6 +241,22 @@ impl Service {
             seen.points.push(point.into());
         }
     }
+}
+
+/// Whether an instance path concerns a module's data.
+pub(crate) fn is_of(path: &str, module: &str) -> bool {
+    let top = path.strip_prefix('/').unwrap_or(path);
+    top.is_empty()
+        || top
+            .strip_prefix(module)
+            .is_some_and(|rest| rest.starts_with(':'))
+}
+
+/// The key of the entry that an instance path begins with, where the path goes on like that.
+fn key<'a>(path: &'a str, list: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix(list)?;
+    let quote = rest.chars().next()?;
+    rest[1..].split_once(quote).map(|(key, _)| key)
 }
 
 fn commit_json(info: &CommitInfo) -> Value {
@@ -366,6 +388,16 @@ mod tests {
             reasons,
         };
         slice_json(&intent.slices["a"], seen, &Live::default())["oper-state"].clone()
+    }
+
+    #[test]
+    fn a_path_says_whose_state_it_is_about() {
+        assert!(is_of("/", "a") && is_of("/a:x", "a"));
+        assert!(!is_of("/ab:x", "a") && !is_of("/b:x", "a"));
+        let list = "/m:top/list[name=";
+        assert_eq!(key("/m:top/list[name='x']/state", list), Some("x"));
+        assert_eq!(key("/m:top/list[name=\"it's\"]", list), Some("it's"));
+        assert_eq!(key("/m:top", list), None);
     }
 
     #[test]

@@ -387,6 +387,20 @@ async fn an_edit_can_be_made_conditional() {
     assert_eq!(error(stale).await["error-tag"], "operation-failed");
     let old = "Thu, 01 Jan 1970 00:00:01 GMT";
     assert_eq!(patch("if-unmodified-since", old).await.status(), 412);
+    let post = async |etag: &str| {
+        let request = instance.request(Method::POST, "/restconf/data/tranche-inventory:inventory");
+        let request = request
+            .header("content-type", JSON)
+            .header("if-match", etag);
+        request
+            .body(site("made").to_string())
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
+    };
+    assert_eq!(post(&etag).await, 412);
     let known = instance
         .request(Method::GET, &path)
         .header("if-none-match", &new);
@@ -395,6 +409,7 @@ async fn an_edit_can_be_made_conditional() {
         (known.status().as_u16(), header(&known, "etag")),
         (304, new)
     );
+    assert_eq!(post("*").await, 201);
     let exists = instance
         .request(Method::PUT, &path)
         .header("if-none-match", "*");

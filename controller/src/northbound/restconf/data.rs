@@ -10,11 +10,11 @@ use tranche_netconf::xml::Fragment;
 use tranche_yang::datastore::SERVER;
 use tranche_yang::nacm::User;
 use tranche_yang::restconf::{self, GetContent, GetOptions, Insert, Resource, ResourceKind};
-use tranche_yang::{Datastores, Format, Kind, Proposal, Schema, Tree};
+use tranche_yang::{Datastores, Format, Kind, Proposal, Schema, SchemaNode, Tree};
 
 use super::error::Refusal;
 use super::media::{self, Encoding};
-use super::query::{Content, Place, Query};
+use super::query::{Content, Field, Place, Query};
 use super::view::View;
 use super::{READ_ONLY, Request, body, query, respond};
 use crate::config::Http;
@@ -124,6 +124,9 @@ async fn read(request: &Request<'_>, resource: Resource) -> Result<Response<Body
         let response = respond::empty(StatusCode::NOT_MODIFIED);
         return Ok(respond::versioned(response, &version, encoding));
     }
+    if let Some(fields) = &query.fields {
+        check_fields(service.schema(), resource.schema(), fields)?;
+    }
     let options = GetOptions {
         content: match query.content {
             Content::All => GetContent::All,
@@ -159,6 +162,33 @@ async fn read(request: &Request<'_>, resource: Resource) -> Result<Response<Body
     } else {
         response
     })
+}
+
+/// Refuses fields that no module has.
+fn check_fields(
+    schema: &'static Schema,
+    parent: Option<SchemaNode>,
+    fields: &[Field],
+) -> Result<(), Refusal> {
+    for field in fields {
+        let module = field
+            .module
+            .as_deref()
+            .or_else(|| parent.map(SchemaNode::module));
+        let children = match (parent, module) {
+            (Some(parent), _) => parent.children(),
+            (None, Some(module)) if schema.module(module).is_some() => schema.top(module),
+            (None, _) => Vec::new(),
+        };
+        let is_named =
+            |node: &SchemaNode| node.name() == field.name && module == Some(node.module());
+        let node = children.into_iter().find(is_named).ok_or_else(|| {
+            let place = parent.map_or_else(|| "the datastore".to_owned(), SchemaNode::path);
+            Refusal::bad_request(format!("fields: there is no '{}' in {place}", field.name))
+        })?;
+        check_fields(schema, Some(node), &field.children)?;
+    }
+    Ok(())
 }
 
 async fn edit(
@@ -293,7 +323,12 @@ impl Edit {
         .map_err(|errors| self.refuse(rpc_errors(errors)))?;
         let target = edit.target().map(str::to_owned);
         let exists = target.as_ref().is_none_or(|path| is_there(running, path));
-        published.version.check_edit(&self.headers, exists)?;
+        // Conditions are about the resource that the URI names: of a POST, what it creates something in.
+        let named_exists = match self.method {
+            restconf::Method::Post => self.resource.exists(running),
+            _ => exists,
+        };
+        published.version.check_edit(&self.headers, named_exists)?;
         let must_exist = match self.method {
             restconf::Method::Put => self.resource.parent_path(),
             restconf::Method::Post if self.resource.kind() == ResourceKind::Datastore => {

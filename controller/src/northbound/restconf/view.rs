@@ -11,7 +11,7 @@ use tranche_yang::{Content, Format, Tree, filter};
 
 use super::media::Encoding;
 use crate::northbound::streams::Stream;
-use crate::service::{Published, Service, rpc_errors};
+use crate::service::{Published, Service, is_of, rpc_errors};
 
 /// Capabilities of this server (RFC 8040 9.1): the query parameters that work.
 const CAPABILITIES: [&str; 4] = [
@@ -90,22 +90,16 @@ impl<'a> View<'a> {
 
     fn state(&self, service: &Service) -> Result<Vec<Tree>, Vec<RpcError>> {
         let path = self.resource.path().map_err(|e| vec![e.to_rpc_error()])?;
-        let concerns = |module: &str| {
-            path == "/"
-                || path
-                    .strip_prefix('/')
-                    .is_some_and(|p| p.starts_with(&format!("{module}:")))
-        };
         let schema = service.schema();
         let parse = |value: Value| {
             Tree::parse(schema, Format::Json, &value.to_string(), Content::State)
                 .map_err(rpc_errors)
         };
         let mut trees = Vec::new();
-        if concerns("ietf-restconf-monitoring") {
+        if is_of(&path, "ietf-restconf-monitoring") {
             trees.push(parse(self.monitoring())?);
         }
-        trees.extend(service.state(&concerns)?);
+        trees.extend(service.state(&path)?);
         Ok(trees)
     }
 
