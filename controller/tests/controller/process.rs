@@ -4,10 +4,11 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{client, factory, write_factory};
+use crate::support::{JSON, client, factory, write_factory};
 
 fn program(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tranche-controller"));
@@ -72,6 +73,51 @@ async fn it_says_where_it_listens_serves_and_ends_well() {
     assert_eq!(request.send().await.unwrap().status(), 200);
     terminate(&child);
     assert!(child.wait().unwrap().success());
+}
+
+/// Writes one value after the other and kills the controller in the middle of it, three times over.
+#[tokio::test]
+async fn what_was_acknowledged_survives_a_kill_at_any_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let client = client();
+    let path = "restconf/data/tranche-inventory:inventory/site=street/description";
+    let mut acknowledged = 0u32;
+    for round in 0..3 {
+        let (mut child, line) = start(dir.path(), &factory());
+        let url = format!("{}{path}", line.rsplit_once("page=").unwrap().1);
+        if acknowledged > 0 {
+            let get = client.get(&url).basic_auth("admin", Some("admin"));
+            let kept: Value = get.send().await.unwrap().json().await.unwrap();
+            let kept: u32 = kept["tranche-inventory:description"]
+                .as_str()
+                .unwrap()
+                .parse()
+                .unwrap();
+            // The one that was under way may be there or not.
+            assert!(
+                kept == acknowledged || kept == acknowledged + 1,
+                "{kept}, not {acknowledged}"
+            );
+        }
+        let kill = tokio::time::sleep(Duration::from_millis(150 + 70 * round));
+        let write = async {
+            loop {
+                let body =
+                    json!({ "tranche-inventory:description": (acknowledged + 1).to_string() });
+                let put = client.put(&url).basic_auth("admin", Some("admin"));
+                let put = put.header("content-type", JSON).body(body.to_string());
+                assert!(put.send().await.unwrap().status().is_success());
+                acknowledged += 1;
+            }
+        };
+        tokio::select! {
+            () = kill => {}
+            () = write => {}
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(acknowledged > 10, "{acknowledged} writes");
 }
 
 #[test]
