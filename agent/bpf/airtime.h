@@ -11,15 +11,16 @@
  *   departure      the later of the two, in bursts so that the driver can aggregate
  *
  * What was charged before sending is an estimate, scaled by what the vif's frames took of late. The completion of a frame
- * brings what it really took: the difference is the vif's debt and is charged to its next packet. From completions come also the capacity (airtime served while the
- * driver had work, over that time) and the airtime in flight; both steer the congestion factor, which makes the clocks run
- * as fast as the medium lets us send, whatever our neighbours do.
+ * brings what it really took: the difference is the vif's debt and is charged to its next packet. From completions come
+ * also the capacity (airtime served while the driver had work, over that time) and the airtime in flight; both steer the
+ * congestion factor, which makes the clocks run as fast as the medium lets us send, whatever our neighbours do.
  *
  * Completions get lost. Airtime that left is kept by vif and departure: a completion answers for all that its vif sent well
  * before it, and what nothing answers for expires. Either way it counts as sent, at what the vif's frames take otherwise.
  *
  * One caller at a time changes a radio (a spin lock in the kernel), except airtime_complete() and airtime_cancel(), which
- * run where no lock can be had: they change by atomic operations only.
+ * run where no lock can be had: sums change by atomic operations only, and a lost update of the rest (a smoothed value, the
+ * time of the last completion) does no harm.
  *
  * Fractions are 16.16 fixed point unless a name says otherwise; times are nanoseconds.
  */
@@ -131,8 +132,8 @@ static inline airtime_u64 airtime_estimate(airtime_u64 overhead, airtime_u32 seg
 static inline void airtime_radio_reset(struct airtime_radio *r, airtime_u64 now)
 {
 	/* Cautious until something was measured. */
-	r->congestion = 4 * AIRTIME_ONE;
-	r->capacity = AIRTIME_ONE / 4;
+	r->congestion = 2 * AIRTIME_ONE;
+	r->capacity = AIRTIME_ONE / 2;
 	r->measuring = 0;
 	r->bias = 0;
 	r->paced = 0;
@@ -192,17 +193,21 @@ static inline airtime_u64 airtime_lose(struct airtime_radio *r, struct airtime_v
 /* Time goes on: what left too long ago expires, and the rest of what left and was not answered for is in flight. */
 static inline void airtime_wheel_turn(struct airtime_radio *r, airtime_u64 now)
 {
-	airtime_u64 to = now / r->wheel_slot;
+	airtime_u64 to = now / r->wheel_slot, silent;
 	airtime_s64 outstanding = 0;
 
 	if (r->wheel_at >= to)
 		return;
+	silent = to - r->wheel_at;
 	for (int i = 0; i < AIRTIME_VIFS; i++) {
 		struct airtime_vif *v = &r->vif[i];
 
 		if (!v->weight)
 			continue;
-		/* Slots of the future are at most a horizon ahead of where the wheel was: the others are of the past. */
+		/* After a long silence nothing in the wheel is of the future, and nothing is worth waiting for. */
+		for (int j = 0; j < AIRTIME_WHEEL && silent > AIRTIME_WHEEL_BEHIND; j++)
+			airtime_lose(r, v, j);
+		/* Slots of the future are at most a horizon ahead: the others are of the past. */
 		for (airtime_u64 age = AIRTIME_WHEEL - AIRTIME_WHEEL_AHEAD - 1; age > 0; age--) {
 			if (age > to || to - age < v->landed_to)
 				continue;
@@ -264,7 +269,7 @@ static inline airtime_s64 airtime_part(airtime_u64 amount, airtime_u64 whole, ai
 	return (airtime_s64)airtime_min(airtime_scale(amount, AIRTIME_ONE, whole), most);
 }
 
-/* Steers the congestion factor: the inverse of the capacity, corrected so that about two bursts are in flight. */
+/* Steers the congestion factor: the inverse of the capacity, corrected so that about three bursts are in flight. */
 static inline void airtime_control(struct airtime_radio *r, airtime_u64 now)
 {
 	airtime_u64 window = now - r->control_since, target = 3 * r->burst, busy, flight, sample;
@@ -372,9 +377,10 @@ static inline enum airtime_verdict airtime_admit(struct airtime_radio *r, airtim
 	debt = v->debt;
 	if (debt < -(airtime_s64)expected)
 		debt = -(airtime_s64)expected;
-	if (debt > (airtime_s64)AIRTIME_LONGEST)
-		debt = AIRTIME_LONGEST;
 	AIRTIME_ADD(v->debt, -debt);
+	/* What a vif got in ignorance of the medium is forgiven where paying it back would starve it. */
+	if (debt > (airtime_s64)(5 * r->burst))
+		debt = 5 * r->burst;
 	charge = expected + debt;
 	cost = charge * r->congestion >> 16;
 	v->next = next + airtime_scale(cost, AIRTIME_ONE, v->share);

@@ -1,1 +1,17 @@
-//! Under construction.
+//! What the end-to-end tests, the interoperability tests and the demo share: real processes, real sessions, no mocks.
+//!
+//! [`stack`] starts agents and a controller as child processes in a temporary directory and ends them on every way out;
+//! [`restconf`] and [`telemetry`] talk to them as any operator's program would; [`proxy`] gives a node a slow or a broken line.
+//! Nothing here links the agent or the controller: only their binaries, their sockets and their YANG modules count.
+
+pub mod error;
+pub mod figure_21;
+pub mod process;
+pub mod proxy;
+pub mod restconf;
+pub mod stack;
+pub mod telemetry;
+mod template;
+pub mod wait;
+
+pub use error::Error;

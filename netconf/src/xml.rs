@@ -66,6 +66,21 @@ impl Fragment {
         }
     }
 
+    /// The elements in the first element.
+    ///
+    /// # Errors
+    /// When text given to [`Fragment::from_trusted`] is not well formed.
+    pub fn content(&self) -> Result<Self, XmlError> {
+        let mut reader = Reader::new(&self.xml, &XmlLimits::NONE)?;
+        loop {
+            match reader.next()? {
+                Event::Start(_) => return reader.inner(),
+                Event::Text(_) | Event::End => {}
+                Event::Eof => return Ok(Self::default()),
+            }
+        }
+    }
+
     pub(crate) fn from_checked(xml: String) -> Self {
         Self { xml }
     }

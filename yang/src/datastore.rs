@@ -309,8 +309,20 @@ impl Datastores {
     /// As [`edit::apply`]; `in-use` if the candidate is locked by another session or being committed. With `test-option`
     /// `set` and an `error-option` other than `rollback-on-error`, the parts without errors are in effect nevertheless.
     pub fn edit_candidate(&mut self, session: u32, request: &EditConfig) -> Result<(), Vec<Error>> {
-        self.check_lock(session, Datastore::Candidate)
-            .map_err(|e| vec![e])?;
+        self.edit_candidate_if(session, request, |_| Ok(()))
+    }
+
+    /// As [`Self::edit_candidate`], if `permit` has nothing against what the edit changes (access control).
+    ///
+    /// # Errors
+    /// As [`Self::edit_candidate`], and what `permit` says; nothing has changed then.
+    pub fn edit_candidate_if(
+        &mut self,
+        session: u32,
+        request: &EditConfig,
+        permit: impl FnOnce(&Diff) -> Result<()>,
+    ) -> Result<(), Vec<Error>> {
+        self.check_lock(session, Datastore::Candidate).map_err(|e| vec![e])?;
         self.check_idle().map_err(|e| vec![e])?;
         let tree = unshare(&mut self.candidate).map_err(|e| vec![e])?;
         let (diff, errors) = if request.test_option == TestOption::Set {
@@ -329,6 +341,10 @@ impl Datastores {
             )?;
             (diff, Vec::new())
         };
+        if let Err(denied) = permit(&diff) {
+            diff.undo(tree).map_err(|e| vec![e])?;
+            return Err(vec![denied]);
+        }
         if request.test_option == TestOption::TestOnly {
             let mut recorder = Recorder::new(tree);
             let valid = recorder.validate();
@@ -354,6 +370,19 @@ impl Datastores {
     /// # Errors
     /// `in-use`, or out of memory.
     pub fn copy_to_candidate(&mut self, session: u32, source: &Tree) -> Result<()> {
+        self.copy_to_candidate_if(session, source, |_| Ok(()))
+    }
+
+    /// As [`Self::copy_to_candidate`], if `permit` has nothing against what it changes (access control).
+    ///
+    /// # Errors
+    /// As [`Self::copy_to_candidate`], and what `permit` says; nothing has changed then.
+    pub fn copy_to_candidate_if(
+        &mut self,
+        session: u32,
+        source: &Tree,
+        permit: impl FnOnce(&Diff) -> Result<()>,
+    ) -> Result<()> {
         self.check_lock(session, Datastore::Candidate)?;
         self.check_idle()?;
         let tree = unshare(&mut self.candidate)?;
@@ -366,6 +395,10 @@ impl Datastores {
             return Err(e);
         }
         let diff = recorder.finish();
+        if let Err(denied) = permit(&diff) {
+            diff.undo(tree)?;
+            return Err(denied);
+        }
         self.pending.append(diff);
         Ok(())
     }

@@ -211,7 +211,23 @@ impl<'t> Recorder<'t> {
         let at = Located::copy(raw, true).map_err(|Failed| self.oom())?;
         let place = Where::of(raw).map_err(|Failed| self.oom())?;
         self.ops.push(Op::Create { at, place });
+        self.drop_default_entries(raw)?;
         Ok(raw)
+    }
+
+    /// Entries that a leaf-list has by default are not there beside one that is set.
+    fn drop_default_entries(&mut self, set: Raw) -> Result<()> {
+        let Some(schema) = set.schema().filter(|s| s.has_default_entries()) else {
+            return Ok(());
+        };
+        if set.is_default() {
+            return Ok(());
+        }
+        let entries: Vec<Raw> = crate::ffi::Siblings(Some(set.first_instance()))
+            .take_while(|n| n.schema() == Some(schema))
+            .filter(|n| n.is_default())
+            .collect();
+        entries.into_iter().try_for_each(|entry| self.delete(entry))
     }
 
     /// Removes a subtree.
@@ -241,6 +257,7 @@ impl<'t> Recorder<'t> {
         raw.settle();
         let new = Located::copy(raw, true).map_err(|Failed| self.oom())?;
         self.ops.push(Op::Replace { new, old });
+        self.drop_default_entries(raw)?;
         Ok(raw)
     }
 

@@ -1,8 +1,9 @@
-//! `edit-config` on a tree (RFC 6241 7.2, RFC 7950 7.x "NETCONF <edit-config> Operations").
+//! `edit-config` on a tree (RFC 6241 7.2, and what RFC 7950 7 says of each kind of node).
 //!
 //! An edit is applied in place, node by node, and every step is recorded, so that it can be taken back. Constraints
 //! are not checked here: [`crate::Tree::validate`] does that on the result.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use tranche_netconf::error::ErrorTag;
@@ -269,6 +270,10 @@ pub(crate) fn run<'t>(
         .find(|path| !editor.recorder.tree.exists(path));
     if let Some(path) = required {
         editor.errors.push(missing(path.clone()));
+        return (editor.recorder, editor.errors);
+    }
+    twins(Siblings(edit.data.root), &mut editor.errors);
+    if !editor.errors.is_empty() {
         return (editor.recorder, editor.errors);
     }
     let default_op = edit.root.unwrap_or(default_op);
@@ -661,6 +666,22 @@ fn removes(edit: Raw) -> bool {
             && edit.metadata().iter().any(|(_, name, value)| {
                 name == "operation" && (value == "delete" || value == "remove")
             })
+}
+
+/// Finds entries with the same keys in one edit: which of them would be meant? One that goes and one that comes are no twins.
+fn twins(edits: Siblings, errors: &mut Vec<Error>) {
+    let mut entries = HashSet::new();
+    for edit in edits {
+        twins(edit.children(), errors);
+        let list = edit.schema().filter(|s| s.kind() == Kind::List && !s.keys().is_empty());
+        let Some(schema) = list.filter(|_| !removes(edit)) else { continue };
+        if !entries.insert(edit.path()) {
+            let name = schema.name();
+            let message = format!("{name}: two entries have the same keys");
+            let error = Error::new(ErrorTag::BadElement, message);
+            errors.push(error.at(edit.path()).with_info("bad-element", name));
+        }
+    }
 }
 
 fn missing(path: String) -> Error {

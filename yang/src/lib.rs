@@ -3,6 +3,9 @@
 //! Owns everything that needs a schema and nothing else. Opens no socket, reads no file but the YANG modules it is
 //! told to load, and never logs or prints values. libyang stays inside: no type of it is in the public interface.
 
+pub mod clock;
+pub mod crypt;
+
 mod context;
 pub mod datastore;
 mod diff;
@@ -10,6 +13,7 @@ pub mod edit;
 mod error;
 mod ffi;
 pub mod filter;
+mod journal;
 mod library;
 pub mod nacm;
 mod path;

@@ -147,7 +147,7 @@ impl Operation {
         self.node.first_child()?;
         let inner = self.print(format);
         Some(match format {
-            Format::Json => format!("{{\"{}:output\":{inner}}}", schema.module()),
+            Format::Json => format!("{{\"{}:output\":{}}}", schema.module(), bare(&inner, schema)),
             Format::Xml => {
                 format!("<output xmlns=\"{}\">{inner}</output>", schema.namespace())
             }
@@ -377,4 +377,19 @@ fn operation_errors(mut errors: Vec<Error>) -> Vec<Error> {
         }
     }
     errors
+}
+
+/// Members of an object in an operation's module without its name (RFC 7951 4): they do not stand at the top.
+fn bare(object: &str, operation: SRaw) -> String {
+    let prefix = format!("{}:", operation.module());
+    match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(object) {
+        Ok(members) => {
+            let members = members.into_iter().map(|(name, value)| {
+                let name = name.strip_prefix(&prefix).map_or(name.clone(), str::to_owned);
+                (name, value)
+            });
+            serde_json::Value::Object(members.collect()).to_string()
+        }
+        Err(_) => object.to_owned(),
+    }
 }

@@ -72,6 +72,16 @@ fn merge_creates_and_changes() {
 }
 
 #[test]
+fn two_entries_with_the_same_keys_in_one_edit_are_refused() {
+    let twins = "<item><name>a</name><port>1</port></item><item><name>b</name></item><item><name>a</name><port>2</port></item>";
+    for op in [Op::Merge, Op::Replace] {
+        let errors = refuse("<label>l</label>", twins, op);
+        assert_eq!(errors[0].tag, ErrorTag::BadElement, "{errors:?}");
+        assert!(errors[0].path.as_deref().is_some_and(|path| path.contains("'a'")), "{errors:?}");
+    }
+}
+
+#[test]
 fn merge_of_what_is_there_changes_nothing() {
     let mut t = tree("<label>l</label><item><name>a</name><port>1</port></item><tag>x</tag>");
     let diff = edit(

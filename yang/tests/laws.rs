@@ -69,7 +69,7 @@ fn shown(t: &Tree) -> Shown {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn an_edit_is_undone_exactly_and_a_refused_one_changes_nothing(t in config(), e in edits(), op in default_op()) {
@@ -178,7 +178,7 @@ fn expected(t: &Tree, e: &str) -> Option<Tree> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn datastores_hold_what_copies_of_whole_trees_would(steps in prop::collection::vec(step(), 1..25)) {

@@ -138,16 +138,10 @@ fn path_rules_decide_about_writes_by_kind() {
     ));
     let try_edit = |before: &str, change: &str| {
         let mut t = tree(before);
-        let mut diff = edit(&mut t, change, Merge).expect("edit");
-        let before = tree(before);
+        edit(&mut t, change, Merge).expect("edit");
         t.validate().expect("valid");
         // As the server sees it: the net difference, defaults included.
-        diff = tranche_yang::Diff::between(&before, &t)
-            .map(|d| {
-                drop(diff);
-                d
-            })
-            .expect("diff");
+        let diff = tranche_yang::Diff::between(&tree(before), &t).expect("diff");
         n.write(&olga(), &diff)
             .map_err(|e| e.path.unwrap_or_default())
     };

@@ -440,3 +440,42 @@ fn schema_nodes_tell_what_they_are() {
             .any(|n| n.kind() == Kind::Rpc && n.name() == "open")
     );
 }
+
+#[test]
+fn our_modules_and_the_standard_ones_go_together() {
+    let names = [
+        "tranche-inventory",
+        "tranche-sim",
+        "tranche-sla",
+        "tranche-slice",
+        "tranche-wifi",
+        "ietf-system",
+        "iana-crypt-hash",
+        "ietf-interfaces",
+        "iana-if-type",
+        "ietf-ip",
+        "ietf-alarms",
+        "ietf-netconf",
+        "ietf-netconf-acm",
+        "ietf-netconf-monitoring",
+        "ietf-netconf-nmda",
+        "ietf-netconf-notifications",
+        "ietf-netconf-with-defaults",
+        "ietf-restconf",
+        "ietf-restconf-monitoring",
+        "ietf-subscribed-notifications",
+        "ietf-yang-push",
+        "ietf-yang-patch",
+    ];
+    let schema = names
+        .iter()
+        .fold(Schema::builder(), |b, name| b.all_features(name))
+        .build()
+        .unwrap_or_else(|e| panic!("{e}"));
+    for name in names {
+        assert!(schema.module(name).is_some(), "{name}");
+    }
+    let empty = Tree::parse(schema, Format::Xml, "", Content::Config);
+    assert!(empty.is_ok(), "nothing configured is valid: {empty:?}");
+    assert_ne!(schema.content_id(), self::schema().content_id());
+}

@@ -118,6 +118,11 @@ impl Scheduler {
         self.settings.enabled = enabled;
     }
 
+    /// Changes how many periods a ceiling lasts at a node unless renewed.
+    pub fn set_lifetime(&mut self, periods: u64) {
+        self.settings.lifetime = periods;
+    }
+
     /// The corrections last decided for a node did not arrive: they are decided anew in the next step.
     pub fn undelivered(&mut self, node: &str) {
         for radio in self

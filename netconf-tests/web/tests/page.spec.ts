@@ -146,7 +146,12 @@ test('the correction is marked, and the share comes right', async () => {
   const painted = await operator.painted(large.id);
   expect(painted.corrected).toBeGreaterThan(8);
   expect(painted.violated).toBeGreaterThan(8);
-  if (screenshot) await page.screenshot({ path: screenshot });
+  if (screenshot) {
+    // For the eye: nothing under the pointer, and the kept promise seen for a while.
+    await page.mouse.move(640, 780);
+    await page.waitForTimeout(15_000);
+    await page.screenshot({ path: screenshot });
+  }
 });
 
 test('what the controller refuses is said at the field, and nothing changes', async () => {

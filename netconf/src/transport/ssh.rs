@@ -98,19 +98,35 @@ impl Receive for SshReceiver {
 }
 
 /// The transmitting half of an SSH channel; `M` is the library's message type of that side.
-pub(crate) struct SshTransmitter<M: From<(ChannelId, ChannelMsg)>>(ChannelWriteHalf<M>);
+pub(crate) struct SshTransmitter<M: From<(ChannelId, ChannelMsg)>> {
+    channel: ChannelWriteHalf<M>,
+    side: Side,
+}
+
+/// Which side of the connection a channel is written from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Client,
+    Server,
+}
 
 impl<M: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static> Transmit for SshTransmitter<M> {
     async fn transmit(&mut self, bytes: Bytes) -> Result<(), TransportLost> {
-        self.0.data_bytes(bytes).await.map_err(|_| TransportLost)
+        self.channel
+            .data_bytes(bytes)
+            .await
+            .map_err(|_| TransportLost)
     }
 
     async fn close(&mut self) {
         // The peer may be gone already: then there is nobody to tell.
         let told = async {
-            self.0.eof().await?;
-            self.0.exit_status(0).await?;
-            self.0.close().await
+            self.channel.eof().await?;
+            // Only a server has one to give (RFC 4254 6.10); the library's client panics on it.
+            if self.side == Side::Server {
+                self.channel.exit_status(0).await?;
+            }
+            self.channel.close().await
         };
         if let Err(error) = told.await {
             tracing::trace!(%error, "channel was closed already");

@@ -169,6 +169,17 @@ impl SRaw {
         matches!(self.kind(), Kind::List | Kind::LeafList) && self.flags() & ly::LYS_ORDBY_USER != 0
     }
 
+    /// Whether it is a leaf-list with defaults.
+    pub(crate) fn has_default_entries(self) -> bool {
+        // SAFETY: a leaf-list is a lysc_node_leaflist.
+        self.kind() == Kind::LeafList
+            && unsafe {
+                !(*self.ptr().cast::<ly::lysc_node_leaflist>())
+                    .dflts
+                    .is_null()
+            }
+    }
+
     pub(crate) fn is_presence(self) -> bool {
         self.kind() == Kind::Container && self.flags() & ly::LYS_PRESENCE != 0
     }
@@ -198,7 +209,14 @@ impl SRaw {
     }
 
     /// Whether an extension such as (`ietf-netconf-acm`, `default-deny-write`) stands on this node.
+    ///
+    /// libyang drops extensions that a deviation adds, and `ietf-system` itself leaves the hashes of passwords open to
+    /// every reader, so they are `default-deny-all` here whatever the modules say.
     pub(crate) fn has_extension(self, module: &str, name: &str) -> bool {
+        if name == "default-deny-all" && self.name() == "password" && self.module() == "ietf-system"
+        {
+            return true;
+        }
         // SAFETY: `exts` is a sized array of libyang: its length stands in the 8 bytes before it.
         unsafe {
             let exts = (*self.ptr()).exts;

@@ -85,6 +85,7 @@ impl World {
             tuning: 0,
             heard_by: Arc::from([self.radios.len()]),
             hears: Vec::new(),
+            spot: None,
             vifs: Vec::new(),
             stations: Vec::new(),
             contenders: vec![Contender::default(); STATIONS],
@@ -130,7 +131,9 @@ impl World {
         }
         place.config = config;
         place.is_up = is_up;
-        self.topology_is_stale |= moved || retuned || repowered;
+        if moved || retuned || repowered {
+            self.moved_radios.insert(radio);
+        }
         if retuned {
             self.drop_stations(radio, |_| true);
             let tuning = self.new_uid();

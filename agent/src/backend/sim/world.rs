@@ -5,7 +5,7 @@
 //! queues, `place` puts radios, interfaces and stations where the configuration has them, `observe` reads.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use super::config::{SimConfig, SimRadioConfig, SimStationConfig};
@@ -13,6 +13,7 @@ use super::csma::{Air, Contender, Transmission};
 use super::observe::{Histogram, PeriodAirtime};
 use super::params::MediumParams;
 use super::rng::Rng;
+use super::topology::Spot;
 use crate::backend::airtime::law::RadioLaw;
 use crate::backend::wifi::{AirtimeConfig, RadioConfig, SchedulerConfig, VifConfig, WifiConfig};
 use crate::backend::{MacAddress, Ratio};
@@ -32,8 +33,8 @@ pub(super) struct World {
     pub(super) radios: Vec<Radio>,
     pub(super) on_air: Vec<Option<Transmission>>,
     pub(super) on_air_free: Vec<usize>,
-    /// Who hears whom has to be worked out again before time goes on.
-    pub(super) topology_is_stale: bool,
+    /// Radios for which it has to be worked out again who hears whom before time goes on.
+    pub(super) moved_radios: BTreeSet<usize>,
     pub(super) events_handled: u64,
     next_uid: u64,
     next_order: u64,
@@ -94,6 +95,7 @@ pub(super) struct Radio {
     /// The radios that hear this one, itself first, by position in `World::radios`.
     pub(super) heard_by: Arc<[usize]>,
     pub(super) hears: Vec<usize>,
+    pub(super) spot: Option<Spot>,
     pub(super) vifs: Vec<Option<Vif>>,
     pub(super) stations: Vec<Option<Station>>,
     pub(super) contenders: Vec<Contender>,
@@ -235,7 +237,7 @@ impl World {
             radios: Vec::new(),
             on_air: Vec::new(),
             on_air_free: Vec::new(),
-            topology_is_stale: false,
+            moved_radios: BTreeSet::new(),
             events_handled: 0,
             next_uid: 1,
             next_order: 0,

@@ -15,7 +15,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::host_key::{HostKeyPin, private_key};
 use super::stream::Severable;
 use super::{
-    CHANNEL_PACKETS, SSH_ID, SUBSYSTEM, SshReceiver, SshTransmitter, WINDOW_BYTES, preferred,
+    CHANNEL_PACKETS, SSH_ID, SUBSYSTEM, Side, SshReceiver, SshTransmitter, WINDOW_BYTES, preferred,
     rekey_limits,
 };
 use crate::client::{Auth, ClientConfig, HostKeyCheck};
@@ -215,7 +215,10 @@ async fn open(
     let (read, write) = channel.split();
     Ok(Link {
         receiver: SshReceiver(read),
-        transmitter: SshTransmitter(write),
+        transmitter: SshTransmitter {
+            channel: write,
+            side: Side::Client,
+        },
     })
 }
 

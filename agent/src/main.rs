@@ -1,0 +1,77 @@
+//! The agent's process: command line, log and signals. Everything else is in the library.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use tranche_agent::Agent;
+use tranche_agent::config::{Args, LogFormat, LogSettings, Settings};
+
+/// The database logs what it writes, and there are secrets among it: whatever is asked for, it logs warnings only.
+const NO_VALUES: &str = "sled=warn";
+
+fn main() -> ExitCode {
+    match run(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The log may be off or JSON: whoever starts the agent by hand must see why it does not run.
+            drop(writeln!(io::stderr(), "tranche-agent: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> anyhow::Result<()> {
+    let settings = Settings::resolve(args)?;
+    start_log(&settings.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime could not be started")?;
+    runtime.block_on(serve(settings))
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
+    let agent = Agent::start(settings).await?;
+    announce(&agent).context("standard output cannot be written")?;
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!(signal = "SIGTERM", "stopping"),
+        _ = interrupt.recv() => tracing::info!(signal = "SIGINT", "stopping"),
+    }
+    agent.shutdown().await;
+    Ok(())
+}
+
+/// One line for each node, for scripts: see OUTPUT in the help.
+fn announce(agent: &Agent) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for node in agent.nodes() {
+        writeln!(
+            out,
+            "listening node={} address={} host-key={}",
+            node.name(),
+            node.address(),
+            node.host_key_fingerprint()
+        )?;
+    }
+    out.flush()
+}
+
+fn start_log(settings: &LogSettings) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&settings.filter)
+        .with_context(|| format!("log filter '{}'", settings.filter))?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter.add_directive(NO_VALUES.parse()?))
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
+    match settings.format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,515 @@
+//! The way of a change of running: propose, plan on every backend, apply in order, persist, publish, reply.
+//!
+//! One task owns the backends and carries out one change after the other; everybody else sends it requests. What blocks
+//! (validation, disk) runs on the blocking pool, so that no session waits for another's commit. A change that fails is
+//! undone in reverse, and running is what it was: a reader never sees it.
+//!
+//! ```text
+//!  propose --> plan --> apply wifi --> apply airtime --> persist --> publish --> reply
+//!     |          |          |               |               |
+//!     +----------+----------+---------------+---------------+--> undo in reverse, reject, reply with the reason
+//! ```
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tranche_netconf::message::Commit;
+use tranche_netconf::server::SessionInfo;
+use tranche_yang::{Datastores, Proposal, Tree};
+
+use crate::backend::{Applied, NodeConfig, Refusal, Registry};
+use crate::confirmed_commit::Step;
+use crate::error::Error;
+use crate::node::{Node, Prepared};
+use crate::notification::ConfirmEvent;
+use crate::store::Window;
+
+/// Requests that may wait for the change in progress.
+const QUEUE: usize = 256;
+
+/// Who asks for a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Session, 0 for the server itself.
+    pub session: u32,
+    /// User; empty for the server itself.
+    pub user: String,
+    /// Where the client is.
+    pub peer: Option<IpAddr>,
+}
+
+impl Origin {
+    /// The server itself: what it does needs no permission and minds no lock.
+    #[must_use]
+    pub fn server() -> Self {
+        Self {
+            session: tranche_yang::datastore::SERVER,
+            user: String::new(),
+            peer: None,
+        }
+    }
+
+    /// Whether it is the server itself.
+    #[must_use]
+    pub fn is_server(&self) -> bool {
+        self.session == tranche_yang::datastore::SERVER
+    }
+}
+
+impl From<&SessionInfo> for Origin {
+    fn from(session: &SessionInfo) -> Self {
+        Self {
+            session: session.id,
+            user: session.user.clone(),
+            peer: Some(session.peer.ip()),
+        }
+    }
+}
+
+/// Works out a change; runs on the blocking pool.
+pub type Propose =
+    Box<dyn FnOnce(&mut Datastores) -> Result<Proposal, Vec<tranche_yang::Error>> + Send>;
+
+/// What the answer of a change is.
+pub type Done = Result<(), Vec<Error>>;
+
+enum Request {
+    Change {
+        origin: Origin,
+        propose: Propose,
+        reply: oneshot::Sender<Done>,
+    },
+    Commit {
+        origin: Origin,
+        commit: Commit,
+        reply: oneshot::Sender<Done>,
+    },
+    Cancel {
+        origin: Origin,
+        persist_id: Option<String>,
+        reply: oneshot::Sender<Done>,
+    },
+    SessionEnded {
+        origin: Origin,
+        reply: oneshot::Sender<Done>,
+    },
+}
+
+/// Sends changes to the task that carries them out.
+#[derive(Debug, Clone)]
+pub struct Transactions {
+    requests: mpsc::Sender<Request>,
+}
+
+impl Transactions {
+    /// A queue, and what a [`Committer`] takes from it.
+    #[must_use]
+    pub fn channel() -> (Self, Requests) {
+        let (requests, queue) = mpsc::channel(QUEUE);
+        (Self { requests }, Requests(queue))
+    }
+
+    /// Changes running.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    pub async fn change(&self, origin: Origin, propose: Propose) -> Done {
+        self.ask(|reply| Request::Change {
+            origin,
+            propose,
+            reply,
+        })
+        .await
+    }
+
+    /// Commits the candidate.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    pub async fn commit(&self, origin: Origin, commit: Commit) -> Done {
+        self.ask(|reply| Request::Commit {
+            origin,
+            commit,
+            reply,
+        })
+        .await
+    }
+
+    /// Takes the open confirmed commit back.
+    ///
+    /// # Errors
+    /// Why it still stands.
+    pub async fn cancel(&self, origin: Origin, persist_id: Option<String>) -> Done {
+        self.ask(|reply| Request::Cancel {
+            origin,
+            persist_id,
+            reply,
+        })
+        .await
+    }
+
+    /// A session is over: an open confirmed commit that depends on it is taken back.
+    ///
+    /// # Errors
+    /// Why it could not be taken back.
+    pub async fn session_ended(&self, origin: Origin) -> Done {
+        self.ask(|reply| Request::SessionEnded { origin, reply })
+            .await
+    }
+
+    async fn ask(&self, request: impl FnOnce(oneshot::Sender<Done>) -> Request) -> Done {
+        let (reply, answer) = oneshot::channel();
+        let stopping = |()| vec![Error::Stopping];
+        self.requests
+            .send(request(reply))
+            .await
+            .map_err(|_| ())
+            .map_err(stopping)?;
+        answer.await.map_err(|_| ()).map_err(stopping)?
+    }
+}
+
+/// What waits to be carried out.
+#[derive(Debug)]
+pub struct Requests(mpsc::Receiver<Request>);
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Change { .. } => "Change",
+            Self::Commit { .. } => "Commit",
+            Self::Cancel { .. } => "Cancel",
+            Self::SessionEnded { .. } => "SessionEnded",
+        })
+    }
+}
+
+/// Carries out the changes of one node.
+pub struct Committer {
+    node: Arc<Node>,
+    registry: Registry,
+    /// What the backends were told last.
+    config: NodeConfig,
+    /// Running as it was before the open confirmed commit.
+    rollback: Option<Arc<Tree>>,
+    deadline: Option<(Instant, u64)>,
+}
+
+/// What a change does to the open confirmed commit, and how it is announced.
+struct Terms {
+    origin: Origin,
+    window: Window,
+}
+
+impl Committer {
+    /// A committer for a node whose backends already carry out `config`.
+    #[must_use]
+    pub fn new(node: Arc<Node>, registry: Registry, config: NodeConfig) -> Self {
+        Self {
+            node,
+            registry,
+            config,
+            rollback: None,
+            deadline: None,
+        }
+    }
+
+    /// Serves requests until `stop`; the one in progress is finished.
+    pub async fn run(mut self, mut requests: Requests, stop: CancellationToken) {
+        loop {
+            let deadline = self.deadline;
+            let lapse = async {
+                match deadline {
+                    Some((at, _)) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = lapse => self.lapsed().await,
+                request = requests.0.recv() => match request {
+                    Some(request) => self.serve(request).await,
+                    None => return,
+                },
+            }
+            self.compact().await;
+        }
+    }
+
+    async fn serve(&mut self, request: Request) {
+        let (reply, done) = match request {
+            Request::Change {
+                origin,
+                propose,
+                reply,
+            } => {
+                let terms = Terms {
+                    origin,
+                    window: Window::Unchanged,
+                };
+                (reply, self.change(terms, propose).await)
+            }
+            Request::Commit {
+                origin,
+                commit,
+                reply,
+            } => (reply, self.commit(origin, &commit).await),
+            Request::Cancel {
+                origin,
+                persist_id,
+                reply,
+            } => (reply, self.cancel(origin, persist_id.as_deref()).await),
+            Request::SessionEnded { origin, reply } => (reply, self.session_ended(origin).await),
+        };
+        // A session that is gone does not hear the answer; what was done stands.
+        drop(reply.send(done));
+    }
+
+    async fn commit(&mut self, origin: Origin, commit: &Commit) -> Done {
+        let step = self
+            .node
+            .confirmed_commit()
+            .step(origin.session, commit)
+            .map_err(|error| vec![Error::Rule(error)])?;
+        let window = match &step {
+            Step::Plain => Window::Unchanged,
+            Step::Open { .. } => Window::Open,
+            Step::Confirm => Window::Close,
+        };
+        let before = self.node.in_force().running.clone();
+        let session = origin.session;
+        let terms = Terms {
+            origin: origin.clone(),
+            window,
+        };
+        self.change(
+            terms,
+            Box::new(move |datastores| datastores.propose_commit(session)),
+        )
+        .await?;
+        match &step {
+            Step::Plain => {}
+            Step::Confirm => {
+                self.rollback = None;
+                self.node
+                    .announce_confirm(ConfirmEvent::Complete, &origin, None);
+            }
+            Step::Open {
+                timeout, extends, ..
+            } => {
+                if !extends {
+                    self.rollback = Some(before);
+                }
+                let event = if *extends {
+                    ConfirmEvent::Extend
+                } else {
+                    ConfirmEvent::Start
+                };
+                self.node.announce_confirm(event, &origin, Some(*timeout));
+            }
+        }
+        self.deadline =
+            self.node
+                .confirmed_commit()
+                .take(step, origin.session, &origin.user, Instant::now());
+        Ok(())
+    }
+
+    async fn cancel(&mut self, origin: Origin, persist_id: Option<&str>) -> Done {
+        self.node
+            .confirmed_commit()
+            .may_cancel(origin.session, persist_id)
+            .map_err(|error| vec![Error::Rule(error)])?;
+        self.take_back(ConfirmEvent::Cancel, &origin).await
+    }
+
+    async fn session_ended(&mut self, origin: Origin) -> Done {
+        if !self.node.confirmed_commit().ends_with(origin.session) {
+            return Ok(());
+        }
+        tracing::info!(
+            session_id = origin.session,
+            "the session of a confirmed commit ended: it is taken back"
+        );
+        self.take_back(ConfirmEvent::Cancel, &origin).await
+    }
+
+    async fn lapsed(&mut self) {
+        let due = self
+            .deadline
+            .take()
+            .is_some_and(|(_, generation)| self.node.confirmed_commit().is_due(generation));
+        if due {
+            tracing::info!("a confirmed commit was not confirmed in time: it is taken back");
+            // A failure is logged where it happens; nobody waits for the answer.
+            drop(
+                self.take_back(ConfirmEvent::Timeout, &Origin::server())
+                    .await,
+            );
+        }
+    }
+
+    /// Restores what was in force before the open confirmed commit, by a transaction of its own.
+    async fn take_back(&mut self, event: ConfirmEvent, origin: &Origin) -> Done {
+        self.node.confirmed_commit().close();
+        self.deadline = None;
+        let Some(before) = self.rollback.take() else {
+            return Ok(());
+        };
+        let terms = Terms {
+            origin: Origin::server(),
+            window: Window::Close,
+        };
+        let server = terms.origin.session;
+        let done = self
+            .change(
+                terms,
+                Box::new(move |datastores| datastores.propose_replace(server, &before)),
+            )
+            .await;
+        if let Err(errors) = &done {
+            for error in errors {
+                tracing::error!(%error, "a confirmed commit could not be taken back and stands");
+            }
+            let node = Arc::clone(&self.node);
+            if let Err(error) = blocking(move || node.store().mark(Window::Close)).await? {
+                tracing::error!(%error, "that it stands could not be stored");
+            }
+        }
+        self.node.announce_confirm(event, origin, None);
+        done
+    }
+
+    /// One change, from the proposal to the publication.
+    async fn change(&mut self, terms: Terms, propose: Propose) -> Done {
+        let node = Arc::clone(&self.node);
+        let origin = terms.origin.clone();
+        let prepared = blocking(move || node.prepare(&origin, propose)).await??;
+        if prepared.is_test_only() {
+            return self.reject(prepared).await;
+        }
+        let applied = match self.apply(prepared.config()).await {
+            Ok(applied) => applied,
+            Err(error) => {
+                self.reject(prepared).await?;
+                return Err(vec![error]);
+            }
+        };
+        let node = Arc::clone(&self.node);
+        let window = terms.window;
+        let (prepared, stored) = blocking(move || {
+            let stored = node.persist(&prepared, window);
+            (prepared, stored)
+        })
+        .await?;
+        if let Err(error) = stored {
+            tracing::error!(%error, "a change could not be stored: it is undone");
+            let failed = self.undo(applied).await;
+            self.reject(prepared).await?;
+            return Err(vec![match failed.is_empty() {
+                true => error.into(),
+                false => rollback_failed(Refusal::new("/", error.to_string()), failed),
+            }]);
+        }
+        if let Some(config) = prepared.config() {
+            self.config = config.clone();
+        }
+        let node = Arc::clone(&self.node);
+        blocking(move || node.publish(prepared, &terms.origin)).await?
+    }
+
+    /// Plans on every backend, then applies in order. On an error everything is as before.
+    async fn apply(&mut self, new: Option<&NodeConfig>) -> Result<Vec<Applied>, Error> {
+        let Some(new) = new else {
+            return Ok(Vec::new());
+        };
+        let plans = self
+            .registry
+            .backends()
+            .map(|backend| backend.plan(&self.config, new))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(Error::Refused)?;
+        let mut applied = Vec::new();
+        for plan in plans {
+            let domain = plan.domain();
+            for step in plan.steps() {
+                tracing::info!(domain, path = step.path, cost = ?step.cost, "{}", step.action);
+            }
+            let Some(backend) = self.registry.backend_mut(domain) else {
+                continue;
+            };
+            match backend.apply(plan).await {
+                Ok(done) => applied.push(done),
+                Err(refusal) => {
+                    tracing::warn!(domain, %refusal, "a backend refused a change: it is undone");
+                    let failed = self.undo(applied).await;
+                    return Err(match failed.is_empty() {
+                        true => Error::Refused(refusal),
+                        false => rollback_failed(refusal, failed),
+                    });
+                }
+            }
+        }
+        Ok(applied)
+    }
+
+    /// Takes back what was applied, the latest first; what could not be taken back.
+    async fn undo(&mut self, applied: Vec<Applied>) -> Vec<Refusal> {
+        let mut failed = Vec::new();
+        for done in applied.into_iter().rev() {
+            let domain = done.domain();
+            let Some(backend) = self.registry.backend_mut(domain) else {
+                continue;
+            };
+            if let Err(refusal) = backend.undo(done).await {
+                tracing::error!(
+                    domain,
+                    %refusal,
+                    alarm = "rollback-failed",
+                    "the former state could not be restored: the node is in neither state"
+                );
+                failed.push(refusal);
+            }
+        }
+        failed
+    }
+
+    async fn reject(&self, prepared: Prepared) -> Done {
+        let node = Arc::clone(&self.node);
+        blocking(move || node.reject(prepared)).await?
+    }
+
+    /// Replaces a long journal by a snapshot, after the reply.
+    async fn compact(&self) {
+        if !self.node.store().wants_snapshot() {
+            return;
+        }
+        let node = Arc::clone(&self.node);
+        match blocking(move || node.snapshot()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the journal could not be shortened"),
+            Err(_) => tracing::error!("the journal could not be shortened"),
+        }
+    }
+}
+
+fn rollback_failed(refusal: Refusal, failed: Vec<Refusal>) -> Error {
+    Error::RollbackFailed { refusal, failed }
+}
+
+/// Runs what blocks on the pool for it.
+///
+/// # Errors
+/// It panicked, or the runtime stops.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Vec<Error>> {
+    tokio::task::spawn_blocking(work).await.map_err(|fault| {
+        tracing::error!(%fault, "an operation ended in a fault");
+        vec![Error::Internal]
+    })
+}

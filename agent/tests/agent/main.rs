@@ -1,0 +1,22 @@
+//! The agent as a client sees it: a real server, real SSH, simulated radios.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper that fails is a test that fails"
+)]
+
+mod support;
+
+mod access;
+mod candidate;
+mod confirmed;
+mod crash;
+mod datastores;
+mod events;
+mod factory;
+mod process;
+mod rollback;
+mod state;
+mod transaction;
+mod users;

@@ -1,0 +1,73 @@
+//! `tranche-controller`: reads settings, runs the controller, maps the outcome to an exit code.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+use tranche_controller::config::{Cli, Command, Config, LogFormat};
+use tranche_controller::{Controller, keys};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The log may be off or JSON: what ended the process is said in plain text as well.
+            drop(writeln!(std::io::stderr(), "tranche-controller: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    let config = Config::load(&cli.options)?;
+    if let Some(Command::PublicKey { name }) = &cli.command {
+        let line = keys::public_key(&config.state_dir, name)?;
+        writeln!(std::io::stdout(), "{line}")?;
+        return Ok(());
+    }
+    init_log(&config)?;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("can't start the runtime")?
+        .block_on(serve(config))
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let shutdown = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate()).context("can't wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("can't wait for SIGINT")?;
+    let controller = Controller::start(config).await?;
+    let page = controller.url();
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "listening restconf={page}restconf page={page}")?;
+    stdout.flush()?;
+    let stop = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+        }
+        stop.cancel();
+    });
+    controller.run(shutdown).await?;
+    Ok(())
+}
+
+fn init_log(config: &Config) -> anyhow::Result<()> {
+    let filter =
+        EnvFilter::try_new(&config.log).with_context(|| format!("log filter '{}'", config.log))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => builder.with_ansi(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! Operation resources (RFC 8040 3.6): what can be invoked, and invoking it.
+
+use axum::body::Body;
+use axum::http::{Method, Response, StatusCode};
+use serde_json::{Map, Value, json};
+use tranche_yang::nacm::User;
+use tranche_yang::restconf::{Resource, ResourceKind};
+use tranche_yang::{Kind, Schema, SchemaNode};
+
+use super::data::well_formed;
+use super::error::Refusal;
+use super::media::{self, Encoding};
+use super::query::{Place, Query};
+use super::{READ_ONLY, Request, body, respond};
+use crate::config::Http;
+use crate::service::rpc_errors;
+
+/// Methods of an operation.
+const INVOKE: &str = "OPTIONS, POST";
+
+/// Answers a request for what `path` names below `/restconf/operations`.
+///
+/// # Errors
+/// Everything that is wrong with it, and what the operation refuses.
+pub(crate) async fn handle(
+    request: &Request<'_>,
+    path: &str,
+    content: Body,
+    http: &Http,
+) -> Result<Response<Body>, Refusal> {
+    let (schema, parts) = (request.service.schema(), request.parts);
+    Query::parse(parts.uri.query(), Place::None)?;
+    let encoding = media::wanted(&parts.headers)?;
+    if path.is_empty() {
+        return match parts.method {
+            Method::OPTIONS => Ok(respond::options(READ_ONLY)),
+            Method::GET | Method::HEAD => {
+                let text = list(schema, encoding);
+                Ok(respond::data(StatusCode::OK, encoding, text, &parts.method))
+            }
+            _ => {
+                let message = "the list of operations can only be read";
+                Err(Refusal::method_not_allowed(READ_ONLY, message))
+            }
+        };
+    }
+    let missing = || Refusal::not_found(format!("there is no operation {path}"));
+    let resource = Resource::parse(schema, path).map_err(|_| missing())?;
+    let is_rpc = resource
+        .schema()
+        .is_some_and(|node| node.kind() == Kind::Rpc);
+    if resource.kind() != ResourceKind::Action || !is_rpc {
+        return Err(missing());
+    }
+    match parts.method {
+        Method::OPTIONS => Ok(respond::options(INVOKE)),
+        Method::POST => invoke(request, &resource, encoding, content, http).await,
+        _ => Err(Refusal::method_not_allowed(
+            INVOKE,
+            "an operation can only be invoked",
+        )),
+    }
+}
+
+async fn invoke(
+    request: &Request<'_>,
+    resource: &Resource,
+    encoding: Encoding,
+    content: Body,
+    http: &Http,
+) -> Result<Response<Body>, Refusal> {
+    let text = body::read(content, http).await?;
+    let has_type = media::content_type(&request.parts.headers).is_some();
+    let input = if has_type || !text.is_empty() {
+        // A body of a type that is not YANG data is refused even if it is empty, as a form of a web page would be.
+        let encoding = media::of_body(&request.parts.headers)?;
+        match text.is_empty() {
+            true => None,
+            false => Some((encoding.format(), well_formed(encoding, text, false)?)),
+        }
+    } else {
+        None
+    };
+    let path = resource
+        .path()
+        .map_err(|e| Refusal::from(e.to_rpc_error()))?;
+    let input = input
+        .as_ref()
+        .map(|(format, text)| (*format, text.as_str()));
+    let published = request.service.published();
+    let operation = request
+        .service
+        .schema()
+        .parse_restconf_input(&path, input, Some(&published.running))
+        .map_err(rpc_errors)?;
+    let user = User::new(request.user);
+    published
+        .nacm
+        .execute(&user, &operation)
+        .map_err(|e| Refusal::from(e.to_rpc_error()))?;
+    let output = request.service.call(user, operation).await?;
+    match output.and_then(|output| output.print_restconf_output(encoding.format())) {
+        Some(text) => Ok(respond::data(
+            StatusCode::OK,
+            encoding,
+            text,
+            &request.parts.method,
+        )),
+        None => Ok(respond::empty(StatusCode::NO_CONTENT)),
+    }
+}
+
+/// All operations (RFC 8040 3.3.2).
+fn list(schema: &'static Schema, encoding: Encoding) -> String {
+    let modules = schema.modules().iter().filter(|module| module.implemented);
+    let all = modules.flat_map(|module| {
+        let rpcs = schema
+            .top(&module.name)
+            .into_iter()
+            .filter(|node| node.kind() == Kind::Rpc);
+        rpcs.map(move |rpc| (module, rpc))
+    });
+    match encoding {
+        Encoding::Json => {
+            let name = |rpc: SchemaNode| format!("{}:{}", rpc.module(), rpc.name());
+            let members: Map<String, Value> =
+                all.map(|(_, rpc)| (name(rpc), json!([null]))).collect();
+            json!({ "ietf-restconf:operations": members }).to_string()
+        }
+        Encoding::Xml => {
+            let elements: String = all
+                .map(|(module, rpc)| format!("<{} xmlns=\"{}\"/>", rpc.name(), module.namespace))
+                .collect();
+            format!(
+                "<operations xmlns=\"urn:ietf:params:xml:ns:yang:ietf-restconf\">{elements}</operations>"
+            )
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! From a proposal to the nodes: what they should have then, put there on all of them or on none.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::SystemTime;
+
+use tranche_netconf::error::{ErrorTag, RpcError};
+use tranche_yang::{Diff, Tree};
+
+use super::desired::Desired;
+use super::{Service, blocking};
+use crate::device::DeviceState;
+use crate::intent::NodePlan;
+use crate::inventory::{Inventory, NodeName};
+use crate::network::{ChangeDone, Mode};
+use crate::rollout::{NodeFailure, RolloutFailed};
+
+/// What a change means for the nodes.
+#[derive(Debug)]
+pub(super) struct Consequence {
+    /// What is asked for then.
+    pub(super) desired: Arc<Desired>,
+    /// What the nodes should have then; none where the change concerns no node.
+    pub(super) plans: Option<BTreeMap<NodeName, NodePlan>>,
+}
+
+/// Whether a change can concern nodes.
+pub(super) fn concerns_nodes(diff: &Diff) -> bool {
+    let modules = ["tranche-inventory", "tranche-slice"];
+    diff.changes()
+        .iter()
+        .any(|change| modules.contains(&change.module))
+}
+
+impl Service {
+    /// Works out what a change means for the nodes.
+    ///
+    /// # Errors
+    /// Slices that can't be put on the nodes as they are.
+    pub(super) fn consequence(
+        &self,
+        before: &Desired,
+        after: &Tree,
+        concerns_nodes: bool,
+    ) -> Result<Consequence, Vec<RpcError>> {
+        let desired = Arc::new(Desired::read(after)?);
+        if !concerns_nodes {
+            return Ok(Consequence {
+                desired,
+                plans: None,
+            });
+        }
+        let observed = self.observed(&desired);
+        let mut plans = desired.plans(before, &observed)?;
+        // Nodes that are given up lose what was put there, if they can be reached.
+        for (name, _) in before
+            .inventory
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.config.enabled)
+        {
+            let stays = desired
+                .inventory
+                .nodes
+                .get(name)
+                .is_some_and(|node| node.config.enabled);
+            let connected = self
+                .network
+                .fleet()
+                .device(name)
+                .is_some_and(|device| device.status().state == DeviceState::Connected);
+            if !stays && connected {
+                plans.insert(name.clone(), NodePlan::default());
+            }
+        }
+        Ok(Consequence {
+            desired,
+            plans: Some(plans),
+        })
+    }
+
+    /// The inventory with what was last read of the nodes, and which of their radios contend.
+    pub(super) fn observed(&self, desired: &Desired) -> Inventory {
+        let mut inventory = desired.inventory.clone();
+        self.network.fleet().observe(&mut inventory);
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        for (one, other) in &live.conflicts {
+            for (radio, heard) in [(one, other), (other, one)] {
+                let node = inventory.nodes.get_mut(&*radio.node);
+                let observed = node.and_then(|node| node.observed.as_mut());
+                if let Some(radio) = observed.and_then(|o| o.radios.get_mut(&*radio.radio)) {
+                    radio
+                        .hears
+                        .insert((heard.node.to_string(), heard.radio.to_string()));
+                }
+            }
+        }
+        inventory
+    }
+
+    /// Puts plans on the nodes. `keep` makes the change last; it runs when all nodes have it.
+    ///
+    /// # Errors
+    /// Whoever refused or was away, each in its own words; nothing has changed then.
+    pub(super) async fn put(
+        &self,
+        plans: BTreeMap<NodeName, NodePlan>,
+        keep: impl Future<Output = Result<(), String>>,
+    ) -> Result<(), Vec<RpcError>> {
+        let done = self
+            .network
+            .change(plans.clone(), Mode::AllOrNothing, keep)
+            .await
+            .map_err(|failed| refused(&failed))?;
+        self.note(&plans, &done);
+        Ok(())
+    }
+
+    fn note(&self, plans: &BTreeMap<NodeName, NodePlan>, done: &ChangeDone) {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = SystemTime::now();
+        for plan in done.confirmed.iter().filter_map(|node| plans.get(node)) {
+            for vif in plan.vifs.values() {
+                live.applied.insert(vif.slice.clone(), now);
+            }
+        }
+        for failure in &done.unconfirmed {
+            tracing::warn!(node = failure.node, %failure, "lost between commit and confirmation");
+        }
+    }
+
+    /// Works out what nodes should have that were read for the first time, and sees to it.
+    pub(super) async fn welcome(self: &Arc<Self>) {
+        // No change of the configuration in between: both would be worked out from the other's past.
+        let _writer = Arc::clone(&self.writer).lock_owned().await;
+        let service = Arc::clone(self);
+        let worked_out = blocking(move || {
+            let desired = Arc::clone(&service.published().desired);
+            let observed = service.observed(&desired);
+            if let Ok(plans) = desired.plans(&desired, &observed) {
+                return (plans, BTreeMap::new());
+            }
+            one_by_one(&service, &desired, observed)
+        })
+        .await;
+        let Ok((plans, unplaced)) = worked_out else {
+            return;
+        };
+        for (node, reason) in &unplaced {
+            tracing::warn!(
+                node,
+                reason,
+                "the node can't have the slices that select it"
+            );
+        }
+        self.live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .unplaced = unplaced;
+        let kept = async { Ok(()) };
+        match self.network.change(plans.clone(), Mode::Queue, kept).await {
+            Ok(done) => self.note(&plans, &done),
+            // Each node gets it by itself: one that refuses holds up no other.
+            Err(failed) => {
+                tracing::warn!(%failed, "a node that came did not take its slices");
+                self.network.adopt(plans);
+            }
+        }
+    }
+}
+
+/// Plans where those of all nodes together don't work out: nodes join one by one, and the ones that can't are named.
+fn one_by_one(
+    service: &Service,
+    desired: &Desired,
+    mut observed: Inventory,
+) -> (BTreeMap<NodeName, NodePlan>, BTreeMap<NodeName, String>) {
+    let newcomers: Vec<NodeName> = observed
+        .nodes
+        .iter()
+        .filter(|(name, node)| node.observed.is_some() && service.network.wanted(name).is_none())
+        .map(|(name, _)| name.clone())
+        .collect();
+    let mut waiting = BTreeMap::new();
+    for name in &newcomers {
+        if let Some(node) = observed.nodes.get_mut(name) {
+            waiting.insert(name.clone(), node.observed.take());
+        }
+    }
+    let mut unplaced = BTreeMap::new();
+    let mut plans = desired.plans(desired, &observed).unwrap_or_else(|errors| {
+        // Slices that were admitted can't all be placed any more, as when a radio's hardware changed.
+        tracing::error!(
+            reason = words(&errors),
+            "the slices don't fit the nodes any more"
+        );
+        BTreeMap::new()
+    });
+    for (name, seen) in waiting {
+        if let Some(node) = observed.nodes.get_mut(&name) {
+            node.observed = seen;
+        }
+        match desired.plans(desired, &observed) {
+            Ok(with) => plans = with,
+            Err(errors) => {
+                unplaced.insert(name.clone(), words(&errors));
+                if let Some(node) = observed.nodes.get_mut(&name) {
+                    node.observed = None;
+                }
+            }
+        }
+    }
+    (plans, unplaced)
+}
+
+fn words(errors: &[RpcError]) -> String {
+    errors
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+/// What a client is told of a rollout that failed: one error for each node, with the node's own words.
+fn refused(failed: &RolloutFailed) -> Vec<RpcError> {
+    if let Some(why) = &failed.not_kept {
+        let message = format!("the change could not be kept, and the nodes undid it: {why}");
+        return vec![RpcError::new(ErrorTag::OperationFailed, message)];
+    }
+    let left: Vec<String> = failed.not_undone.iter().map(ToString::to_string).collect();
+    let tell = |failure: &NodeFailure| {
+        let (tag, app_tag) = match failure.errors.first() {
+            Some(error) => (error.tag, "node-refused"),
+            None => (ErrorTag::OperationFailed, "node-failed"),
+        };
+        let mut message = failure.to_string();
+        if !left.is_empty() {
+            message.push_str(&format!("; left to undo itself: {}", left.join(", ")));
+        }
+        RpcError::new(tag, message)
+            .with_app_tag(app_tag)
+            .at(format!(
+                "/tranche-inventory:inventory/node[name='{}']",
+                failure.node
+            ))
+    };
+    failed.failures.iter().map(tell).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::Phase;
+
+    #[test]
+    fn a_refusal_names_the_node_and_keeps_its_words() {
+        let failure = NodeFailure {
+            node: "n2".into(),
+            phase: Phase::Commit,
+            message: "the radio is full".into(),
+            errors: vec![RpcError::new(ErrorTag::ResourceDenied, "the radio is full")],
+        };
+        let failed = RolloutFailed {
+            failures: vec![failure],
+            ..RolloutFailed::default()
+        };
+        let errors = refused(&failed);
+        assert_eq!(errors[0].tag, ErrorTag::ResourceDenied);
+        assert_eq!(errors[0].app_tag.as_deref(), Some("node-refused"));
+        assert_eq!(
+            errors[0].to_string(),
+            "node n2 refused the commit: the radio is full (at /tranche-inventory:inventory/node[name='n2'])"
+        );
+    }
+}

@@ -1,0 +1,289 @@
+//! What a configuration asks for, in the types of those who carry it out. Pure.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use tranche_netconf::error::{ErrorTag, RpcError};
+use tranche_netconf::message::WithDefaults;
+use tranche_yang::restconf::{self, GetContent, GetOptions, Resource};
+use tranche_yang::{Format, Tree};
+
+use crate::device::DeviceConfig;
+use crate::intent::{ErrorKind, Intent, IntentError, NodePlan, Slice, compile, compile_change};
+use crate::inventory::{Inventory, NodeConfig, NodeName};
+use crate::scheduler::{Sla, SlaTable};
+
+/// Nodes, slices and the scheduler's settings.
+#[derive(Debug, Clone, Default)]
+pub struct Desired {
+    /// The nodes as configured; nothing is observed here.
+    pub inventory: Inventory,
+    /// The slices.
+    pub intent: Intent,
+    /// The global scheduler.
+    pub scheduler: SchedulerSettings,
+}
+
+/// Settings of the global scheduler (`/tranche-sla:sla/scheduler`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SchedulerSettings {
+    /// Whether it corrects.
+    pub enabled: bool,
+    /// Its period.
+    pub interval: Duration,
+    /// How long a ceiling holds.
+    pub ceiling_lifetime: Duration,
+}
+
+impl Default for SchedulerSettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            interval: Duration::from_secs(2),
+            ceiling_lifetime: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Desired {
+    /// Reads a valid configuration.
+    ///
+    /// # Errors
+    /// Data that the schema should have refused, which is a fault of ours.
+    pub fn read(running: &Tree) -> Result<Self, Vec<RpcError>> {
+        let broken = |e: &dyn std::fmt::Display| {
+            vec![RpcError::new(ErrorTag::OperationFailed, e.to_string())]
+        };
+        let inventory = json(running, "tranche-inventory", "inventory")?;
+        let slices = json(running, "tranche-slice", "slices")?;
+        let sla = json(running, "tranche-sla", "sla")?;
+        Ok(Self {
+            inventory: Inventory::from_json(&inventory).map_err(|e| broken(&e))?,
+            intent: Intent::from_json(&slices).map_err(|e| broken(&e))?,
+            scheduler: scheduler(&sla["scheduler"]),
+        })
+    }
+
+    /// How to reach the nodes that are enabled. `key_dir` has the private keys.
+    #[must_use]
+    pub fn devices(&self, key_dir: &Path) -> Vec<DeviceConfig> {
+        let nodes = self.inventory.nodes.values().map(|node| &node.config);
+        let device = |node: &NodeConfig| {
+            let credential = self.inventory.credentials.get(&node.credential)?;
+            Some(DeviceConfig {
+                node: node.name.clone(),
+                address: node.address.clone(),
+                port: node.port,
+                user: credential.user.clone(),
+                key_file: key_dir.join(&credential.key),
+                host_key: node.host_key.clone(),
+            })
+        };
+        nodes
+            .filter(|node| node.enabled)
+            .filter_map(device)
+            .collect()
+    }
+
+    /// What the slices are owed.
+    #[must_use]
+    pub fn promises(&self) -> SlaTable {
+        let enabled = self.intent.slices.values().filter(|slice| slice.enabled);
+        enabled
+            .map(|slice| {
+                let sla = Sla {
+                    min_ratio: slice.sla.airtime.min_ratio.percent(),
+                    max_ratio: slice.sla.airtime.max_ratio.percent(),
+                    priority: slice.sla.priority,
+                };
+                (slice.id.as_str(), sla)
+            })
+            .collect()
+    }
+
+    /// What every node that was read should have. `observed` is this inventory with what was read of the nodes.
+    ///
+    /// A node that was never read holds up only the slices that `before` doesn't have as they are: what it should have is
+    /// worked out when it is read.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the slices, with paths.
+    pub fn plans(
+        &self,
+        before: &Self,
+        observed: &Inventory,
+    ) -> Result<BTreeMap<NodeName, NodePlan>, Vec<RpcError>> {
+        let is_new = |slice: &Slice| before.intent.slices.get(&slice.id) != Some(slice);
+        let slices = self.intent.slices.iter().filter(|(_, slice)| is_new(slice));
+        let changed = Intent {
+            slices: slices.map(|(id, s)| (id.clone(), s.clone())).collect(),
+        };
+        compile(&changed, observed).map_err(rpc_errors)?;
+        let mut known = observed.clone();
+        known.nodes.retain(|_, node| node.observed.is_some());
+        let (before, after) = (
+            on_known(&before.intent, observed),
+            on_known(&self.intent, observed),
+        );
+        compile_change(&before, &after, &known).map_err(rpc_errors)
+    }
+}
+
+/// The slices without the nodes that were never read, and without those that are on no other.
+fn on_known(intent: &Intent, inventory: &Inventory) -> Intent {
+    let unread = |name: &String| {
+        inventory
+            .nodes
+            .get(name)
+            .is_some_and(|n| n.observed.is_none())
+    };
+    let mut intent = intent.clone();
+    intent.slices.retain(|_, slice| {
+        let place = &mut slice.place;
+        let all_read = !place.nodes.iter().any(unread);
+        place.nodes.retain(|name| !unread(name));
+        let selects = |node: &NodeConfig| {
+            place.nodes.contains(&node.name)
+                || node
+                    .site
+                    .as_ref()
+                    .is_some_and(|site| place.sites.contains(site))
+                || node.labels.iter().any(|label| place.labels.contains(label))
+        };
+        let mut selected = inventory
+            .nodes
+            .values()
+            .filter(|node| selects(&node.config))
+            .peekable();
+        // What selects nothing at all stays, to be refused.
+        (selected.peek().is_none() && all_read) || selected.any(|node| node.observed.is_some())
+    });
+    intent
+}
+
+/// The content of a top container, with defaults; an empty object where there is none.
+fn json(running: &Tree, module: &str, name: &str) -> Result<Value, Vec<RpcError>> {
+    let one = |e: tranche_yang::Error| vec![e.to_rpc_error()];
+    let resource = Resource::parse(running.schema(), &format!("{module}:{name}")).map_err(one)?;
+    let options = GetOptions {
+        content: GetContent::Config,
+        with_defaults: WithDefaults::ReportAll,
+        ..GetOptions::default()
+    };
+    let text = restconf::read(running, &resource, Format::Json, &options).map_err(one)?;
+    let mut value: Value = text
+        .map_or(Ok(Value::Null), |text| serde_json::from_str(&text))
+        .map_err(|e| vec![RpcError::new(ErrorTag::OperationFailed, e.to_string())])?;
+    match value.get_mut(format!("{module}:{name}")).map(Value::take) {
+        Some(content) if content.is_object() => Ok(content),
+        _ => Ok(Value::Object(serde_json::Map::new())),
+    }
+}
+
+fn scheduler(settings: &Value) -> SchedulerSettings {
+    let default = SchedulerSettings::default();
+    let number = |leaf: &str| settings[leaf].as_u64();
+    SchedulerSettings {
+        enabled: settings["enabled"].as_bool().unwrap_or(default.enabled),
+        interval: number("interval").map_or(default.interval, Duration::from_millis),
+        ceiling_lifetime: number("ceiling-lifetime")
+            .map_or(default.ceiling_lifetime, Duration::from_secs),
+    }
+}
+
+/// The one table from what the compiler finds to what a client is told.
+fn rpc_errors(errors: Vec<IntentError>) -> Vec<RpcError> {
+    let tell = |error: IntentError| {
+        let tag = match error.kind {
+            ErrorKind::UnknownNode | ErrorKind::UnknownSite => ErrorTag::DataMissing,
+            ErrorKind::DisabledNode
+            | ErrorKind::SelectsNothing
+            | ErrorKind::SsidClash
+            | ErrorKind::NameClash => ErrorTag::InvalidValue,
+            ErrorKind::NodeNotRead => ErrorTag::OperationFailed,
+            ErrorKind::TooManyVifs
+            | ErrorKind::RadioOvercommitted
+            | ErrorKind::DomainOvercommitted => ErrorTag::ResourceDenied,
+        };
+        RpcError::new(tag, error.message)
+            .with_app_tag(error.kind.app_tag())
+            .at(error.path)
+    };
+    errors.into_iter().map(tell).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inventory::{Observed, Radio};
+    use serde_json::json;
+
+    fn desired(slices: Value) -> Desired {
+        let node = |name: &str| json!({ "name": name, "address": "192.0.2.1", "credential": "c", "host-key": "SHA256:x", "label": ["all"] });
+        let inventory = json!({
+            "credential": [{ "name": "c", "user": "u", "key": "k" }],
+            "node": [node("n1"), node("n2")],
+        });
+        Desired {
+            inventory: Inventory::from_json(&inventory).unwrap(),
+            intent: Intent::from_json(&slices).unwrap(),
+            scheduler: SchedulerSettings::default(),
+        }
+    }
+
+    fn slice(id: &str, place: Value) -> Value {
+        json!({ "id": id, "tenant": "t", "where": place, "wifi": { "ssid": id, "security": { "mode": "open" } } })
+    }
+
+    fn read(desired: &Desired, nodes: &[&str]) -> Inventory {
+        let mut inventory = desired.inventory.clone();
+        for name in nodes {
+            let radio = Radio {
+                band: "5GHz".into(),
+                ..Radio::default()
+            };
+            let radios = [("radio0".to_owned(), radio)].into();
+            let observed = Observed {
+                radios,
+                ..Observed::default()
+            };
+            inventory.nodes.get_mut(*name).unwrap().observed = Some(observed);
+        }
+        inventory
+    }
+
+    #[test]
+    fn a_node_that_was_never_read_holds_up_only_what_is_new_on_it() {
+        let none = desired(json!({}));
+        let both = desired(json!({ "slice": [slice("a", json!({ "label": ["all"] }))] }));
+        let errors = both.plans(&none, &read(&both, &["n1"])).unwrap_err();
+        assert_eq!(errors[0].app_tag.as_deref(), Some("node-not-read"));
+        let plans = both.plans(&both, &read(&both, &["n1"])).unwrap();
+        assert_eq!(plans.keys().collect::<Vec<_>>(), ["n1"]);
+        let more = desired(json!({ "slice": [
+            slice("a", json!({ "label": ["all"] })),
+            slice("b", json!({ "node": ["n1"] })),
+            slice("c", json!({ "node": ["n2"] })),
+        ] }));
+        let before = desired(json!({ "slice": [
+            slice("a", json!({ "label": ["all"] })),
+            slice("c", json!({ "node": ["n2"] })),
+        ] }));
+        let plans = more.plans(&before, &read(&more, &["n1"])).unwrap();
+        assert_eq!(
+            plans["n1"].vifs.len(),
+            2,
+            "slice c is on the unread node alone"
+        );
+    }
+
+    #[test]
+    fn what_selects_nothing_is_refused_still() {
+        let none = desired(json!({}));
+        let lost = desired(json!({ "slice": [slice("a", json!({ "label": ["nowhere"] }))] }));
+        let errors = lost.plans(&none, &read(&lost, &["n1", "n2"])).unwrap_err();
+        assert_eq!(errors[0].app_tag.as_deref(), Some("selects-nothing"));
+    }
+}

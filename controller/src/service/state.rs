@@ -1,0 +1,382 @@
+//! State data, built when it is read.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, PoisonError};
+
+use serde_json::{Map, Value, json};
+use tranche_netconf::error::RpcError;
+use tranche_yang::clock::rfc3339;
+use tranche_yang::{Content, Format, Kind, Schema, SchemaNode, Tree};
+
+use super::desired::Desired;
+use super::{Live, Service, rpc_errors};
+use crate::device::DeviceState;
+use crate::intent::{Intent, Slice};
+use crate::inventory::{NodeConfig, NodeName, Observed, Radio};
+use crate::scheduler::RadioId;
+use crate::store::CommitInfo;
+
+/// The schema nodes that are state or contain state.
+pub(super) fn nodes(schema: &'static Schema) -> HashSet<SchemaNode> {
+    let mut found = HashSet::new();
+    for module in schema.modules().iter().filter(|module| module.implemented) {
+        for node in schema.top(&module.name) {
+            collect(node, &mut found);
+        }
+    }
+    found
+}
+
+fn collect(node: SchemaNode, found: &mut HashSet<SchemaNode>) -> bool {
+    if matches!(node.kind(), Kind::Rpc | Kind::Action | Kind::Notification) {
+        return false;
+    }
+    let mut stateful = !node.is_config();
+    for child in node.children() {
+        stateful |= collect(child, found);
+    }
+    if stateful {
+        found.insert(node);
+    }
+    stateful
+}
+
+impl Service {
+    /// State data of the modules that the question concerns.
+    ///
+    /// # Errors
+    /// State that doesn't fit the schema, which is a fault of ours.
+    pub fn state(&self, concerns: &dyn Fn(&str) -> bool) -> Result<Vec<Tree>, Vec<RpcError>> {
+        let one = |e: tranche_yang::Error| vec![e.to_rpc_error()];
+        let mut trees = Vec::new();
+        if concerns("ietf-yang-library") {
+            trees.push(
+                self.schema
+                    .yang_library(&["running", "operational"])
+                    .map_err(one)?,
+            );
+        }
+        if concerns("ietf-netconf-acm") {
+            let mut counters = Tree::empty(self.schema);
+            self.published()
+                .nacm
+                .add_state(&mut counters)
+                .map_err(one)?;
+            trees.push(counters);
+        }
+        let mut data = Map::new();
+        let desired = Arc::clone(&self.published().desired);
+        if concerns("tranche-inventory") {
+            data.insert(
+                "tranche-inventory:inventory".into(),
+                self.inventory(&desired),
+            );
+        }
+        if concerns("tranche-slice") {
+            data.insert("tranche-slice:slices".into(), self.slices(&desired));
+        }
+        if concerns("tranche-sla") {
+            let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+            let history = json!({ "period": live.record.periods() });
+            let sla = json!({ "slice": live.record.slices(), "history": history });
+            data.insert("tranche-sla:sla".into(), sla);
+        }
+        if concerns("tranche-commits") {
+            let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+            let commits: Vec<Value> = live.commits.iter().map(commit_json).collect();
+            data.insert(
+                "tranche-commits:commits".into(),
+                json!({ "commit": commits }),
+            );
+        }
+        if !data.is_empty() {
+            let text = Value::Object(data).to_string();
+            let tree = Tree::parse(self.schema, Format::Json, &text, Content::State);
+            trees.push(tree.map_err(rpc_errors)?);
+        }
+        Ok(trees)
+    }
+
+    /// State of credentials and nodes.
+    fn inventory(&self, desired: &Desired) -> Value {
+        let public_keys = self
+            .public_keys
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let credentials: Vec<Value> = public_keys
+            .iter()
+            .map(|(name, key)| json!({ "name": name, "public-key": key }))
+            .collect();
+        drop(public_keys);
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let nodes = desired.inventory.nodes.values();
+        let nodes: Vec<Value> = nodes
+            .map(
+                |node| json!({ "name": node.config.name, "state": self.node(&node.config, &live) }),
+            )
+            .collect();
+        json!({ "credential": credentials, "node": nodes })
+    }
+
+    fn node(&self, config: &NodeConfig, live: &Live) -> Value {
+        let mut state = Map::new();
+        let Some(device) = self.network.fleet().device(&config.name) else {
+            let oper_state = if config.enabled {
+                "connecting"
+            } else {
+                "disabled"
+            };
+            state.insert("oper-state".into(), oper_state.into());
+            return state.into();
+        };
+        let status = device.status();
+        let sync = self.network.sync(&config.name);
+        state.insert("oper-state".into(), status.state.as_str().into());
+        state.insert("since".into(), rfc3339(status.since).into());
+        let unplaced = live.unplaced.get(&config.name).cloned();
+        if let Some(reason) = status.last_error.clone().or(sync.last_error).or(unplaced) {
+            state.insert("last-error".into(), plain(&reason).into());
+        }
+        if let Some(session_id) = status.session_id {
+            state.insert("session-id".into(), session_id.into());
+        }
+        if let Some(in_sync) = sync.in_sync {
+            state.insert("in-sync".into(), in_sync.into());
+        }
+        if let Some(drift) = sync.drift {
+            state.insert("drift".into(), plain(&drift).into());
+        }
+        if let Some(read) = status.last_read {
+            state.insert("last-read".into(), rfc3339(read).into());
+        }
+        if let Some(report) = status.last_report {
+            state.insert("last-report".into(), rfc3339(report).into());
+        }
+        if let Some(observed) = &status.observed {
+            let radios = observed.radios.iter();
+            let radios: Vec<Value> = radios
+                .map(|(name, radio)| radio_json(&config.name, name, radio, observed, live))
+                .collect();
+            state.insert("radio".into(), radios.into());
+        }
+        state.into()
+    }
+
+    /// State of slices.
+    fn slices(&self, desired: &Desired) -> Value {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = used(&live);
+        let mut seen: BTreeMap<&str, Seen> = BTreeMap::new();
+        for name in desired.inventory.nodes.keys() {
+            self.look_at(name, &used, &desired.intent, &mut seen);
+        }
+        let slices = desired.intent.slices.values();
+        let slices: Vec<Value> = slices
+            .map(|slice| {
+                let seen = seen.remove(slice.id.as_str()).unwrap_or_default();
+                json!({ "id": slice.id, "state": slice_json(slice, seen, &live) })
+            })
+            .collect();
+        json!({ "slice": slices })
+    }
+
+    /// The access points that a node should have.
+    fn look_at<'a>(
+        &self,
+        name: &NodeName,
+        used: &HashMap<(&str, &str), f64>,
+        intent: &'a Intent,
+        seen: &mut BTreeMap<&'a str, Seen>,
+    ) {
+        let Some(device) = self.network.fleet().device(name) else {
+            return;
+        };
+        let status = device.status();
+        let connected = status.state == DeviceState::Connected;
+        for (vif, wanted) in self.network.wanted(name).unwrap_or_default().vifs {
+            let Some((id, _)) = intent.slices.get_key_value(&wanted.slice) else {
+                continue;
+            };
+            let has = status
+                .observed
+                .as_ref()
+                .and_then(|observed| observed.vifs.get(&vif));
+            let state = has.and_then(|has| has.state.oper_state.as_deref());
+            let state = match state {
+                Some(state) if connected => state,
+                None if connected => "down",
+                _ => "unknown",
+            };
+            let seen = seen.entry(id).or_default();
+            if state == "up" {
+                seen.up += 1;
+            } else {
+                let reason = match has.and_then(|has| has.state.last_error.as_deref()) {
+                    _ if !connected => format!("node {name} is away"),
+                    Some(error) => format!("node {name}: {vif} is {state}: {error}"),
+                    None => format!("node {name}: {vif} is {state}"),
+                };
+                seen.reasons.push(reason);
+            }
+            let mut point = Map::new();
+            point.insert("node".into(), name.as_str().into());
+            point.insert("name".into(), vif.as_str().into());
+            point.insert("radio".into(), wanted.radio.as_str().into());
+            point.insert("oper-state".into(), state.into());
+            if let Some(stations) = has.and_then(|has| has.state.stations).filter(|_| connected) {
+                point.insert("stations".into(), stations.min(u32::from(u16::MAX)).into());
+            }
+            if let Some(used) = used
+                .get(&(name.as_str(), vif.as_str()))
+                .filter(|_| connected)
+            {
+                point.insert("used-ratio".into(), percent(*used));
+            }
+            seen.points.push(point.into());
+        }
+    }
+}
+
+fn commit_json(info: &CommitInfo) -> Value {
+    json!({
+        "id": info.id.to_string(),
+        "time": rfc3339(info.time()),
+        "author": plain(&info.author),
+        "label": plain(&info.label),
+    })
+}
+
+/// What is seen of a slice.
+#[derive(Default)]
+struct Seen {
+    points: Vec<Value>,
+    up: usize,
+    reasons: Vec<String>,
+}
+
+fn slice_json(slice: &Slice, seen: Seen, live: &Live) -> Value {
+    let mut state = Map::new();
+    let oper_state = match (slice.enabled, seen.points.len(), seen.up) {
+        (false, _, _) => "disabled",
+        (true, 0, _) => "pending",
+        (true, all, up) if up == all => "active",
+        (true, _, 0)
+            if !seen
+                .reasons
+                .iter()
+                .all(|reason| reason.ends_with("is away")) =>
+        {
+            "failed"
+        }
+        (true, _, _) => "degraded",
+    };
+    state.insert("oper-state".into(), oper_state.into());
+    if let Some(applied) = live.applied.get(&slice.id) {
+        state.insert("applied-at".into(), rfc3339(*applied).into());
+    }
+    let mut reasons = seen.reasons;
+    if oper_state == "pending" {
+        reasons.push("no node that it is on was read yet".to_owned());
+    }
+    if !reasons.is_empty() {
+        state.insert("message".into(), plain(&reasons.join("; ")).into());
+    }
+    if !seen.points.is_empty() {
+        state.insert("access-point".into(), seen.points.into());
+    }
+    state.into()
+}
+
+fn radio_json(node: &str, name: &str, radio: &Radio, observed: &Observed, live: &Live) -> Value {
+    let mut state = Map::new();
+    state.insert("name".into(), name.into());
+    state.insert("band".into(), radio.band.as_str().into());
+    if let Some(channel) = radio.channel.and_then(|channel| u8::try_from(channel).ok()) {
+        state.insert("channel".into(), channel.into());
+    }
+    if let Some(max) = radio.max_vifs {
+        state.insert("max-vifs".into(), max.min(255).into());
+    }
+    let vifs = observed
+        .vifs
+        .values()
+        .filter(|vif| vif.radio == name)
+        .count();
+    state.insert("vifs".into(), vifs.min(255).into());
+    let here = |id: &RadioId| *id.node == *node && *id.radio == *name;
+    if let Some(report) = live.report.radios.iter().find(|report| here(&report.id)) {
+        state.insert("busy".into(), percent(report.busy));
+    }
+    if let Some(domain) = live.record.domain_of(&format!("{node}/{name}")) {
+        state.insert("domain".into(), domain.into());
+    }
+    let hears: Vec<Value> = live
+        .conflicts
+        .iter()
+        .filter_map(|(one, other)| match (here(one), here(other)) {
+            (true, _) => Some(other.to_string().into()),
+            (_, true) => Some(one.to_string().into()),
+            _ => None,
+        })
+        .collect();
+    if !hears.is_empty() {
+        state.insert("hears".into(), hears.into());
+    }
+    state.into()
+}
+
+/// Airtime that every interface used to send in the last period, by node and name.
+fn used(live: &Live) -> HashMap<(&str, &str), f64> {
+    let radios = live.report.radios.iter();
+    radios
+        .flat_map(|radio| {
+            radio
+                .vifs
+                .iter()
+                .map(|vif| ((radio.id.node.as_ref(), vif.name.as_ref()), vif.used))
+        })
+        .collect()
+}
+
+fn percent(value: f64) -> Value {
+    format!("{:.2}", value.clamp(0.0, 100.0)).into()
+}
+
+/// Text of elsewhere as a YANG string may hold it (RFC 7950 9.4).
+fn plain(text: &str) -> String {
+    let allowed = |c: char| !c.is_control() || matches!(c, '\t' | '\n');
+    text.chars()
+        .filter(|c| allowed(*c) && !matches!(c, '\u{fffe}' | '\u{ffff}'))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intent::Intent;
+
+    fn state(up: usize, reasons: &[&str], points: usize) -> Value {
+        let slice = json!({ "slice": [{ "id": "a", "tenant": "t", "where": {},
+                            "wifi": { "ssid": "a", "security": { "mode": "open" } } }] });
+        let intent = Intent::from_json(&slice).unwrap();
+        let reasons = reasons.iter().map(|r| (*r).to_owned()).collect();
+        let seen = Seen {
+            points: vec![json!({}); points],
+            up,
+            reasons,
+        };
+        slice_json(&intent.slices["a"], seen, &Live::default())["oper-state"].clone()
+    }
+
+    #[test]
+    fn a_slice_is_as_well_as_its_access_points() {
+        assert_eq!(state(0, &[], 0), "pending");
+        assert_eq!(state(2, &[], 2), "active");
+        assert_eq!(state(1, &["node n2 is away"], 2), "degraded");
+        assert_eq!(state(0, &["node n2 is away"], 1), "degraded");
+        assert_eq!(
+            state(0, &["node n1: v is failed", "node n2 is away"], 2),
+            "failed"
+        );
+    }
+}

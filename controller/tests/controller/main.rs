@@ -1,0 +1,13 @@
+//! The controller from outside: over real HTTP, as a process, and with real agents behind it.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test that fails fails the test"
+)]
+
+mod access;
+mod errors;
+mod events;
+mod nodes;
+mod process;
+mod restconf;
+mod support;

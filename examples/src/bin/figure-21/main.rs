@@ -1,0 +1,163 @@
+//! Figure 21 of 5GCity D3.1: two access points on one channel, two tenants, and a promise that only the controller can keep.
+//!
+//! Starts the real agent and the real controller, gives them the slices over RESTCONF, listens to both nodes over NETCONF and
+//! to the controller's event stream, and shows what comes. Measures nothing itself and corrects nothing.
+
+mod ledger;
+mod scene;
+mod table;
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Two tenants on one channel: what each was promised, what each got, and who saw to it.
+///
+/// Tenant A is owed 30 % of the airtime, tenant B 70 %. A's traffic is at the first node only, B's at the second only, so that
+/// neither node can see that the two share the channel: without the global scheduler each gets about half. It is off at first.
+#[derive(Debug, Parser)]
+#[command(name = "figure-21", version, after_long_help = AFTER_HELP)]
+struct Arguments {
+    /// End by itself after this time from when the slices are there, and tell whether the promises were kept over the
+    /// last 10 s; until Ctrl-C where absent.
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+    run_for: Option<Duration>,
+    /// How long to do without the global scheduler first.
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "15s")]
+    without: Duration,
+    /// Length of a period: one line of the table, and one round of the global scheduler.
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "2s")]
+    period: Duration,
+    /// Where the controller serves RESTCONF and the page; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// The slices to create, as the body of a request for /data/tranche-slice:slices
+    /// [default: those of examples/figure-21/slices.json].
+    #[arg(long, value_name = "FILE")]
+    slices: Option<PathBuf>,
+}
+
+const AFTER_HELP: &str = "\
+COLUMNS
+  owed     percent of the airtime that the tenants use between them, from the slice's min-ratio
+  got      the same, measured: from the airtime-report notifications of both nodes
+  wall     what it got in percent of the whole time; the rest is contention, overhead and silence
+  state    of the promise, as the controller says
+  correction  what the controller's global scheduler told the nodes at the end of the period
+
+EXIT STATUS
+  0    with --for: every tenant was within 2 points of what it is owed over the last 10 s; without: ended by Ctrl-C
+  1    one was not, or something failed
+  130  interrupted before --for was over
+
+DURATION is a number with ms, s or min.";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            let text = format!("figure-21: {error:#}\n");
+            // Nobody is left to tell where this fails.
+            drop(std::io::stderr().write_all(text.as_bytes()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run() -> anyhow::Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let settings = arguments.settings()?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    // Whichever way this ends, the scene is dropped and its processes with it.
+    tokio::select! {
+        verdict = scene::play(&settings) => Ok(if verdict? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        _ = interrupt.recv() => Ok(if settings.run_for.is_none() { ExitCode::SUCCESS } else { ExitCode::from(130) }),
+        _ = terminate.recv() => Ok(ExitCode::from(143)),
+        _ = hang_up.recv() => Ok(ExitCode::from(129)),
+    }
+}
+
+impl Arguments {
+    fn settings(self) -> anyhow::Result<scene::Settings> {
+        if let Some(run_for) = self.run_for
+            && run_for < ledger::VERDICT
+        {
+            bail!(
+                "--for: the promises are judged over {:?}, which does not fit into {run_for:?}",
+                ledger::VERDICT
+            );
+        }
+        if !(Duration::from_millis(200)..=Duration::from_secs(10)).contains(&self.period) {
+            bail!("--period: {:?} is not within 200ms and 10s", self.period);
+        }
+        let slices = match &self.slices {
+            None => tranche_tests::figure_21::slices(),
+            Some(path) => {
+                let text =
+                    std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+                serde_json::from_str(&text).with_context(|| path.display().to_string())?
+            }
+        };
+        Ok(scene::Settings {
+            run_for: self.run_for,
+            without: self.without,
+            period: self.period,
+            listen: self.listen,
+            promises: ledger::promises(&slices)?,
+            slices,
+        })
+    }
+}
+
+/// Reads `45s`, `1500ms` or `2min`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let wrong = || format!("{text:?} is not a duration such as 45s, 500ms or 2min");
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let milliseconds = match unit {
+        "ms" => Some(number),
+        "s" => number.checked_mul(1000),
+        "m" | "min" => number.checked_mul(60_000),
+        _ => None,
+    };
+    milliseconds.map(Duration::from_millis).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (text, expect) in [
+            ("45s", 45_000),
+            ("500ms", 500),
+            ("2min", 120_000),
+            ("2m", 120_000),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(expect)), "{text}");
+        }
+        for text in [
+            "",
+            "s",
+            "45",
+            "-1s",
+            "1.5s",
+            "1h",
+            "99999999999999999999s",
+            "18446744073709551615s",
+        ] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

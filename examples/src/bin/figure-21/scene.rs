@@ -1,0 +1,162 @@
+//! The scene: set up, played period by period, and judged at its end.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+use tranche_tests::restconf::Events;
+use tranche_tests::stack::{Setup, Stack};
+use tranche_tests::telemetry::{Report, Reports};
+
+use crate::ledger::{self, Ledger, Promise};
+use crate::table::{self, Said};
+
+/// What the user asked for.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// When to end; never where absent.
+    pub(crate) run_for: Option<Duration>,
+    /// How long the global scheduler stays off.
+    pub(crate) without: Duration,
+    /// Length of a period.
+    pub(crate) period: Duration,
+    /// Where the controller listens.
+    pub(crate) listen: SocketAddr,
+    /// The slices, as RESTCONF takes them.
+    pub(crate) slices: Value,
+    /// The promises in them.
+    pub(crate) promises: Vec<Promise>,
+}
+
+/// Plays it. Gives whether the promises were kept; ends only where `run_for` says when.
+pub(crate) async fn play(settings: &Settings) -> anyhow::Result<bool> {
+    say("starting two simulated nodes and their controller ...")?;
+    let mut setup = Setup::figure_21();
+    setup.listen = settings.listen;
+    let stack = Stack::start(setup).await?;
+    stack.connected().await?;
+    for node in &stack.nodes {
+        say(&format!(
+            "{}    {} (NETCONF), user admin",
+            node.name, node.address
+        ))?;
+    }
+    say(&format!("RESTCONF  {}", stack.restconf().root()))?;
+    say(&format!(
+        "page      {}   user admin, password {}",
+        stack.page(),
+        stack.password
+    ))?;
+
+    let restconf = stack.restconf();
+    scheduler(&stack, false, settings.period).await?;
+    let mut events = restconf.events("NETCONF").await?;
+    restconf
+        .demand(
+            Method::PUT,
+            "/data/tranche-slice:slices",
+            Some(&settings.slices),
+        )
+        .await
+        .context("the slices were refused")?;
+    say(
+        "slices    created at both nodes over RESTCONF; traffic of A at node-1 only, of B at node-2 only\n",
+    )?;
+    say(&table::head(&settings.promises))?;
+
+    let mut reports = subscribe(&stack).await?;
+    let verdict = periods(settings, &stack, &mut events, &mut reports).await;
+    if verdict.is_err() {
+        say(&stack.last_words())?;
+    }
+    verdict
+}
+
+async fn periods(
+    settings: &Settings,
+    stack: &Stack,
+    events: &mut Events,
+    reports: &mut mpsc::Receiver<anyhow::Result<Report>>,
+) -> anyhow::Result<bool> {
+    let (nodes, promises) = (stack.nodes.len(), &settings.promises);
+    let mut ledger = Ledger::default();
+    let mut said = Said::default();
+    let start = Instant::now();
+    let mut ticks = tokio::time::interval_at(start + settings.period, settings.period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let turn = tokio::time::sleep_until(start + settings.without);
+    let end = tokio::time::sleep_until(start + settings.run_for.unwrap_or_default());
+    tokio::pin!(turn, end);
+    let mut turned = false;
+    loop {
+        tokio::select! {
+            report = reports.recv() => {
+                ledger.add(&report.context("the nodes report no more")??);
+            }
+            event = events.next() => {
+                said.hear(&event?.context("the controller closed its event stream")?);
+            }
+            _ = ticks.tick() => {
+                let got = ledger.period(nodes, promises);
+                say(&table::line(start.elapsed(), promises, got.as_deref(), &mut said))?;
+            }
+            () = &mut end, if settings.run_for.is_some() => {
+                let got = ledger.last(ledger::VERDICT, nodes, promises);
+                let got = got.context("the nodes reported less than the last 10 s")?;
+                let (met, line) = ledger::verdict(promises, &got);
+                say(&line)?;
+                return Ok(met);
+            }
+            () = &mut turn, if !turned => {
+                turned = true;
+                scheduler(stack, true, settings.period).await?;
+                say("        the global scheduler is on from here")?;
+            }
+        }
+    }
+}
+
+/// Switches the global scheduler, over RESTCONF.
+async fn scheduler(stack: &Stack, enabled: bool, period: Duration) -> anyhow::Result<()> {
+    let interval = u64::try_from(period.as_millis())?;
+    let body = json!({"tranche-sla:scheduler": {"enabled": enabled, "interval": interval}});
+    let path = "/data/tranche-sla:sla/scheduler";
+    // PUT creates it where it is not there yet, which PATCH may not (RFC 8040 4.6).
+    stack
+        .restconf()
+        .demand(Method::PUT, path, Some(&body))
+        .await?;
+    Ok(())
+}
+
+/// Opens a NETCONF session to every node and gathers their reports.
+async fn subscribe(stack: &Stack) -> anyhow::Result<mpsc::Receiver<anyhow::Result<Report>>> {
+    let (sender, receiver) = mpsc::channel(64);
+    for node in &stack.nodes {
+        let mut reports = Reports::subscribe(node, "observer", &stack.observer_password).await?;
+        let sender = sender.clone();
+        // Ends with its session, or when nobody receives any more.
+        tokio::spawn(async move {
+            loop {
+                let report = reports.next().await.map_err(anyhow::Error::from);
+                let last = report.is_err();
+                if sender.send(report).await.is_err() || last {
+                    return;
+                }
+            }
+        });
+    }
+    Ok(receiver)
+}
+
+fn say(line: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .context("standard output")
+}
