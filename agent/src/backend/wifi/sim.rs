@@ -291,8 +291,7 @@ fn check_vif(vif: &VifConfig, wifi: &WifiConfig) -> Result<(), Refusal> {
             // The schema counts characters, a beacon has room for octets.
             let octets = access_point.ssid.len();
             if octets > MAX_SSID_OCTETS {
-                let message =
-                    format!("the SSID has {octets} octets, more than {MAX_SSID_OCTETS}");
+                let message = format!("the SSID has {octets} octets, more than {MAX_SSID_OCTETS}");
                 let path = format!("{path}/access-point/ssid");
                 return Err(Refusal::new(path, message));
             }
