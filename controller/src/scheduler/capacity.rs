@@ -11,7 +11,7 @@ const ETA_RANGE: (f64, f64) = (0.5, 1.0);
 /// Smoothing of external load.
 const EXTERNAL_ALPHA: f64 = 0.5;
 /// Smoothing of `eta` once it has settled; the first lessons weigh more.
-const ETA_ALPHA: f64 = 0.15;
+const ETA_ALPHA: f64 = 0.3;
 /// Below this busy time a row is not saturated, whatever a backlog flag says.
 const SATURATED_BUSY: f64 = 0.6;
 /// While external load is this far from its smoothed value, `eta` would be charged with the difference.

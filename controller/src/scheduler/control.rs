@@ -27,8 +27,10 @@ const CONGESTED: f64 = 0.98;
 const RELEASE_AFTER: u32 = 5;
 /// A minimum is sent anew when it moves by more than this, percent.
 const MIN_STEP: f64 = 1.0;
-/// A ceiling is sent anew when it moves by more than this, percent.
+/// A ceiling is sent anew when it moves by more than this, percent...
 const MAX_STEP: f64 = 0.5;
+/// ... or by more than this part of itself: half a percent of the time is much to a small guarantee.
+const MAX_STEP_PART: f64 = 0.01;
 /// Periods after which a node must show the ceiling it was sent.
 const SHOWN_AFTER: u64 = 3;
 
@@ -214,7 +216,8 @@ fn correct(radio: &mut Radio, aims: &[f64], now: Period, lifetime: u64, out: &mu
             let lost = |shown: f64| age >= SHOWN_AFTER && (shown - sent.max).abs() > MAX_STEP;
             radio.capped && (age * 2 >= lifetime || vif.effective_max.is_some_and(lost))
         });
-        if (min - old_min).abs() > MIN_STEP || (max - old_max).abs() > MAX_STEP || renew {
+        let step = MAX_STEP.min(MAX_STEP_PART * old_max);
+        if (min - old_min).abs() > MIN_STEP || (max - old_max).abs() > step || renew {
             vif.sent = Some(Sent {
                 min,
                 max,

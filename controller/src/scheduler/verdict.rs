@@ -5,9 +5,10 @@
 //!   Met ------------------------------------> Violated
 //!    ^                                           |
 //!    '-------------------------------------------'
-//!       5 periods less than 2 % short (smoothed), or idle
+//!       less than 2 % short over 5 periods, or idle
 //! ```
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::types::{Decision, DomainMeasure, Event, SliceMeasure, SliceState};
@@ -16,9 +17,7 @@ use super::{Domain, Name, Round, Scheduler};
 const SHORT: f64 = 0.05;
 const SHORT_PERIODS: u32 = 3;
 const GOOD: f64 = 0.02;
-const GOOD_PERIODS: u32 = 5;
-/// Smoothing of the shortfall that must be small before a violation is cleared.
-const SHORTFALL_ALPHA: f64 = 0.3;
+const GOOD_PERIODS: usize = 5;
 
 /// What is remembered of a domain.
 #[derive(Debug, Clone, Default)]
@@ -32,8 +31,8 @@ pub(super) struct Memory {
 struct Track {
     slice: Name,
     short_for: u32,
-    good_for: u32,
-    smoothed: f64,
+    /// Shortfalls of the last periods.
+    recent: VecDeque<f64>,
     violated: bool,
     seen: bool,
 }
@@ -260,8 +259,7 @@ impl Memory {
                 self.tracks.push(Track {
                     slice: slice.clone(),
                     short_for: 0,
-                    good_for: 0,
-                    smoothed: 0.0,
+                    recent: VecDeque::new(),
                     violated: false,
                     seen: true,
                 });
@@ -304,25 +302,32 @@ impl Memory {
 impl Track {
     fn update(&mut self, shortfall: f64, idle: bool) {
         if idle {
-            (self.short_for, self.good_for, self.smoothed, self.violated) = (0, 0, 0.0, false);
+            (self.short_for, self.violated) = (0, false);
+            self.recent.clear();
             return;
         }
-        self.smoothed += SHORTFALL_ALPHA * (shortfall - self.smoothed);
+        if self.recent.len() == GOOD_PERIODS {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(shortfall);
         self.short_for = if shortfall > SHORT {
             self.short_for + 1
         } else {
             0
         };
-        self.good_for = if self.smoothed < GOOD {
-            self.good_for + 1
-        } else {
-            0
-        };
         if self.short_for >= SHORT_PERIODS {
             self.violated = true;
-        } else if self.good_for >= GOOD_PERIODS {
+        } else if self.is_good() {
             self.violated = false;
         }
+    }
+
+    /// Over enough periods, none of them bad: a single one says little where measurements are noisy.
+    fn is_good(&self) -> bool {
+        let mean = self.recent.iter().sum::<f64>() / GOOD_PERIODS as f64;
+        self.recent.len() == GOOD_PERIODS
+            && mean < GOOD
+            && self.recent.iter().all(|&short| short <= SHORT)
     }
 }
 
@@ -352,8 +357,7 @@ mod tests {
         let mut track = Track {
             slice: "a".into(),
             short_for: 0,
-            good_for: 0,
-            smoothed: 0.0,
+            recent: VecDeque::new(),
             violated: false,
             seen: true,
         };
@@ -382,8 +386,7 @@ mod tests {
             .iter()
             .rposition(|&violated| violated)
             .expect("was violated");
-        // 0.06 * (1 - 0.7^3) has to fall below 0.02 first: two periods; then five.
-        assert_eq!(cleared, 2 + 2 + 4 - 1, "{states:?}");
+        assert_eq!(cleared, 2 + 4, "{states:?}");
         let mut series = vec![0.06; 3];
         series.extend([0.03; 50]);
         assert_eq!(
