@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use axum::http::header::AUTHORIZATION;
@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tranche_netconf::error::ErrorTag;
 use tranche_yang::crypt;
 
@@ -41,12 +41,14 @@ pub(crate) struct Authenticator {
     failures_per_minute: u32,
     checks: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
-    state: Mutex<State>,
+    state: std::sync::Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     remembered: HashMap<[u8; 32], Instant>,
+    /// Logins that are being checked.
+    turns: HashMap<[u8; 32], Weak<Mutex<()>>>,
     /// Per address the start of the window and the failures in it.
     failures: HashMap<IpAddr, (Instant, u32)>,
 }
@@ -65,7 +67,7 @@ impl Authenticator {
             failures_per_minute,
             checks: Arc::new(Semaphore::new(CHECKS_AT_ONCE)),
             waiting: Arc::new(Semaphore::new(CHECKS_AT_ONCE + CHECKS_WAITING)),
-            state: Mutex::new(State::default()),
+            state: std::sync::Mutex::new(State::default()),
         }
     }
 
@@ -82,6 +84,12 @@ impl Authenticator {
         let (user, password) = credentials(headers)?;
         let stored = users.hash(&user).map(str::to_owned);
         let digest = self.digest(&user, &password, stored.as_deref());
+        if stored.is_some() && self.is_remembered(&digest) {
+            return Ok(user);
+        }
+        // Requests that come at once with one login are checked once: the others wait, and find it remembered.
+        let turn = self.turn(digest);
+        let _turn = turn.lock().await;
         if stored.is_some() && self.is_remembered(&digest) {
             return Ok(user);
         }
@@ -126,6 +134,18 @@ impl Authenticator {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What requests with one login take turns by.
+    fn turn(&self, digest: [u8; 32]) -> Arc<Mutex<()>> {
+        let mut state = self.state();
+        if let Some(turn) = state.turns.get(&digest).and_then(Weak::upgrade) {
+            return turn;
+        }
+        state.turns.retain(|_, turn| turn.strong_count() > 0);
+        let turn = Arc::new(Mutex::new(()));
+        state.turns.insert(digest, Arc::downgrade(&turn));
+        turn
     }
 
     fn is_remembered(&self, digest: &[u8; 32]) -> bool {
@@ -306,6 +326,22 @@ mod tests {
             .await
             .unwrap_err();
         assert_eq!(refusal.status, 401);
+    }
+
+    #[tokio::test]
+    async fn many_requests_at_once_with_one_login_are_one_attempt() {
+        let auth = Authenticator::new(2);
+        let users = users("right");
+        let headers = basic("alice", "right");
+        let logins = (0..50).map(|_| auth.login(&headers, PEER, &users));
+        let outcomes = futures_util::future::join_all(logins).await;
+        assert!(outcomes.iter().all(Result::is_ok));
+        assert!(
+            auth.state()
+                .turns
+                .values()
+                .all(|turn| turn.strong_count() == 0)
+        );
     }
 
     #[test]

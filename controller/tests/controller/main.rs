@@ -7,6 +7,7 @@
 mod access;
 mod errors;
 mod events;
+mod hostile;
 mod nodes;
 mod process;
 mod restconf;
