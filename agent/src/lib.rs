@@ -9,7 +9,6 @@
 pub mod backend;
 
 pub mod capabilities;
-pub mod clock;
 pub mod config;
 pub mod confirmed_commit;
 pub mod content;

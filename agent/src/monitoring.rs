@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use tranche_netconf::message::Datastore;
 use tranche_netconf::server::{SessionCounters, SessionSnapshot, Totals};
 
-use crate::clock::rfc3339;
 use crate::streams::Stream;
+use tranche_yang::clock::rfc3339;
 
 /// A datastore and the session that holds its lock.
 #[derive(Debug, Clone, Copy)]

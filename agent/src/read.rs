@@ -15,11 +15,11 @@ use tranche_yang::nacm::User;
 use tranche_yang::{Schema, Tree, filter};
 
 use crate::backend::Refusal;
-use crate::clock::rfc3339;
 use crate::content::state_tree;
 use crate::error::Error;
 use crate::monitoring;
 use crate::node::{InForce, Node, data};
+use tranche_yang::clock::rfc3339;
 
 /// The modules that a filter can touch at the top.
 #[derive(Debug, Clone, PartialEq, Eq)]

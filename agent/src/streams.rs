@@ -13,7 +13,7 @@ use tranche_netconf::message::{CreateSubscription, Filter, Notification};
 use tranche_netconf::server::{EncodedNotification, Notifier, Overflow};
 use tranche_netconf::xml::Fragment;
 
-use crate::clock::rfc3339;
+use tranche_yang::clock::rfc3339;
 
 /// An event stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -4,17 +4,12 @@
 //! to access control, and where users are stored to the datastores.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use sha_crypt::{PasswordHashRef, PasswordHasher, PasswordVerifier, ShaCrypt};
-
-/// Hash rounds beyond which one login would keep a thread busy for seconds.
-const MAX_ROUNDS: u32 = 1_000_000;
-/// Bytes of a clear-text password beyond which hashing is refused.
-const MAX_PASSWORD_BYTES: usize = 1024;
+use tranche_netconf::error::RpcError;
+use tranche_yang::crypt;
 
 /// A password or key that this agent does not accept. The message is for the peer; it holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -154,11 +149,7 @@ impl Users {
             .users
             .get(user)
             .and_then(|user| user.password.as_deref());
-        let matches = password.len() <= MAX_PASSWORD_BYTES
-            && ShaCrypt::default()
-                .verify_password(password.as_bytes(), known.unwrap_or(decoy()))
-                .is_ok();
-        known.is_some() && matches
+        crypt::verify(password, known)
     }
 }
 
@@ -186,57 +177,16 @@ pub fn stored_form(written: &str) -> Result<Option<String>, String> {
     let Some(clear) = written.strip_prefix("$0$") else {
         return Ok(None);
     };
-    if clear.len() > MAX_PASSWORD_BYTES {
-        return Err(format!("a password has at most {MAX_PASSWORD_BYTES} bytes"));
-    }
-    hash(clear.as_bytes())
-        .map(Some)
-        .map_err(|error| format!("the password could not be hashed: {error}"))
-}
-
-/// A hash of nothing anybody knows: what an unknown user's password is checked against, so that both answers cost the same.
-fn decoy() -> &'static str {
-    static DECOY: LazyLock<String> = LazyLock::new(|| {
-        let secret: [u8; 16] = rand::random();
-        hash(&secret).unwrap_or_default()
-    });
-    &DECOY
-}
-
-fn hash(clear: &[u8]) -> Result<String, sha_crypt::password_hash::Error> {
-    // 12 bytes become the 16 characters that crypt(3) takes.
-    let salt: [u8; 12] = rand::random();
-    let hash = ShaCrypt::default().hash_password_with_salt(clear, &salt)?;
-    Ok(hash.as_str().to_owned())
+    crypt::hash(clear).map(Some).map_err(message)
 }
 
 /// Whether a stored password is one that can be verified here.
 fn check_hash(hash: &str) -> Result<(), String> {
-    let rest = match hash.get(..3) {
-        Some("$5$" | "$6$") => &hash[3..],
-        Some("$1$") => {
-            return Err("MD5 ($1$) passwords are not supported: use $6$ or $0$".to_owned());
-        }
-        _ => return Err("a password is stored as $5$ or $6$, or written as $0$".to_owned()),
-    };
-    if let Some(rounds) = rest
-        .strip_prefix("rounds=")
-        .and_then(|rest| rest.split('$').next())
-    {
-        let allowed = sha_crypt::Params::ROUNDS_MIN..=MAX_ROUNDS;
-        if !rounds
-            .parse()
-            .is_ok_and(|rounds: u32| allowed.contains(&rounds))
-        {
-            let (low, high) = (allowed.start(), allowed.end());
-            return Err(format!(
-                "a password hash has {low} to {high} rounds, not {rounds}"
-            ));
-        }
-    }
-    PasswordHashRef::new(hash)
-        .map(drop)
-        .map_err(|error| format!("the password hash cannot be read: {error}"))
+    crypt::check(hash).map_err(message)
+}
+
+fn message(error: RpcError) -> String {
+    error.message.unwrap_or_default()
 }
 
 /// The kinds of public key that the transport verifies.

@@ -311,6 +311,14 @@ class Refusals(Case):
     def test_ssid_of_33_bytes(self):
         self.refused_edit("invalid-value", vif("v", ssid="s" * 33), "ssid")
 
+    def test_ssid_of_34_bytes_in_17_characters(self):
+        """The schema counts characters; the radio counts octets."""
+        self.client.edit_config(target="candidate", config=vif("v", ssid="é" * 17))
+        with self.assertRaises(RPCError) as caught:
+            self.client.commit()
+        self.assertIn("34 octets", caught.exception.message)
+        self.assertIn("ssid", caught.exception.path)
+
     def test_create_of_what_exists(self):
         """RFC 6241 7.2: data-exists."""
         config = f"""<nc:config xmlns:nc="{NS['nc']}"><wifi xmlns="{NS['wifi']}">

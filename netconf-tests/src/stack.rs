@@ -48,6 +48,8 @@ pub struct Setup {
     pub layout: Layout,
     /// Further arguments of every agent, such as `--yang-module FILE`.
     pub agent_arguments: Vec<String>,
+    /// Configuration file (TOML) of the controller.
+    pub controller_config: String,
 }
 
 /// How nodes are put into processes.
@@ -72,6 +74,7 @@ impl Setup {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             layout: Layout::Shared,
             agent_arguments: Vec::new(),
+            controller_config: String::new(),
         }
     }
 
@@ -414,7 +417,11 @@ impl Stack {
         let template = self.setup.controller.as_deref().unwrap_or_default();
         let factory = self.path("controller.json");
         write(&factory, &fill("controller.json", template, &values)?)?;
+        let config = self.path("controller.toml");
+        write(&config, &self.setup.controller_config)?;
         let arguments = [
+            "--config".to_owned(),
+            config.display().to_string(),
             "--listen".to_owned(),
             self.setup.listen.to_string(),
             "--state-dir".to_owned(),

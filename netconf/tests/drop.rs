@@ -21,6 +21,9 @@ async fn a_dropped_client_closes_its_session_without_a_panic() {
     for _ in 0..8 {
         drop(setup.client().await);
     }
-    eventually("the sessions end", || setup.toy.ends.lock().unwrap().len() == 8).await;
+    eventually("the sessions end", || {
+        setup.toy.ends.lock().unwrap().len() == 8
+    })
+    .await;
     assert_eq!(PANICS.load(Ordering::Relaxed), 0);
 }

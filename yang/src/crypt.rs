@@ -3,7 +3,9 @@
 //! Owns the formats and their limits. Costs milliseconds of CPU by design: call it on a blocking pool. Who may log in,
 //! how often, and what is cached is up to the server.
 
-use sha_crypt::{CustomizedPasswordHasher as _, Params, PasswordVerifier as _, ShaCrypt};
+use sha_crypt::{
+    CustomizedPasswordHasher as _, Params, PasswordHashRef, PasswordVerifier as _, ShaCrypt,
+};
 use tranche_netconf::error::{ErrorTag, RpcError};
 
 /// Rounds above which a hash is refused: a login with a million takes about a second.
@@ -19,29 +21,39 @@ const DECOY: &str = "$6$nobodyknowsthis.$\
 /// What to store for a `crypt-hash` that a client wrote: the hash of a `$0$` value, any other as it is.
 ///
 /// # Errors
-/// `invalid-value` for a hash that can't be checked later (MD5, too many rounds, malformed), an empty password, or one
-/// that is too long.
+/// As [`hash()`] and [`check()`].
 pub fn store(written: &str) -> Result<String, RpcError> {
-    if let Some(clear) = written.strip_prefix("$0$") {
-        return hash(clear);
+    match written.strip_prefix("$0$") {
+        Some(clear) => hash(clear),
+        None => check(written).map(|()| written.to_owned()),
     }
+}
+
+/// Whether a stored hash is one that can be verified here. Costs nothing.
+///
+/// # Errors
+/// `invalid-value` for MD5, too many or too few rounds, and what is no hash.
+pub fn check(stored: &str) -> Result<(), RpcError> {
     let refuse = |why: String| Err(RpcError::new(ErrorTag::InvalidValue, why));
-    if written.starts_with("$1$") {
-        return refuse(
-            "MD5 password hashes ($1$) are not supported: use $0$, $5$ or $6$".to_owned(),
-        );
+    match stored.get(..3) {
+        Some("$5$" | "$6$") => {}
+        Some("$1$") => {
+            return refuse("MD5 ($1$) passwords are not supported: use $6$ or $0$".to_owned());
+        }
+        _ => return refuse("a password is stored as $5$ or $6$, or written as $0$".to_owned()),
     }
-    if rounds(written).is_some_and(|rounds| !(Params::ROUNDS_MIN..=MAX_ROUNDS).contains(&rounds)) {
+    let allowed = Params::ROUNDS_MIN..=MAX_ROUNDS;
+    if let Some(given) = rounds(stored)
+        && !given.parse().is_ok_and(|rounds| allowed.contains(&rounds))
+    {
+        let (low, high) = (allowed.start(), allowed.end());
         return refuse(format!(
-            "a password hash has {} to {MAX_ROUNDS} rounds",
-            Params::ROUNDS_MIN
+            "a password hash has {low} to {high} rounds, not {given}"
         ));
     }
-    match ShaCrypt::SHA512.verify_password(b"", written) {
-        Ok(()) => refuse("an empty password is not accepted".to_owned()),
-        Err(sha_crypt::password_hash::Error::PasswordInvalid) => Ok(written.to_owned()),
-        Err(_) => refuse("not a password hash of the forms $0$, $5$ or $6$".to_owned()),
-    }
+    PasswordHashRef::new(stored)
+        .map(drop)
+        .or_else(|error| refuse(format!("the password hash can't be read: {error}")))
 }
 
 /// Hashes a password: SHA-512 crypt, 5,000 rounds, a random salt of 96 bits.
@@ -69,16 +81,16 @@ pub fn verify(password: &str, stored: Option<&str>) -> bool {
     if password.len() > MAX_PASSWORD_BYTES {
         return false;
     }
-    let usable = stored.filter(|s| rounds(s).is_none_or(|rounds| rounds <= MAX_ROUNDS));
+    let usable = stored.filter(|stored| check(stored).is_ok());
     let matches = ShaCrypt::SHA512
         .verify_password(password.as_bytes(), usable.unwrap_or(DECOY))
         .is_ok();
     matches && usable.is_some()
 }
 
-fn rounds(hash: &str) -> Option<u32> {
-    let text = hash.split('$').nth(2)?.strip_prefix("rounds=")?;
-    Some(text.parse().unwrap_or(u32::MAX))
+/// The number of rounds as it is written, where it is.
+fn rounds(hash: &str) -> Option<&str> {
+    hash.split('$').nth(2)?.strip_prefix("rounds=")
 }
 
 #[cfg(test)]
@@ -119,6 +131,7 @@ mod tests {
             "$1$salt$qJH7.N4xYta3aEG/dfqo/0",
             "$6$rounds=999999999$salt$aaaa",
             "$6$rounds=999999999999$salt$aaaa",
+            "$6$rounds=10$salt$aaaa",
             "$7$x$y",
             "plain",
         ] {

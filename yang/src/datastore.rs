@@ -322,7 +322,8 @@ impl Datastores {
         request: &EditConfig,
         permit: impl FnOnce(&Diff) -> Result<()>,
     ) -> Result<(), Vec<Error>> {
-        self.check_lock(session, Datastore::Candidate).map_err(|e| vec![e])?;
+        self.check_lock(session, Datastore::Candidate)
+            .map_err(|e| vec![e])?;
         self.check_idle().map_err(|e| vec![e])?;
         let tree = unshare(&mut self.candidate).map_err(|e| vec![e])?;
         let (diff, errors) = if request.test_option == TestOption::Set {

@@ -673,8 +673,12 @@ fn twins(edits: Siblings, errors: &mut Vec<Error>) {
     let mut entries = HashSet::new();
     for edit in edits {
         twins(edit.children(), errors);
-        let list = edit.schema().filter(|s| s.kind() == Kind::List && !s.keys().is_empty());
-        let Some(schema) = list.filter(|_| !removes(edit)) else { continue };
+        let list = edit
+            .schema()
+            .filter(|s| s.kind() == Kind::List && !s.keys().is_empty());
+        let Some(schema) = list.filter(|_| !removes(edit)) else {
+            continue;
+        };
         if !entries.insert(edit.path()) {
             let name = schema.name();
             let message = format!("{name}: two entries have the same keys");

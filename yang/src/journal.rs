@@ -29,7 +29,10 @@ impl Diff {
     /// # Errors
     /// Out of memory.
     pub fn to_journal(&self) -> Result<Vec<u8>> {
-        let mut out = Writer { bytes: Vec::new(), merge: Tree::empty(self.schema) };
+        let mut out = Writer {
+            bytes: Vec::new(),
+            merge: Tree::empty(self.schema),
+        };
         for op in &self.ops {
             match op {
                 Op::Create { at, .. } | Op::Replace { new: at, .. } if at.node.is_default() => {
@@ -87,7 +90,10 @@ impl Writer {
     }
 
     fn flush(&mut self) {
-        let options = PrintOptions { with_defaults: WithDefaults::Explicit, pretty: false };
+        let options = PrintOptions {
+            with_defaults: WithDefaults::Explicit,
+            pretty: false,
+        };
         let xml = self.merge.print(Format::Xml, options);
         if !xml.is_empty() {
             self.merge = Tree::empty(self.merge.schema);
@@ -114,7 +120,9 @@ fn without_own_predicates(node: Raw) -> String {
 
 /// The keys of a path of one step.
 fn predicates(path: &str) -> &str {
-    path.find('[').and_then(|start| path.get(start..)).unwrap_or_default()
+    path.find('[')
+        .and_then(|start| path.get(start..))
+        .unwrap_or_default()
 }
 
 impl Tree {
@@ -148,7 +156,9 @@ impl Tree {
     }
 
     fn put_in_order(&mut self, node: &str, anchor: &str) -> Result<()> {
-        let Some(node) = self.find_raw(node)?.first().copied() else { return Ok(()) };
+        let Some(node) = self.find_raw(node)?.first().copied() else {
+            return Ok(());
+        };
         let place = if anchor.is_empty() {
             Place::First
         } else {
@@ -222,7 +232,10 @@ mod tests {
         }
         replayed.validate().unwrap();
         let print = |tree: &Tree| {
-            let options = PrintOptions { with_defaults: WithDefaults::ReportAllTagged, pretty: true };
+            let options = PrintOptions {
+                with_defaults: WithDefaults::ReportAllTagged,
+                pretty: true,
+            };
             tree.print(Format::Xml, options)
         };
         assert_eq!(print(&replayed), print(&datastores.running()));

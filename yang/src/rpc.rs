@@ -147,7 +147,11 @@ impl Operation {
         self.node.first_child()?;
         let inner = self.print(format);
         Some(match format {
-            Format::Json => format!("{{\"{}:output\":{}}}", schema.module(), bare(&inner, schema)),
+            Format::Json => format!(
+                "{{\"{}:output\":{}}}",
+                schema.module(),
+                bare(&inner, schema)
+            ),
             Format::Xml => {
                 format!("<output xmlns=\"{}\">{inner}</output>", schema.namespace())
             }
@@ -385,7 +389,9 @@ fn bare(object: &str, operation: SRaw) -> String {
     match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(object) {
         Ok(members) => {
             let members = members.into_iter().map(|(name, value)| {
-                let name = name.strip_prefix(&prefix).map_or(name.clone(), str::to_owned);
+                let name = name
+                    .strip_prefix(&prefix)
+                    .map_or(name.clone(), str::to_owned);
                 (name, value)
             });
             serde_json::Value::Object(members.collect()).to_string()

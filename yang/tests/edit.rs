@@ -77,7 +77,13 @@ fn two_entries_with_the_same_keys_in_one_edit_are_refused() {
     for op in [Op::Merge, Op::Replace] {
         let errors = refuse("<label>l</label>", twins, op);
         assert_eq!(errors[0].tag, ErrorTag::BadElement, "{errors:?}");
-        assert!(errors[0].path.as_deref().is_some_and(|path| path.contains("'a'")), "{errors:?}");
+        assert!(
+            errors[0]
+                .path
+                .as_deref()
+                .is_some_and(|path| path.contains("'a'")),
+            "{errors:?}"
+        );
     }
 }
 

@@ -474,7 +474,7 @@ fn operations_take_and_give_bodies() {
     out.set("result", "done").expect("set");
     assert_eq!(
         out.print_restconf_output(Format::Json).as_deref(),
-        Some(r#"{"test-box:output":{"test-box:result":"done"}}"#)
+        Some(r#"{"test-box:output":{"result":"done"}}"#)
     );
     let e = schema()
         .parse_restconf_input(

@@ -7,6 +7,9 @@ use crate::inventory::{Inventory, Node, NodeName, Observed, Radio};
 
 use super::{Intent, NodePlan, Ratio, Slice, VifConfig, vif_name};
 
+/// Length of an SSID at most.
+const MAX_SSID_OCTETS: usize = 32;
+
 /// Why an intent can't be put on the nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IntentError {
@@ -31,6 +34,8 @@ pub enum ErrorKind {
     SelectsNothing,
     /// A node that was not read since it was added: its radios are not known.
     NodeNotRead,
+    /// An SSID of more than 32 octets.
+    SsidTooLong,
     /// Two slices with one SSID on a node.
     SsidClash,
     /// A vif of ours would have the name of somebody else's.
@@ -53,6 +58,7 @@ impl ErrorKind {
             Self::DisabledNode => "node-disabled",
             Self::SelectsNothing => "selects-nothing",
             Self::NodeNotRead => "node-not-read",
+            Self::SsidTooLong => "ssid-too-long",
             Self::SsidClash => "ssid-clash",
             Self::NameClash => "vif-name-clash",
             Self::TooManyVifs => "too-many-vifs",
@@ -87,8 +93,11 @@ pub fn compile(
         nodes: BTreeMap::new(),
         errors: Vec::new(),
     };
-    for slice in intent.slices.values().filter(|slice| slice.enabled) {
-        compiler.place(slice);
+    for slice in intent.slices.values() {
+        compiler.check_ssid(slice);
+        if slice.enabled {
+            compiler.place(slice);
+        }
     }
     compiler.check_nodes();
     compiler.check_domains();
@@ -168,8 +177,11 @@ fn domain_loads(intent: &Intent, inventory: &Inventory) -> Vec<((String, String)
         nodes: BTreeMap::new(),
         errors: Vec::new(),
     };
-    for slice in intent.slices.values().filter(|slice| slice.enabled) {
-        compiler.place(slice);
+    for slice in intent.slices.values() {
+        compiler.check_ssid(slice);
+        if slice.enabled {
+            compiler.place(slice);
+        }
     }
     let owned = |((node, radio), slices): (RadioRef<'_>, BTreeMap<&str, Ratio>)| {
         (
@@ -206,6 +218,15 @@ impl<'a> Compiler<'a> {
             kind,
             message,
         });
+    }
+
+    /// The schema counts characters; a beacon has room for octets (IEEE Std 802.11-2020 9.4.2.2).
+    fn check_ssid(&mut self, slice: &Slice) {
+        let octets = slice.wifi.ssid.len();
+        if octets > MAX_SSID_OCTETS {
+            let message = format!("the SSID has {octets} octets, more than {MAX_SSID_OCTETS}");
+            self.fault(slice, "/wifi/ssid", ErrorKind::SsidTooLong, message);
+        }
     }
 
     /// Puts a slice on every radio it selects.

@@ -225,6 +225,27 @@ fn a_node_that_was_not_read_is_named() {
 }
 
 #[test]
+fn an_ssid_of_more_than_32_octets_is_refused_also_of_a_slice_that_is_off() {
+    let long = Slice {
+        wifi: AccessPoint {
+            ssid: "\u{e9}".repeat(17),
+            ..slice("a", 0.0, &["n1"]).wifi
+        },
+        enabled: false,
+        ..slice("a", 0.0, &["n1"])
+    };
+    refuse(
+        &intent([long]),
+        &inventory(&["n1"]),
+        &[(
+            "/tranche-slice:slices/slice[id='a']/wifi/ssid",
+            "ssid-too-long",
+            "the SSID has 34 octets, more than 32",
+        )],
+    );
+}
+
+#[test]
 fn two_slices_with_one_ssid_on_a_node_are_refused_and_on_two_nodes_are_not() {
     let same = |nodes: &[&str], id: &str| Slice {
         wifi: AccessPoint {

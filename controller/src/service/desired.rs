@@ -200,6 +200,7 @@ fn rpc_errors(errors: Vec<IntentError>) -> Vec<RpcError> {
             ErrorKind::UnknownNode | ErrorKind::UnknownSite => ErrorTag::DataMissing,
             ErrorKind::DisabledNode
             | ErrorKind::SelectsNothing
+            | ErrorKind::SsidTooLong
             | ErrorKind::SsidClash
             | ErrorKind::NameClash => ErrorTag::InvalidValue,
             ErrorKind::NodeNotRead => ErrorTag::OperationFailed,

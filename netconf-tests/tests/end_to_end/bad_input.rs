@@ -59,7 +59,7 @@ fn cases() -> Vec<Bad> {
         Bad {
             what: "an SSID of 17 characters and 34 bytes",
             body: with("s", "/wifi/ssid", json!("é".repeat(17))),
-            names: &["32"],
+            names: &["34 octets", "ssid-too-long"],
         },
         Bad {
             what: "no passphrase",

@@ -47,7 +47,9 @@ async fn a_node_that_is_away_is_named_and_nothing_changes() {
 /// A confirmed commit only approximates one transaction; what matters is that it is said, and mended.
 #[tokio::test]
 async fn a_node_that_dies_between_commit_and_confirmation_is_reported_and_mended() {
-    let mut stack = start(Layout::Separate).await;
+    let mut setup = Setup::figure_21().layout(Layout::Separate);
+    setup.controller_config = "[nodes]\nconfirm-timeout-ms = 10000\n".to_owned();
+    let mut stack = start_with(setup).await;
     let slow = Line::Delayed(Duration::from_millis(500));
     stack.nodes[1].line.as_ref().unwrap().set(slow);
     let client = admin(&stack, 0).await;

@@ -12,6 +12,9 @@ use crate::backend::{
     Applied, Backend, BoxFuture, Cost, NodeConfig, Plan, Reconciled, Refusal, Step,
 };
 
+/// Length of an SSID at most (IEEE Std 802.11-2020 9.4.2.2).
+const MAX_SSID_OCTETS: usize = 32;
+
 const DOMAIN: &str = "wifi";
 
 /// Network interfaces that every simulated node has besides its radios'.
@@ -284,7 +287,16 @@ fn check_vif(vif: &VifConfig, wifi: &WifiConfig) -> Result<(), Refusal> {
         ));
     }
     match &vif.role {
-        Role::AccessPoint(_) => Ok(()),
+        Role::AccessPoint(access_point) => {
+            // The schema counts characters, a beacon has room for octets.
+            let octets = access_point.ssid.len();
+            if octets > MAX_SSID_OCTETS {
+                let message = format!("the SSID has {octets} octets, more than {MAX_SSID_OCTETS}");
+                let path = format!("{path}/access-point/ssid");
+                return Err(Refusal::new(path, message));
+            }
+            Ok(())
+        }
         Role::MeshPoint(_) => {
             let message = "a simulated radio carries access points only";
             Err(Refusal::new(format!("{path}/mesh-point"), message))

@@ -188,6 +188,15 @@ async fn refuses_what_cannot_be(rig: &mut impl WifiRig) {
     );
     let refusal = refused(rig, &|new| new.wifi.vifs[0].name = "lo".to_owned());
     assert_eq!(refusal.path, "/tranche-wifi:wifi/vif[name='lo']/name");
+    let refusal = refused(rig, &|new| {
+        if let Role::AccessPoint(access_point) = &mut new.wifi.vifs[0].role {
+            access_point.ssid = "é".repeat(17);
+        }
+    });
+    assert_eq!(
+        refusal.path,
+        "/tranche-wifi:wifi/vif[name='t-a']/access-point/ssid"
+    );
     let refusal = refused(rig, &|new| new.wifi.vifs[0].radio = "no-such".to_owned());
     assert_eq!(refusal.path, "/tranche-wifi:wifi/vif[name='t-a']/radio");
     let refusal = refused(rig, &|new| new.wifi.radios[0].name = "no-such".to_owned());

@@ -1,0 +1,289 @@
+//! One change at a time: worked out, put on the nodes, kept, published; and the way back.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use tokio::sync::OwnedMutexGuard;
+use tranche_netconf::error::{ErrorTag, RpcError};
+use tranche_yang::datastore::SERVER;
+use tranche_yang::nacm::{Nacm, User};
+use tranche_yang::{Content, Datastores, Diff, Format, Operation, Proposal, Tree};
+
+use super::apply::{self, Consequence};
+use super::{Published, Service, Version, blocking, internal, print, rpc_errors};
+use crate::store::History;
+use crate::users::passwords_to_store;
+
+/// What only the one change at a time may touch.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) datastores: Datastores,
+    pub(super) history: History,
+}
+
+/// A change that is worked out and permitted.
+#[derive(Debug)]
+struct Change {
+    proposal: Proposal,
+    consequence: Consequence,
+    /// Access control as it will be.
+    nacm: Nacm,
+}
+
+/// Who changes what.
+#[derive(Debug, Clone)]
+pub struct Author {
+    /// The user, for access control and history.
+    pub user: User,
+    /// What it is called in the history.
+    pub label: String,
+}
+
+impl Service {
+    /// Changes the configuration. `propose` works the change out, with what is in force to check conditions against;
+    /// it runs when all changes before it are done. A caller that goes away doesn't stop a change halfway.
+    ///
+    /// # Errors
+    /// Whatever refuses it, with nothing changed anywhere.
+    pub async fn change<T, E>(
+        self: &Arc<Self>,
+        author: Author,
+        propose: impl FnOnce(&Published, &mut Datastores) -> Result<(Proposal, T), E> + Send + 'static,
+    ) -> Result<(T, Version), E>
+    where
+        T: Send + 'static,
+        E: From<Vec<RpcError>> + Send + 'static,
+    {
+        let service = Arc::clone(self);
+        let task = self
+            .tasks
+            .spawn(async move { service.commit(author, propose).await });
+        task.await
+            .unwrap_or_else(|_| Err(internal("the change was given up").into()))
+    }
+
+    async fn commit<T, E>(
+        self: Arc<Self>,
+        author: Author,
+        propose: impl FnOnce(&Published, &mut Datastores) -> Result<(Proposal, T), E> + Send + 'static,
+    ) -> Result<(T, Version), E>
+    where
+        T: Send + 'static,
+        E: From<Vec<RpcError>> + Send + 'static,
+    {
+        let mut writer = Arc::clone(&self.writer).lock_owned().await;
+        let before = self.published();
+        let (service, user) = (Arc::clone(&self), author.user.clone());
+        let (writer, worked_out) = blocking(move || {
+            let worked_out = writer.work_out(&service, &before, &user, propose);
+            (writer, worked_out)
+        })
+        .await?;
+        let (change, answer) = worked_out?;
+        let version = self.carry_out(writer, change, &author).await?;
+        Ok((answer, version))
+    }
+
+    /// Puts a change on the nodes, keeps it and publishes it.
+    async fn carry_out(
+        self: &Arc<Self>,
+        mut writer: OwnedMutexGuard<Writer>,
+        change: Change,
+        author: &Author,
+    ) -> Result<Version, Vec<RpcError>> {
+        let before = self.published();
+        let Change {
+            proposal,
+            consequence,
+            nacm,
+        } = change;
+        if proposal.diff().is_empty() {
+            writer.refuse(proposal, Vec::new());
+            return Ok(before.version.clone());
+        }
+        let (diff, config) = (summary(proposal.diff()), print(proposal.new()));
+        let mut info = None;
+        let (history, noted) = (&mut writer.history, &mut info);
+        let kept = async {
+            let name = &author.user.name;
+            let commit = history.commit(name, &author.label, diff, config.into_bytes());
+            *noted = Some(commit.await.map_err(|e| e.to_string())?);
+            Ok(())
+        };
+        let put = match consequence.plans {
+            Some(plans) => self.put(plans, kept).await,
+            None => kept.await.map_err(|e: String| internal(&e)),
+        };
+        let info = match (put, info) {
+            (Ok(()), Some(info)) => info,
+            (Ok(()), None) => return Err(writer.refuse(proposal, internal("nothing was kept"))),
+            (Err(errors), _) => return Err(writer.refuse(proposal, errors)),
+        };
+        let version = Version::new(&info);
+        let service = Arc::clone(self);
+        let (desired, next) = (consequence.desired, version.clone());
+        let writer = blocking(move || {
+            let running = match writer.datastores.accept(proposal) {
+                Ok(running) => running,
+                Err(error) => {
+                    tracing::error!(%error, "the datastores lost their copy");
+                    writer.datastores.running()
+                }
+            };
+            service.publish(Published::new(running, nacm, next, desired), info);
+            writer
+        })
+        .await?;
+        tracing::info!(
+            commit = version.commit,
+            author = author.user.name,
+            label = author.label,
+            "committed"
+        );
+        drop(writer);
+        Ok(version)
+    }
+
+    /// Carries out an operation that access control permits.
+    ///
+    /// # Errors
+    /// What the operation refuses.
+    pub async fn call(
+        self: &Arc<Self>,
+        user: User,
+        operation: Operation,
+    ) -> Result<Option<Operation>, Vec<RpcError>> {
+        match (operation.module(), operation.name()) {
+            ("tranche-commits", "rollback") => self.rollback(user, &operation).await.map(Some),
+            (module, name) => Err(vec![RpcError::new(
+                ErrorTag::OperationNotSupported,
+                format!("the operation {module}:{name} is not supported"),
+            )]),
+        }
+    }
+
+    /// Goes back to the configuration after a commit.
+    async fn rollback(
+        self: &Arc<Self>,
+        user: User,
+        operation: &Operation,
+    ) -> Result<Operation, Vec<RpcError>> {
+        let input = operation.data();
+        let to = input
+            .get("to")
+            .and_then(|to| to.parse::<u64>().ok())
+            .ok_or_else(|| {
+                vec![
+                    RpcError::new(ErrorTag::MissingElement, "to is missing")
+                        .with_info("bad-element", "to"),
+                ]
+            })?;
+        let label = input
+            .get("label")
+            .map_or_else(|| format!("rollback to {to}"), str::to_owned);
+        let record = self.writer.lock().await.history.get(to).await;
+        let record = record
+            .map_err(|e| internal(&e.to_string()))?
+            .ok_or_else(|| {
+                let message = format!("commit {to} is not among those that are kept");
+                vec![
+                    RpcError::new(ErrorTag::InvalidValue, message)
+                        .at("/tranche-commits:rollback/to"),
+                ]
+            })?;
+        let schema = self.schema;
+        let author = Author { user, label };
+        let propose = move |before: &Published, datastores: &mut Datastores| {
+            let text = String::from_utf8_lossy(&record.config);
+            let tree = Tree::parse(schema, Format::Json, &text, Content::ConfigUnvalidated);
+            let tree = tree.map_err(rpc_errors)?;
+            let proposal = datastores
+                .propose_replace(SERVER, &tree)
+                .map_err(rpc_errors)?;
+            Ok::<_, Vec<RpcError>>((proposal, before.version.commit))
+        };
+        let (before, version) = self.change(author, propose).await?;
+        let one = |e: tranche_yang::Error| vec![e.to_rpc_error()];
+        let mut output = schema
+            .new_output("/tranche-commits:rollback")
+            .map_err(one)?;
+        if version.commit != before {
+            output
+                .set("id", version.commit.to_string().as_str())
+                .map_err(one)?;
+        }
+        Ok(output)
+    }
+}
+
+impl Writer {
+    /// Works a change out: proposed, permitted, passwords hashed, compiled.
+    fn work_out<T, E: From<Vec<RpcError>>>(
+        &mut self,
+        service: &Service,
+        before: &Published,
+        user: &User,
+        propose: impl FnOnce(&Published, &mut Datastores) -> Result<(Proposal, T), E>,
+    ) -> Result<(Change, T), E> {
+        let (proposal, answer) = propose(before, &mut self.datastores)?;
+        if let Err(error) = before.nacm.write(user, proposal.diff()) {
+            return Err(self.refuse(proposal, vec![error.to_rpc_error()]).into());
+        }
+        let proposal = self.hash_passwords(proposal)?;
+        let concerns_nodes = apply::concerns_nodes(proposal.diff());
+        let worked_out = service
+            .consequence(&before.desired, proposal.new(), concerns_nodes)
+            .and_then(|consequence| {
+                let nacm = before.nacm.reload(proposal.new());
+                Ok((consequence, nacm.map_err(|e| vec![e.to_rpc_error()])?))
+            });
+        match worked_out {
+            Ok((consequence, nacm)) => Ok((
+                Change {
+                    proposal,
+                    consequence,
+                    nacm,
+                },
+                answer,
+            )),
+            Err(errors) => Err(self.refuse(proposal, errors).into()),
+        }
+    }
+
+    /// Replaces a proposal that sets passwords in clear text by one that sets their hashes.
+    fn hash_passwords(&mut self, proposal: Proposal) -> Result<Proposal, Vec<RpcError>> {
+        let hashed = match passwords_to_store(proposal.diff()) {
+            Ok(hashed) if hashed.is_empty() => return Ok(proposal),
+            Ok(hashed) => hashed,
+            Err(errors) => return Err(self.refuse(proposal, errors)),
+        };
+        let one = |error: tranche_yang::Error| vec![error.to_rpc_error()];
+        let mut tree = proposal.new().duplicate().map_err(one)?;
+        for (path, hash) in &hashed {
+            tree.set(path, hash.as_str()).map_err(one)?;
+        }
+        self.datastores.reject(proposal).map_err(one)?;
+        self.datastores
+            .propose_replace(SERVER, &tree)
+            .map_err(rpc_errors)
+    }
+
+    fn refuse(&mut self, proposal: Proposal, errors: Vec<RpcError>) -> Vec<RpcError> {
+        if let Err(error) = self.datastores.reject(proposal) {
+            tracing::error!(%error, "the datastores lost their copy");
+        }
+        errors
+    }
+}
+
+/// What a change did, one line for each node of the tree that somebody set: paths, and no values.
+fn summary(diff: &Diff) -> String {
+    let mut text = String::new();
+    for change in diff.changes() {
+        if !change.is_key && !change.is_default {
+            // Writing to a string can't fail.
+            let _infallible = writeln!(text, "{} {}", change.op.as_str(), change.path);
+        }
+    }
+    text
+}
