@@ -261,6 +261,7 @@ impl Service {
         }
         if before.desired.inventory != after.desired.inventory {
             self.reach(&after.desired);
+            self.tell_disabled(&before.desired, &after.desired);
         }
     }
 
@@ -337,3 +338,6 @@ pub fn rpc_errors(errors: Vec<tranche_yang::Error>) -> Vec<RpcError> {
         .map(tranche_yang::Error::to_rpc_error)
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use super::{Service, blocking};
 use crate::device::DeviceEvent;
 use crate::event::Event;
 use crate::scheduler::{Correction, NetworkReport, Period, Scheduler, Settings};
-use crate::service::desired::SchedulerSettings;
+use crate::service::desired::{Desired, SchedulerSettings};
 use crate::sla::Moment;
 
 /// Time that nodes which come at once are waited for, so that their slices are worked out together.
@@ -161,6 +161,27 @@ impl Service {
             .map_or("", |m| m.namespace.as_str());
         self.events
             .send(Event::new(module, namespace, name, &rfc3339(time), content));
+    }
+
+    /// Tells of nodes that were switched off: no session says so.
+    pub(super) fn tell_disabled(&self, before: &Desired, after: &Desired) {
+        let was_enabled = |name: &String| {
+            let node = before.inventory.nodes.get(name);
+            node.is_some_and(|node| node.config.enabled)
+        };
+        for (name, node) in &after.inventory.nodes {
+            if !node.config.enabled && was_enabled(name) {
+                let mut content = Map::new();
+                content.insert("node".into(), name.as_str().into());
+                content.insert("oper-state".into(), "disabled".into());
+                self.tell(
+                    "tranche-inventory",
+                    "node-state-change",
+                    SystemTime::now(),
+                    content,
+                );
+            }
+        }
     }
 
     fn tell_state(&self, node: &str) {
