@@ -31,6 +31,8 @@ const MIN_STEP: f64 = 1.0;
 const MAX_STEP: f64 = 0.5;
 /// ... or by more than this part of itself: half a percent of the time is much to a small guarantee.
 const MAX_STEP_PART: f64 = 0.01;
+/// No ceiling moves by less than this, percent.
+const LEAST_STEP: f64 = 0.2;
 /// Periods after which a node must show the ceiling it was sent.
 const SHOWN_AFTER: u64 = 3;
 
@@ -118,22 +120,25 @@ impl Scheduler {
         let own = |radio: usize| flows.first[radio] as usize..flows.first[radio + 1] as usize;
         let mut steered = vec![false; rows.len()];
         let mut capped = vec![false; rows.len()];
-        for (row, members) in rows.iter().enumerate() {
-            let mut load = 0.0;
-            let mut senders = 0;
-            let mut guarantee = false;
-            for &member in members {
-                let mut sends = false;
-                for flow in own(member as usize) {
-                    load += round.targets.target[flow];
+        let senders: Vec<Sender> = (0..rows.len())
+            .map(|radio| {
+                let mut sender = Sender::default();
+                for flow in own(radio) {
+                    sender.load += round.targets.target[flow];
                     let wants = flows.demand[flow] > 0.0;
-                    sends |= wants;
-                    guarantee |= wants
+                    sender.sends |= wants;
+                    sender.guarantee |= wants
                         && flows.slice[flow] != BEST_EFFORT
                         && round.targets.entitled[flow] > 0.0;
                 }
-                senders += u32::from(sends);
-            }
+                sender
+            })
+            .collect();
+        for (row, members) in rows.iter().enumerate() {
+            let of_row = || members.iter().map(|&member| senders[member as usize]);
+            let load: f64 = of_row().map(|sender| sender.load).sum();
+            let guarantee = of_row().any(|sender| sender.guarantee);
+            let senders = of_row().filter(|sender| sender.sends).count();
             if guarantee && load >= CONGESTED * round.capacity[row] {
                 for &member in members {
                     steered[member as usize] = true;
@@ -153,6 +158,14 @@ impl Scheduler {
         }
         steered
     }
+}
+
+/// What a radio adds to a row.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sender {
+    load: f64,
+    sends: bool,
+    guarantee: bool,
 }
 
 /// Law 5 of the architecture text.
@@ -216,7 +229,7 @@ fn correct(radio: &mut Radio, aims: &[f64], now: Period, lifetime: u64, out: &mu
             let lost = |shown: f64| age >= SHOWN_AFTER && (shown - sent.max).abs() > MAX_STEP;
             radio.capped && (age * 2 >= lifetime || vif.effective_max.is_some_and(lost))
         });
-        let step = MAX_STEP.min(MAX_STEP_PART * old_max);
+        let step = (MAX_STEP_PART * old_max).clamp(LEAST_STEP, MAX_STEP);
         if (min - old_min).abs() > MIN_STEP || (max - old_max).abs() > step || renew {
             vif.sent = Some(Sent {
                 min,

@@ -26,37 +26,38 @@ impl Topology<'_> {
     }
 }
 
-/// A level of the water at which something freezes: a row that is full, or a flow that has all it wants.
+/// The level of the water at which a row may be full.
 #[derive(PartialEq)]
-struct Mark {
+struct RowMark {
     level: f64,
-    what: Freeze,
+    row: u32,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Freeze {
-    Row(u32),
-    Flow(u32, u32),
-}
+impl Eq for RowMark {}
 
-impl Eq for Mark {}
-
-impl PartialOrd for Mark {
+impl PartialOrd for RowMark {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Mark {
+impl Ord for RowMark {
     fn cmp(&self, other: &Self) -> Ordering {
         self.level.total_cmp(&other.level)
     }
 }
 
+/// The level at which a flow has all it wants.
+struct FlowMark {
+    level: f64,
+    radio: u32,
+    flow: u32,
+}
+
 /// Raises the water: every flow gets `min(demand, weight * level)` until a row it counts in is full.
 ///
 /// `capacity` per row, `weight` and `demand` per flow (infinite for a backlogged one). No row's sum exceeds its
-/// capacity; a flow with weight zero gets nothing. Takes `O((flows * degree + rows) log)` time.
+/// capacity; a flow with weight zero gets nothing. Takes `O(flows * degree + (flows + rows) log)` time.
 pub(crate) fn water_fill(
     topology: Topology<'_>,
     capacity: &[f64],
@@ -64,46 +65,45 @@ pub(crate) fn water_fill(
     demand: &[f64],
 ) -> Vec<f64> {
     let mut pool = Pool::new(topology, capacity, weight, demand);
-    let mut marks = pool.marks(weight, demand);
-    while let Some(Reverse(Mark { level, what })) = marks.pop() {
-        match what {
-            Freeze::Flow(radio, flow) => {
-                let flow = flow as usize;
-                if pool.rising[flow] {
-                    pool.freeze(radio as usize, flow, weight[flow], demand[flow]);
-                }
+    // Where a flow has enough is known from the start; where a row is full moves up as others freeze.
+    let mut enough = pool.flow_marks(weight, demand).into_iter().peekable();
+    let mut full = pool.row_marks(capacity);
+    loop {
+        let row_level = full
+            .peek()
+            .map_or(f64::INFINITY, |Reverse(mark)| mark.level);
+        if let Some(mark) = enough.next_if(|mark| mark.level <= row_level) {
+            let flow = mark.flow as usize;
+            if pool.rising[flow] {
+                pool.freeze(mark.radio as usize, flow, weight[flow], demand[flow]);
             }
-            Freeze::Row(row) => {
-                let row = row as usize;
-                if pool.rising_weight[row] < EPSILON {
-                    continue;
+            continue;
+        }
+        let Some(Reverse(RowMark { level, row })) = full.pop() else {
+            return pool.given;
+        };
+        let at = row as usize;
+        if pool.rising_weight[at] < EPSILON {
+            continue;
+        }
+        let full_at = pool.full_at(at, capacity[at]);
+        if full_at > level + EPSILON {
+            full.push(Reverse(RowMark {
+                level: full_at,
+                row,
+            }));
+            continue;
+        }
+        for &member in &topology.rows[at] {
+            for flow in topology.flows(member as usize) {
+                if pool.rising[flow] {
+                    pool.freeze(member as usize, flow, weight[flow], weight[flow] * full_at);
                 }
-                let full_at = pool.full_at(row, capacity[row]);
-                if full_at > level + EPSILON {
-                    marks.push(Reverse(Mark {
-                        level: full_at,
-                        what,
-                    }));
-                    continue;
-                }
-                for &member in &topology.rows[row] {
-                    for flow in topology.flows(member as usize) {
-                        if pool.rising[flow] {
-                            pool.freeze(
-                                member as usize,
-                                flow,
-                                weight[flow],
-                                weight[flow] * full_at,
-                            );
-                        }
-                    }
-                }
-                // What rounding left over would come up again for ever.
-                pool.rising_weight[row] = 0.0;
             }
         }
+        // What rounding left over would come up again for ever.
+        pool.rising_weight[at] = 0.0;
     }
-    pool.given
 }
 
 const EPSILON: f64 = 1e-12;
@@ -146,27 +146,35 @@ impl<'a> Pool<'a> {
         pool
     }
 
-    fn marks(&self, weight: &[f64], demand: &[f64]) -> BinaryHeap<Reverse<Mark>> {
-        let mut marks = Vec::with_capacity(self.frozen.len() + self.given.len());
+    fn flow_marks(&self, weight: &[f64], demand: &[f64]) -> Vec<FlowMark> {
+        let mut marks = Vec::with_capacity(self.given.len());
         for radio in 0..self.frozen.len() {
-            if self.rising_weight[radio] > EPSILON {
-                // Level 0 is a lower bound: the true one is found when the mark comes up.
-                marks.push(Reverse(Mark {
-                    level: 0.0,
-                    what: Freeze::Row(radio as u32),
-                }));
-            }
             for flow in self.topology.flows(radio) {
                 if self.rising[flow] && demand[flow].is_finite() {
-                    let what = Freeze::Flow(radio as u32, flow as u32);
-                    marks.push(Reverse(Mark {
-                        level: demand[flow] / weight[flow],
-                        what,
-                    }));
+                    let level = demand[flow] / weight[flow];
+                    marks.push(FlowMark {
+                        level,
+                        radio: radio as u32,
+                        flow: flow as u32,
+                    });
                 }
             }
         }
-        marks.into()
+        marks.sort_unstable_by(|a, b| a.level.total_cmp(&b.level));
+        marks
+    }
+
+    fn row_marks(&self, capacity: &[f64]) -> BinaryHeap<Reverse<RowMark>> {
+        // The level only rises as flows freeze, so the first one is a lower bound.
+        (0..self.frozen.len())
+            .filter(|&row| self.rising_weight[row] > EPSILON)
+            .map(|row| {
+                Reverse(RowMark {
+                    level: self.full_at(row, capacity[row]),
+                    row: row as u32,
+                })
+            })
+            .collect()
     }
 
     fn full_at(&self, row: usize, capacity: f64) -> f64 {

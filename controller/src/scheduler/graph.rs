@@ -96,6 +96,8 @@ impl Graph {
         self.refresh_owners();
         let ear = &mut self.ears[radio as usize];
         ear.resolved.truncate(report.neighbours.len());
+        // The vifs of one radio stand together in most reports.
+        let mut heard = None;
         for (at, neighbour) in report.neighbours.iter().enumerate() {
             let peer = match ear.resolved.get(at) {
                 Some(known) if known.bssid == neighbour.bssid => known.peer,
@@ -120,8 +122,14 @@ impl Graph {
             if neighbour.age > STALE_BEACON || signal < LEAVE_DBM {
                 continue;
             }
+            if heard == Some(peer) {
+                continue;
+            }
             match ear.links.iter_mut().find(|link| link.peer == peer) {
-                Some(link) => link.heard = report.ended,
+                Some(link) => {
+                    link.heard = report.ended;
+                    heard = Some(peer);
+                }
                 None if signal >= ENTER_DBM => {
                     ear.links.push(Link {
                         peer,

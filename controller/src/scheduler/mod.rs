@@ -288,7 +288,7 @@ impl Scheduler {
             let known = radio.is_fresh(now);
             for vif in radio.vifs.iter_mut() {
                 let slice = sla
-                    .position_near(vif.slice_at, &vif.slice)
+                    .place(vif.slice_at, &mut vif.slice)
                     .unwrap_or(target::BEST_EFFORT);
                 vif.slice_at = slice;
                 flows.slice.push(slice);

@@ -70,10 +70,14 @@ pub(crate) fn targets(
         weight,
         shortages,
     } = guarantees(topology, flows, capacity, entries);
-    let mut left = capacity.to_vec();
-    for (row, left) in left.iter_mut().enumerate() {
-        *left = (*left - topology.row(row).map(|flow| floor[flow]).sum::<f64>()).max(0.0);
-    }
+    let floors: Vec<f64> = (0..rows.len())
+        .map(|radio| floor[topology.flows(radio)].iter().sum())
+        .collect();
+    let left = |(row, capacity): (&Vec<u32>, &f64)| {
+        let taken: f64 = row.iter().map(|&member| floors[member as usize]).sum();
+        (capacity - taken).max(0.0)
+    };
+    let left: Vec<f64> = rows.iter().zip(capacity).map(left).collect();
     let wanted: Vec<f64> = (0..floor.len())
         .map(|flow| (flows.demand[flow].min(limit[flow]) - floor[flow]).max(0.0))
         .collect();
@@ -147,11 +151,13 @@ fn guarantees(
     let mut members: Vec<Member> = Vec::new();
     for (row, &capacity) in capacity.iter().enumerate() {
         members.clear();
-        members.extend(topology.row(row).map(|flow| Member {
-            flow: flow as u32,
-            slice: flows.slice[flow],
-            demand: flows.demand[flow],
-        }));
+        for &radio in &topology.rows[row] {
+            members.extend(topology.flows(radio as usize).map(|flow| Member {
+                flow: flow as u32,
+                slice: flows.slice[flow],
+                demand: flows.demand[flow],
+            }));
+        }
         tally(&members, &mut tallies, &mut touched);
         for &slice in &touched {
             let tally = &mut tallies[slice as usize];

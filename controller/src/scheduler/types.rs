@@ -182,11 +182,16 @@ impl SlaTable {
         self.index.get(slice).copied()
     }
 
-    /// The place of a slice, which is likely where it was last time.
-    pub(super) fn position_near(&self, hint: u32, slice: &str) -> Option<u32> {
+    /// The place of a slice, which is likely where it was last time; `slice` becomes the table's own name, which makes the
+    /// next look cheap.
+    pub(super) fn place(&self, hint: u32, slice: &mut Arc<str>) -> Option<u32> {
         match self.entries.get(hint as usize) {
-            Some((name, _)) if **name == *slice => Some(hint),
-            _ => self.position(slice),
+            Some((name, _)) if Arc::ptr_eq(name, slice) => Some(hint),
+            _ => {
+                let at = self.position(slice)?;
+                slice.clone_from(&self.entries[at as usize].0);
+                Some(at)
+            }
         }
     }
 }

@@ -40,13 +40,13 @@ struct Track {
 /// A slice in one row.
 #[derive(Debug, Clone, Copy, Default)]
 struct Spot {
-    flows: u32,
     unknown: bool,
     backlogged: bool,
     used: f64,
     target: f64,
     promised: f64,
     demand: f64,
+    /// Of the row; zero for a slice that is not looked at.
     capacity: f64,
 }
 
@@ -137,36 +137,42 @@ impl Scheduler {
         };
         for &row in rows {
             let row = row as usize;
-            let own = topology.flows(row);
-            for &member in &self.graph.rows()[row] {
-                for flow in topology.flows(member as usize) {
-                    let Some(spot) = scratch.row.get_mut(flows.slice[flow] as usize) else {
-                        continue;
-                    };
-                    if spot.flows == 0 {
-                        scratch.in_row.push(flows.slice[flow]);
-                        spot.capacity = round.capacity[row];
-                    }
-                    spot.flows += 1;
-                    spot.unknown |= !flows.known[flow];
-                    spot.backlogged |= flows.backlogged[flow];
-                    spot.used += flows.used[flow];
-                    spot.target += targets.target[flow];
-                    spot.promised += targets.promised[flow];
-                    spot.demand += flows.demand[flow];
+            // The slices of its centre, or of all where any radio may be the centre.
+            let seeds = if domain.clique {
+                &self.graph.rows()[row][..]
+            } else {
+                &[row as u32][..]
+            };
+            for flow in seeds.iter().flat_map(|&seed| topology.flows(seed as usize)) {
+                let slice = flows.slice[flow];
+                let Some(spot) = scratch.row.get_mut(slice as usize) else {
+                    continue;
+                };
+                if spot.capacity == 0.0 {
+                    spot.capacity = round.capacity[row];
+                    scratch.in_row.push(slice);
                 }
+            }
+            for flow in topology.row(row) {
+                let spot = scratch.row.get_mut(flows.slice[flow] as usize);
+                let Some(spot) = spot.filter(|spot| spot.capacity > 0.0) else {
+                    continue;
+                };
+                spot.unknown |= !flows.known[flow];
+                spot.backlogged |= flows.backlogged[flow];
+                spot.used += flows.used[flow];
+                spot.target += targets.target[flow];
+                spot.promised += targets.promised[flow];
+                spot.demand += flows.demand[flow];
             }
             for slice in scratch.in_row.drain(..) {
                 let spot = std::mem::take(&mut scratch.row[slice as usize]);
-                let is_centre = domain.clique || own.clone().any(|flow| flows.slice[flow] == slice);
-                if is_centre {
-                    let worst = &mut scratch.worst[slice as usize];
-                    if worst.flows == 0 {
-                        scratch.touched.push(slice);
-                    }
-                    if worst.flows == 0 || spot.is_worse_than(worst) {
-                        *worst = spot;
-                    }
+                let worst = &mut scratch.worst[slice as usize];
+                if worst.capacity == 0.0 {
+                    scratch.touched.push(slice);
+                }
+                if worst.capacity == 0.0 || spot.is_worse_than(worst) {
+                    *worst = spot;
                 }
             }
         }
