@@ -404,6 +404,61 @@ mod tests {
     }
 
     #[test]
+    fn notifications_and_state_are_what_the_model_says() {
+        use crate::event::Event;
+        use tranche_netconf::xml::Fragment;
+        use tranche_yang::{Content, Format, Part, Tree};
+
+        let schema = crate::service::schema::build().unwrap();
+        let namespace = &schema.module("tranche-sla").unwrap().namespace;
+        let (slice, domain): Place = ("a".into(), "n1/phy0".into());
+        let events = vec![
+            Verdict::Violated {
+                slice: slice.clone(),
+                domain: domain.clone(),
+                owed: 30.0,
+                measured: 20.0,
+            },
+            Verdict::Cleared {
+                slice,
+                domain: domain.clone(),
+                measured: 30.0,
+            },
+            Verdict::Infeasible {
+                domain,
+                radio: RadioId::new("n1", "phy0"),
+                asked: 2_000.0,
+                slices: vec![],
+            },
+        ];
+        let mut record = Record::new(3);
+        let wild = decision(SliceState::Violated, f64::NAN, events);
+        let notices = record.take(moment(1), &wild, |_| Some("a".into()));
+        assert_eq!(notices.len(), 4);
+        for (name, content) in notices {
+            let json = json!({ (format!("tranche-sla:{name}")): content }).to_string();
+            let parsed = schema.parse_operation(Format::Json, &json, Part::Notification, None);
+            assert_eq!(parsed.unwrap().name(), name);
+            let event = Event::new(
+                "tranche-sla",
+                namespace,
+                name,
+                "2026-01-01T00:00:00Z",
+                content,
+            );
+            let content = Fragment::parse(&event.xml).unwrap().content().unwrap();
+            let content = content.as_str().split_once("</eventTime>").unwrap().1;
+            let parsed = schema.parse_notification(&Fragment::parse(content).unwrap());
+            assert_eq!(parsed.unwrap().name(), name);
+        }
+        let state = json!({ "tranche-sla:sla": {
+            "slice": record.slices(), "history": { "period": record.periods() }
+        } });
+        let state = Tree::parse(schema, Format::Json, &state.to_string(), Content::State).unwrap();
+        assert!(state.exists("/tranche-sla:sla/history/period[sequence='1']/correction"));
+    }
+
+    #[test]
     fn history_is_bounded_and_oldest_first() {
         let mut record = Record::new(3);
         for sequence in 1..=5 {

@@ -138,9 +138,16 @@ impl Service {
     fn note(&self, plans: &BTreeMap<NodeName, NodePlan>, done: &ChangeDone) {
         let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let now = SystemTime::now();
-        for plan in done.confirmed.iter().filter_map(|node| plans.get(node)) {
-            for vif in plan.vifs.values() {
-                live.applied.insert(vif.slice.clone(), now);
+        for (node, plan) in plans {
+            let unsure = done.queued.contains(node)
+                || done.unconfirmed.iter().any(|failure| failure.node == *node);
+            let confirmed = done.confirmed.contains(node);
+            for vif in plan.vifs.values().filter(|_| !unsure) {
+                // A node that needed no change had it already.
+                let applied = live.applied.entry(vif.slice.clone()).or_insert(now);
+                if confirmed {
+                    *applied = now;
+                }
             }
         }
         for failure in &done.unconfirmed {

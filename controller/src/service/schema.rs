@@ -11,6 +11,8 @@ pub fn build() -> Result<&'static Schema, Error> {
     Schema::builder()
         // For the attribute `operation` of edits; its operations are deviated away.
         .module("ietf-netconf", &[])
+        .module("ietf-netconf-with-defaults", &[])
+        .module("ietf-restconf", &[])
         .module("ietf-restconf-monitoring", &[])
         .module("ietf-netconf-acm", &[])
         .module(

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use reqwest::Method;
+use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tranche_agent::Agent;
 use tranche_agent::config::Settings;
@@ -146,6 +148,55 @@ async fn wait(instance: &Instance, path: &str, done: impl Fn(&Value) -> bool) ->
     }
 }
 
+/// The names of the events of a stream, gathered as they come.
+struct Told {
+    names: Arc<Mutex<Vec<String>>>,
+    task: JoinHandle<()>,
+}
+
+fn collect(mut stream: Response) -> Told {
+    let names = Arc::new(Mutex::new(Vec::new()));
+    let gathered = Arc::clone(&names);
+    let task = tokio::spawn(async move {
+        let mut text = String::new();
+        while let Ok(Some(chunk)) = stream.chunk().await {
+            text.push_str(&String::from_utf8_lossy(&chunk));
+            while let Some((event, rest)) = text.split_once("\n\n") {
+                if let Some(data) = event.strip_prefix("data: ") {
+                    let event: Value = serde_json::from_str(data).unwrap();
+                    let members = event["ietf-restconf:notification"].as_object().unwrap();
+                    let name = members.keys().find(|name| *name != "eventTime").unwrap();
+                    gathered
+                        .lock()
+                        .unwrap()
+                        .push(name.split(':').nth(1).unwrap().to_owned());
+                }
+                text = rest.to_owned();
+            }
+        }
+    });
+    Told { names, task }
+}
+
+impl Told {
+    /// Waits until all of these have come; gives all that have.
+    async fn await_names(self, names: &[&str]) -> Vec<String> {
+        let begin = Instant::now();
+        loop {
+            let come = self.names.lock().unwrap().clone();
+            if names
+                .iter()
+                .all(|name| come.iter().any(|come| come == name))
+            {
+                self.task.abort();
+                return come;
+            }
+            assert!(begin.elapsed() < PATIENCE, "{names:?} among {come:?}");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
 fn slice(id: &str, min_ratio: &str) -> Value {
     json!({
         "id": id, "tenant": id, "where": { "site": ["street"] },
@@ -170,6 +221,7 @@ fn measured(sla: &Value, slice: &str) -> Option<f64> {
 async fn a_promise_is_broken_without_the_scheduler_and_kept_with_it() {
     let site = Site::start(&permit_all()).await;
     let instance = site.controller(&site.inventory()).await;
+    let told = collect(instance.get("/streams/sla").await);
     let both = slices(&[slice("a", "30.0"), slice("b", "70.0")]);
     let put = instance
         .send(Method::PUT, "tranche-slice:slices", &both)
@@ -216,6 +268,13 @@ async fn a_promise_is_broken_without_the_scheduler_and_kept_with_it() {
         "corrections are not configuration"
     );
 
+    let events = told
+        .await_names(&["sla-period", "sla-violated", "sla-cleared"])
+        .await;
+    assert!(
+        events.iter().all(|name| name != "sla-infeasible"),
+        "{events:?}"
+    );
     let gone = instance.delete("tranche-slice:slices").await;
     assert_eq!(gone.status(), 204);
     for index in [0, 1] {
@@ -305,8 +364,10 @@ async fn nodes_that_are_away_refuse_a_change_and_get_what_they_lack_when_they_re
         .map(|node| node.address().port())
         .collect();
     let Site { agent, dir } = site;
+    let told = collect(instance.get("/streams/NETCONF").await);
     agent.shutdown().await;
     wait(&instance, &oper_state("node-1"), |v| v == "unreachable").await;
+    told.await_names(&["node-state-change"]).await;
     let patch = json!({ "tranche-slice:slice": [{ "id": "a", "wifi": { "hidden": true } }] });
     let refused = instance
         .send(Method::PATCH, "tranche-slice:slices/slice=a", &patch)

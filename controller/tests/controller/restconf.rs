@@ -358,6 +358,62 @@ async fn entries_of_a_user_ordered_list_go_where_they_are_told() {
     assert_eq!(unordered.status(), 400);
 }
 
+#[tokio::test]
+async fn defaults_are_shown_as_asked() {
+    let instance = Instance::start(&factory()).await;
+    let scheduler = "tranche-sla:sla/scheduler";
+    let interval = json!({ "tranche-sla:interval": 2000 });
+    let put = instance
+        .send(Method::PUT, &format!("{scheduler}/interval"), &interval)
+        .await;
+    assert!(put.status().is_success());
+    let read = async |mode: &str| {
+        let data = instance
+            .json(&format!("{scheduler}?with-defaults={mode}"))
+            .await;
+        data["tranche-sla:scheduler"].clone()
+    };
+    let all = json!({ "enabled": true, "interval": 2000, "ceiling-lifetime": 30 });
+    assert_eq!(read("report-all").await, all);
+    assert_eq!(read("explicit").await, json!({ "interval": 2000 }));
+    assert_eq!(read("trim").await, json!({}));
+    let tagged = read("report-all-tagged").await;
+    let tag = json!({ "ietf-netconf-with-defaults:default": true });
+    assert_eq!(
+        (&tagged["enabled"], &tagged["@enabled"]),
+        (&json!(true), &tag)
+    );
+    assert_eq!(
+        instance.json(scheduler).await["tranche-sla:scheduler"],
+        json!({ "interval": 2000 })
+    );
+}
+
+#[tokio::test]
+async fn a_container_that_is_empty_is_there() {
+    let instance = Instance::start(&factory()).await;
+    let slices = instance.json("tranche-slice:slices").await;
+    assert_eq!(slices, json!({ "tranche-slice:slices": {} }));
+    let xml = instance.request(Method::GET, "/restconf/data/tranche-slice:slices");
+    let xml = xml
+        .header("accept", XML)
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert_eq!(xml, "<slices xmlns=\"urn:tranche:yang:tranche-slice\"/>");
+    for path in [
+        "tranche-slice:slices/slice=a",
+        "tranche-slice:slices/slice=a/wifi",
+        "tranche-slice:slices/slice",
+    ] {
+        let answer = instance.get(&format!("/restconf/data/{path}")).await;
+        assert_eq!(answer.status(), 404, "{path}");
+    }
+}
+
 // Conditions: sections 3.4.1, 3.5.1
 
 #[tokio::test]

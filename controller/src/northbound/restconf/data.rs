@@ -141,6 +141,8 @@ async fn read(request: &Request<'_>, resource: Resource) -> Result<Response<Body
     let user = User::new(request.user);
     let base = request.base.clone();
     let path = request.parts.uri.path().to_owned();
+    let node = resource.schema();
+    let reader = Arc::clone(&service);
     let text = blocking(move || {
         let asked = View {
             published: &published,
@@ -148,19 +150,36 @@ async fn read(request: &Request<'_>, resource: Resource) -> Result<Response<Body
             resource: &resource,
             base: &base,
         };
-        let tree = asked.tree(&service, with_state)?;
+        let tree = asked.tree(&reader, with_state)?;
         restconf::read(&tree, &resource, encoding.format(), &options)
             .map_err(|e| vec![e.to_rpc_error()])
     })
     .await??;
-    // A default that nobody set is not there unless it is asked for (RFC 6243 2.3); an empty collection isn't either.
-    let text = text.filter(|text| !matches!(text.as_str(), "" | "{}"));
-    let text = text.ok_or_else(|| Refusal::not_found(format!("there is no {path}")))?;
+    let missing = || Refusal::not_found(format!("there is no {path}"));
+    let text = match text.ok_or_else(missing)? {
+        text if !matches!(text.as_str(), "" | "{}") => text,
+        _ => empty_container(service.schema(), node, encoding).ok_or_else(missing)?,
+    };
     let response = respond::data(StatusCode::OK, encoding, text, &request.parts.method);
     Ok(if is_config {
         respond::versioned(response, &version, encoding)
     } else {
         response
+    })
+}
+
+/// A container without presence is there though nothing in it was set. A leaf that nobody set is not, unless its default
+/// is asked for (RFC 6243 2.3), and neither is an entry of an empty list.
+fn empty_container(
+    schema: &'static Schema,
+    node: Option<SchemaNode>,
+    encoding: Encoding,
+) -> Option<String> {
+    let node = node.filter(|node| node.kind() == Kind::Container && !node.is_presence())?;
+    let (module, name) = (schema.module(node.module())?, node.name());
+    Some(match encoding {
+        Encoding::Json => format!("{{\"{}:{name}\":{{}}}}", module.name),
+        Encoding::Xml => format!("<{name} xmlns=\"{}\"/>", module.namespace),
     })
 }
 
