@@ -9,6 +9,7 @@ HOST-KEY is the node's public key line, as in its ssh_host_ed25519_key.pub. Run 
 import sys
 from xml.sax.saxutils import escape
 
+from lxml import etree
 from ncclient import manager
 
 WIFI = "urn:tranche:yang:tranche-wifi"
@@ -39,7 +40,7 @@ def main(address, password, host_key, slice_id, ssid, passphrase, ratio):
                 passphrase=escape(passphrase), ratio=ratio))
             node.commit()
         state = node.get(filter=("xpath", ({"w": WIFI}, f"/w:wifi/w:vif[w:slice='{slice_id}']")))
-        print(state.data_xml)
+        print(etree.tostring(state.data_ele, pretty_print=True).decode())
 
 
 if __name__ == "__main__":

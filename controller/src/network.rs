@@ -144,6 +144,10 @@ impl Network {
         self.settle(plans, &concerned, &done, &queued);
         drop(_held);
         self.read_again(&done.confirmed).await;
+        // Those that had it all already were read while they were held, when nobody could compare.
+        for node in &concerned {
+            self.check(node);
+        }
         let RolloutDone {
             confirmed,
             unconfirmed,

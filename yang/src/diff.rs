@@ -13,7 +13,6 @@ use crate::error::{Error, Result};
 use crate::ffi::{Failed, Forest, Kind, Place, Raw, SRaw};
 use crate::tree::Tree;
 
-mod journal;
 mod net;
 
 use net::Net;

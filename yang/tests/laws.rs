@@ -83,9 +83,17 @@ proptest! {
                 prop_assert_eq!(&full(&now), &after);
                 diff.inverse().expect("inverse").apply(&mut now).expect("apply");
                 prop_assert_eq!(full(&now), full(&t));
-                let read = Diff::parse(schema(), &diff.print().expect("print")).expect("parse");
-                read.apply(&mut now).expect("apply");
-                prop_assert_eq!(&full(&now), &after, "journal of {}", e);
+                // With `none` an edit can leave an empty container of another case, which is no data and in no journal.
+                if !matches!(op, Op::None) {
+                    // As after a restart: explicit data from the disk, then the journal; validation adds the defaults.
+                    let stored = t.print(Format::Xml, tranche_yang::PrintOptions::default());
+                    let mut replayed =
+                        Tree::parse(schema(), Format::Xml, &stored, Content::ConfigUnvalidated).expect("stored");
+                    replayed.replay(&diff.to_journal().expect("journal")).expect("replay");
+                    diff.apply(&mut now).expect("apply");
+                    prop_assert_eq!(now.validate().is_ok(), replayed.validate().is_ok());
+                    prop_assert_eq!(full(&replayed), full(&now), "journal of {}", e);
+                }
             }
             Err(errors) => {
                 prop_assert!(matches!(errors[0].tag, ErrorTag::DataExists | ErrorTag::DataMissing), "{:?}", errors);

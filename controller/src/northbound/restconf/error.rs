@@ -98,7 +98,7 @@ impl From<Vec<RpcError>> for Refusal {
     }
 }
 
-/// The status of an error (RFC 8040 7, table "Mapping from <error-tag> to Status Code"). Where the table gives a
+/// The status of an error (RFC 8040 7, table "Mapping from `error-tag` to Status Code"). Where the table gives a
 /// choice, this is the one that fits errors about data; the others are made with [`Refusal::with_status`].
 fn status(error: &RpcError) -> StatusCode {
     match error.tag {

@@ -41,9 +41,9 @@ pub(crate) async fn play(settings: &Settings) -> anyhow::Result<bool> {
     let stack = Stack::start(setup).await?;
     stack.connected().await?;
     for node in &stack.nodes {
+        let (name, address, key) = (&node.name, node.address, &node.public_key);
         say(&format!(
-            "{}    {} (NETCONF), user admin",
-            node.name, node.address
+            "{name}    {address} (NETCONF)   user admin, {key}"
         ))?;
     }
     say(&format!("RESTCONF  {}", stack.restconf().root()))?;
