@@ -2,6 +2,8 @@
 //!
 //! An edit is applied in place, node by node, and every step is recorded, so that it can be taken back. Constraints
 //! are not checked here: [`crate::Tree::validate`] does that on the result.
+//!
+//! Long because the operations share one walk over edit and tree; reading the attributes of an edit could be a file of its own.
 
 use std::collections::HashSet;
 use std::fmt;
