@@ -297,8 +297,7 @@ impl SRaw {
     pub(crate) fn check_value(self, value: &str) -> Result<String, super::Failed> {
         let value = CString::new(value).map_err(|_| super::Failed)?;
         let mut canonical = ptr::null();
-        // SAFETY: live schema node, NUL-terminated value, out pointer to a local; the canonical string is a reference
-        // into libyang's dictionary, which keeps it for as long as the context.
+        // SAFETY: live schema node, NUL-terminated value, out pointer to a local.
         let rc = unsafe {
             ly::lyd_value_validate(
                 self.ptr(),
@@ -311,7 +310,10 @@ impl SRaw {
         };
         match rc {
             ly::LY_ERR::LY_SUCCESS | ly::LY_ERR::LY_EINCOMPLETE => {
-                Ok(text(canonical).unwrap_or_default().to_owned())
+                let owned = text(canonical).unwrap_or_default().to_owned();
+                // SAFETY: the string is a reference into the dictionary of this context that is ours to give back.
+                unsafe { ly::lydict_remove((*self.module_ptr()).ctx, canonical) };
+                Ok(owned)
             }
             _ => Err(super::Failed),
         }
