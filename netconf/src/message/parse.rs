@@ -248,7 +248,7 @@ fn notification(reader: &mut Reader<'_>) -> Result<Notification, Fault> {
     }
     Ok(Notification {
         event_time: event_time.ok_or_else(|| refuse("<notification> without <eventTime>"))?,
-        content: Fragment::from_checked(content),
+        content: Fragment::from_trusted(content),
     })
 }
 
@@ -283,7 +283,7 @@ fn outcome(reader: &mut Reader<'_>) -> Result<Outcome, Fault> {
         return Ok(Err(errors));
     }
     Ok(Ok(reply.unwrap_or_else(|| {
-        Reply::Output(Fragment::from_checked(output))
+        Reply::Output(Fragment::from_trusted(output))
     })))
 }
 
@@ -344,6 +344,6 @@ fn error_info(reader: &mut Reader<'_>, error: &mut RpcError) -> Result<(), Fault
         }
         foreign.push_str(fragment.as_str());
     }
-    error.info_xml = Fragment::from_checked(foreign);
+    error.info_xml = Fragment::from_trusted(foreign);
     Ok(())
 }

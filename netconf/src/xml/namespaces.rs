@@ -87,16 +87,14 @@ impl<'a> Bindings<'a> {
         prefixed: &[(&str, &str)],
         offset: usize,
     ) -> Result<(), XmlError> {
-        for (i, (prefix, local)) in prefixed.iter().enumerate() {
-            let namespace = self.bound(prefix, offset)?;
-            for (other, other_local) in &prefixed[..i] {
-                if other_local == local && self.bound(other, offset)? == namespace {
-                    return Err(ill_formed(
-                        offset,
-                        &format!("attribute {local:?} stands twice"),
-                    ));
-                }
+        let mut seen: Vec<(&Cow<'a, str>, &str)> = Vec::with_capacity(prefixed.len());
+        for (prefix, local) in prefixed {
+            let attribute = (self.bound(prefix, offset)?, *local);
+            if seen.contains(&attribute) {
+                let reason = format!("attribute {local:?} stands twice");
+                return Err(ill_formed(offset, &reason));
             }
+            seen.push(attribute);
         }
         Ok(())
     }
