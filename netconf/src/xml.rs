@@ -7,6 +7,7 @@ mod lexical;
 mod namespaces;
 mod reader;
 
+pub(crate) use namespaces::XML_NAMESPACE;
 pub(crate) use reader::{Event, Reader, Tag};
 
 use std::fmt;

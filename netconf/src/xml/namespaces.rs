@@ -8,7 +8,7 @@ use super::{XmlError, push_attribute};
 /// Namespace declarations in scope at once: each name is looked up among them.
 const MAX_BINDINGS: usize = 256;
 /// What the prefix `xml` is always bound to, and no other may be.
-const XML_NAMESPACE: &str = "http://www.w3.org/XML/1998/namespace";
+pub(crate) const XML_NAMESPACE: &str = "http://www.w3.org/XML/1998/namespace";
 /// What the prefix `xmlns` stands for; nothing may be bound to it.
 const XMLNS_NAMESPACE: &str = "http://www.w3.org/2000/xmlns/";
 
