@@ -3,6 +3,7 @@
 mod encode;
 mod operation;
 mod parse;
+pub(crate) mod path;
 
 pub use encode::encode_reply;
 pub use parse::BadRpc;
