@@ -209,20 +209,29 @@ impl Editor<'_> {
 
     /// A delete of a leaf without its value.
     fn opaque(&mut self, edit: Raw, parent: Option<Raw>) -> Result<(), Stop> {
-        let schema = opaque_schema(self.recorder.tree.schema, edit);
-        let node = schema
-            .and_then(|s| self.recorder.siblings(parent)?.sibling_of(s))
-            .filter(|n| !n.is_default());
+        let Some(schema) = opaque_schema(self.recorder.tree.schema, edit) else {
+            return Ok(());
+        };
+        let node = self
+            .recorder
+            .siblings(parent)
+            .and_then(|siblings| siblings.sibling_of(schema))
+            .filter(|node| !node.is_default());
         match node {
             Some(node) => {
                 let deleted = self.recorder.delete(node);
                 self.must(deleted)
             }
             None if edit.opaque_attributes().iter().any(|(_, v)| v == "delete") => {
-                let name = edit.opaque_name().unwrap_or_default().name;
-                let path =
-                    parent.map_or_else(|| format!("/{name}"), |p| format!("{}/{name}", p.path()));
-                self.fail(missing(path))
+                let module = schema.module();
+                let same = |parent: Raw| parent.schema().is_some_and(|p| p.module() == module);
+                let prefix = if parent.is_some_and(same) {
+                    String::new()
+                } else {
+                    format!("{module}:")
+                };
+                let parent = parent.map(Raw::path).unwrap_or_default();
+                self.fail(missing(format!("{parent}/{prefix}{}", schema.name())))
             }
             None => Ok(()),
         }
@@ -363,6 +372,10 @@ impl Editor<'_> {
             let Some(other_schema) = other.schema() else {
                 continue;
             };
+            // Entries of one list are in one case: nothing to look for.
+            if other_schema == schema {
+                continue;
+            }
             let other_op = attributes(other).ok().and_then(|a| a.op);
             if other_op.is_some_and(EditOp::removes) {
                 continue;

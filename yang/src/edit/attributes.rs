@@ -103,10 +103,6 @@ pub(super) fn attributes(edit: Raw) -> Result<Attributes> {
             }
         }
     }
-    let point = match edit.schema().map(SRaw::kind) {
-        Some(Kind::List) => key,
-        _ => value,
-    };
     let needs = |name: &str| {
         Error::new(
             ErrorTag::MissingAttribute,
@@ -116,17 +112,34 @@ pub(super) fn attributes(edit: Raw) -> Result<Attributes> {
         .with_app_tag("missing-instance")
         .with_info("bad-attribute", name)
     };
-    let wanted = if edit.schema().map(SRaw::kind) == Some(Kind::List) {
-        "key"
+    let (wanted, point) = if edit.schema().map(SRaw::kind) == Some(Kind::List) {
+        ("key", &key)
     } else {
-        "value"
+        ("value", &value)
     };
+    let superfluous = |name: &str, why: &str| {
+        Err(Error::new(ErrorTag::BadAttribute, why)
+            .at(edit.path())
+            .with_info("bad-attribute", name)
+            .with_info("bad-element", edit.schema().map_or("", SRaw::name)))
+    };
+    let beside = matches!(insert.as_deref(), Some("before" | "after"));
+    for (name, given) in [("key", &key), ("value", &value)] {
+        if given.is_some() && !(beside && name == wanted) {
+            let why = "key goes with a list, value with a leaf-list, and both with insert before or after";
+            return superfluous(name, why);
+        }
+    }
+    if insert.is_some() && out.op.is_some_and(EditOp::removes) {
+        return superfluous("insert", "what is deleted has no place to insert at");
+    }
+    let point = || point.clone().ok_or_else(|| needs(wanted));
     out.insert = match insert.as_deref() {
         None => None,
         Some("first") => Some(Insert::First),
         Some("last") => Some(Insert::Last),
-        Some("before") => Some(Insert::Before(point.ok_or_else(|| needs(wanted))?)),
-        Some("after") => Some(Insert::After(point.ok_or_else(|| needs(wanted))?)),
+        Some("before") => Some(Insert::Before(point()?)),
+        Some("after") => Some(Insert::After(point()?)),
         Some(other) => {
             return Err(Error::new(
                 ErrorTag::BadAttribute,
