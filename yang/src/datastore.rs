@@ -28,6 +28,9 @@ use crate::tree::{Content, Format, Tree};
 /// The server itself, where a session is asked for: no lock stands in its way.
 pub const SERVER: u32 = 0;
 
+/// So many operations on the candidate are kept one by one; more are folded into what they come to.
+const MAX_PENDING: usize = 4096;
+
 /// The datastores of one server.
 #[derive(Debug)]
 pub struct Datastores {
@@ -38,6 +41,8 @@ pub struct Datastores {
     candidate: Arc<Tree>,
     /// What was done to the candidate since it was last the same as running.
     pending: Diff,
+    /// How many operations `pending` may have before it is folded.
+    fold_at: usize,
     /// Whether running is still what the candidate started from.
     in_step: bool,
     startup: Option<Arc<Tree>>,
@@ -123,6 +128,7 @@ impl Datastores {
             spare: None,
             candidate: Arc::new(candidate),
             pending: Diff::empty(schema),
+            fold_at: MAX_PENDING,
             in_step: true,
             startup: startup.map(Arc::new),
             locks: HashMap::new(),
@@ -153,12 +159,6 @@ impl Datastores {
     #[must_use]
     pub fn candidate_modified(&self) -> bool {
         !self.in_step || !self.pending.is_empty()
-    }
-
-    /// What the candidate changes, compared with what it started from.
-    #[must_use]
-    pub fn candidate_diff(&self) -> &Diff {
-        &self.pending
     }
 
     /// A configuration that a request names.
@@ -358,6 +358,7 @@ impl Datastores {
         let added = recorder.finish();
         self.pending.append(diff);
         self.pending.append(added);
+        self.fold_pending();
         defaults.map_err(|e| vec![e])?;
         if errors.is_empty() {
             Ok(())
@@ -401,7 +402,26 @@ impl Datastores {
             return Err(denied);
         }
         self.pending.append(diff);
+        self.fold_pending();
         Ok(())
+    }
+
+    /// Keeps `pending` in proportion to what it comes to, however often the candidate is edited.
+    fn fold_pending(&mut self) {
+        if self.pending.ops.len() < self.fold_at {
+            return;
+        }
+        let folded = if self.in_step {
+            Diff::between(&self.running, &self.candidate)
+        } else {
+            // A candidate that running has left behind is compared as a whole.
+            Ok(Diff::empty(self.schema))
+        };
+        // Without memory for it the operations stay as they are.
+        if let Ok(folded) = folded {
+            self.pending = folded;
+        }
+        self.fold_at = MAX_PENDING.max(2 * self.pending.ops.len());
     }
 
     /// Makes the candidate the same as running (discard-changes).
@@ -695,5 +715,42 @@ fn name(datastore: Datastore) -> &'static str {
         Datastore::Running => "running",
         Datastore::Candidate => "the candidate",
         Datastore::Startup => "startup",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tranche_netconf::xml::Fragment;
+
+    use super::*;
+
+    #[test]
+    fn a_candidate_that_is_edited_for_ever_does_not_grow_for_ever() {
+        let schema = Schema::builder()
+            .module("ietf-netconf", &[])
+            .module("tranche-wifi", &[])
+            .build()
+            .unwrap();
+        let mut datastores = Datastores::new(schema, Tree::empty(schema), None).unwrap();
+        for n in 0..3 * MAX_PENDING {
+            let country = ["DE", "FR"][n % 2];
+            let config = format!(
+                "<wifi xmlns=\"urn:tranche:yang:tranche-wifi\"><country>{country}</country></wifi>"
+            );
+            let request = EditConfig {
+                target: Datastore::Candidate,
+                default_operation: DefaultOperation::Merge,
+                test_option: TestOption::TestThenSet,
+                error_option: ErrorOption::RollbackOnError,
+                config: Fragment::from_trusted(config),
+            };
+            datastores.edit_candidate(1, &request).unwrap();
+            assert!(datastores.pending.ops.len() < MAX_PENDING);
+        }
+        let proposal = datastores.propose_commit(1).unwrap();
+        datastores.accept(proposal).unwrap();
+        let country = datastores.running().value("/tranche-wifi:wifi/country");
+        assert_eq!(country.as_deref(), Some("FR"));
+        assert!(!datastores.candidate_modified());
     }
 }
