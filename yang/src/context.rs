@@ -93,6 +93,19 @@ impl Builder {
         self.module(name, &["*"])
     }
 
+    /// Implements what every server here has: access control, local users whose passwords are SHA-2 hashes, and
+    /// `with-defaults`. What of `ietf-system` is not carried out is for a module of deviations to say.
+    #[must_use]
+    pub fn server(self) -> Self {
+        self.module("ietf-netconf-acm", &[])
+            .module("ietf-netconf-with-defaults", &[])
+            .module(
+                "iana-crypt-hash",
+                &["crypt-hash-sha-256", "crypt-hash-sha-512"],
+            )
+            .module("ietf-system", &["authentication", "local-users"])
+    }
+
     /// Implements a module from a file, with all its features. Files may import one another in any order.
     #[must_use]
     pub fn file(mut self, path: impl AsRef<Path>) -> Self {
