@@ -301,7 +301,7 @@ impl Schema {
     #[must_use]
     pub fn node(&self, path: &str) -> Option<SchemaNode> {
         self.ctx
-            .schema_node(&crate::error::without_predicates(path), false)
+            .schema_node(&crate::error::without_predicates(path))
             .map(SchemaNode)
     }
 
@@ -364,19 +364,7 @@ impl SchemaNode {
     /// Children in the data (of an operation: its input), choices and cases looked through.
     #[must_use]
     pub fn children(self) -> Vec<Self> {
-        self.0.children(false).into_iter().map(Self).collect()
-    }
-
-    /// Output of an operation.
-    #[must_use]
-    pub fn output(self) -> Vec<Self> {
-        self.0.children(true).into_iter().map(Self).collect()
-    }
-
-    /// Parent in the data.
-    #[must_use]
-    pub fn parent(self) -> Option<Self> {
-        self.0.data_parent().map(Self)
+        self.0.children().into_iter().map(Self).collect()
     }
 
     /// Keys of a list, in order.
@@ -391,45 +379,15 @@ impl SchemaNode {
         self.0.is_config()
     }
 
-    /// Whether it is the key of a list.
-    #[must_use]
-    pub fn is_key(self) -> bool {
-        self.0.is_key()
-    }
-
-    /// Whether it must be there.
-    #[must_use]
-    pub fn is_mandatory(self) -> bool {
-        self.0.is_mandatory()
-    }
-
-    /// Whether it is `ordered-by user`.
-    #[must_use]
-    pub fn is_user_ordered(self) -> bool {
-        self.0.is_user_ordered()
-    }
-
     /// Whether it is a container whose presence means something.
     #[must_use]
     pub fn is_presence(self) -> bool {
         self.0.is_presence()
     }
 
-    /// Description.
-    #[must_use]
-    pub fn description(self) -> Option<&'static str> {
-        self.0.description()
-    }
-
     /// Whether it is marked `nacm:default-deny-all`: a secret, never to be logged or shown.
     #[must_use]
     pub fn is_secret(self) -> bool {
         self.0.has_extension("ietf-netconf-acm", "default-deny-all")
-    }
-
-    /// Name of the base type of a leaf or leaf-list (`string`, `uint16`, `enumeration`, ...), leafrefs resolved.
-    #[must_use]
-    pub fn base_type(self) -> Option<&'static str> {
-        self.0.base_type_name()
     }
 }

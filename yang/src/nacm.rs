@@ -562,7 +562,7 @@ fn read_path(tree: &Tree, path: &str) -> Result<Vec<Segment>> {
     for (step, keys) in crate::path::split(path)? {
         so_far.push('/');
         so_far.push_str(&step);
-        let schema = tree.schema.ctx.schema_node(&so_far, false).ok_or_else(|| {
+        let schema = tree.schema.ctx.schema_node(&so_far).ok_or_else(|| {
             Error::new(ErrorTag::InvalidValue, format!("there is no node {so_far}"))
         })?;
         out.push(Segment { schema, keys });

@@ -70,7 +70,7 @@ impl Resource {
                 .ok_or_else(|| bad(format!("{name} needs its module: write module-name:{name}")))?;
             let node = match parent {
                 Some(parent) => parent
-                    .child(Some(module), local, false)
+                    .child(Some(module), local)
                     .or_else(|| parent.action(module, local)),
                 None => schema.ctx.top_node(module, local),
             };
@@ -278,7 +278,7 @@ pub fn identifier(schema: &'static Schema, path: &str) -> Result<String> {
     for (step, predicates) in path::split(path)? {
         so_far.push('/');
         so_far.push_str(&step);
-        let node = schema.ctx.schema_node(&so_far, false).ok_or_else(|| {
+        let node = schema.ctx.schema_node(&so_far).ok_or_else(|| {
             Error::new(
                 ErrorTag::UnknownElement,
                 format!("there is no node {so_far}"),

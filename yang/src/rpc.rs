@@ -66,12 +66,6 @@ impl Operation {
         self.node.path()
     }
 
-    /// Instance path of the node that an action or a nested notification is on; `None` at the top.
-    #[must_use]
-    pub fn on(&self) -> Option<String> {
-        self.node.parent().map(Raw::path)
-    }
-
     /// The operation's node: its children are the input, output or content.
     #[must_use]
     pub fn data(&self) -> Node<'_> {

@@ -9,7 +9,7 @@ use tranche_netconf::xml::Fragment;
 use yang5::ffi as ly;
 
 use crate::context::{Schema, SchemaNode};
-use crate::error::{Error, Phase, Result, collect, without_predicates};
+use crate::error::{Error, Phase, Result, collect};
 use crate::ffi::{Failed, Forest, Kind, Place, Raw};
 
 /// An encoding of data.
@@ -509,11 +509,5 @@ impl<'t> Node<'t> {
             e
         })?;
         Ok(found.into_iter().map(move |raw| Self { raw, tree }))
-    }
-
-    /// Schema path, without key predicates.
-    #[must_use]
-    pub fn schema_path(self) -> String {
-        without_predicates(&self.path())
     }
 }

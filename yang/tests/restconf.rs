@@ -515,7 +515,7 @@ fn operations_take_and_give_bodies() {
         )
         .unwrap_or_else(|e| panic!("{e:?}"));
     assert_eq!(op.data().get("hard"), Some("true"));
-    assert_eq!(op.on().as_deref(), Some("/test-box:box/item[name='a']"));
+    assert_eq!(op.path(), path);
     let none = schema()
         .parse_restconf_input(&path, None, Some(&data))
         .expect("no input");

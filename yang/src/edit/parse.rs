@@ -140,7 +140,7 @@ pub(super) fn opaque_schema(schema: &'static Schema, node: Raw) -> Option<SRaw> 
         .name
         .as_str();
     match node.parent() {
-        Some(parent) => parent.schema()?.child(Some(module), &name.name, false),
+        Some(parent) => parent.schema()?.child(Some(module), &name.name),
         None => schema.ctx.top_node(module, &name.name),
     }
 }
