@@ -11,6 +11,8 @@
 //! in place; `accept` publishes it, and the one it replaces becomes the next second tree once its readers are gone, by
 //! applying the same diff to it. So an edit costs what it changes plus the validation, and no copy of the whole.
 
+mod locks;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -202,92 +204,6 @@ impl Datastores {
         let mut copy = tree.duplicate().map_err(|e| vec![e])?;
         drop(tree);
         copy.validate()
-    }
-
-    // Locks
-
-    /// The session that holds the lock.
-    #[must_use]
-    pub fn lock_holder(&self, datastore: Datastore) -> Option<u32> {
-        self.locks.get(&datastore).copied()
-    }
-
-    /// Locks a datastore for a session (RFC 6241 7.5).
-    ///
-    /// # Errors
-    /// `lock-denied` with the holder's session-id; a candidate with changes can't be locked (session-id 0).
-    pub fn lock(&mut self, session: u32, datastore: Datastore) -> Result<()> {
-        if let Some(holder) = self.lock_holder(datastore) {
-            return Err(Error::new(
-                ErrorTag::LockDenied,
-                format!("{} is locked by session {holder}", name(datastore)),
-            )
-            .with_info("session-id", holder.to_string()));
-        }
-        if datastore == Datastore::Candidate && self.candidate_modified() {
-            return Err(Error::new(
-                ErrorTag::LockDenied,
-                "the candidate has changes that are not committed: commit or discard them first",
-            )
-            .with_info("session-id", "0"));
-        }
-        self.locks.insert(datastore, session);
-        Ok(())
-    }
-
-    /// Unlocks. Changes of the candidate are discarded with its lock (RFC 6241 8.3.5.2).
-    ///
-    /// # Errors
-    /// `lock-denied` if another session holds it, `operation-failed` if nobody does.
-    pub fn unlock(&mut self, session: u32, datastore: Datastore) -> Result<()> {
-        match self.lock_holder(datastore) {
-            Some(holder) if holder == session => {
-                self.locks.remove(&datastore);
-                if datastore == Datastore::Candidate {
-                    self.reset_candidate()
-                } else {
-                    Ok(())
-                }
-            }
-            Some(holder) => Err(Error::new(
-                ErrorTag::LockDenied,
-                format!("the lock is held by session {holder}"),
-            )
-            .with_info("session-id", holder.to_string())),
-            None => Err(Error::new(
-                ErrorTag::OperationFailed,
-                format!("{} is not locked", name(datastore)),
-            )),
-        }
-    }
-
-    /// Drops the locks of a session that ended; a candidate it had locked loses its changes.
-    ///
-    /// # Errors
-    /// The candidate could not be reset (out of memory).
-    pub fn release_session(&mut self, session: u32) -> Result<()> {
-        let had_candidate = self.lock_holder(Datastore::Candidate) == Some(session);
-        self.locks.retain(|_, holder| *holder != session);
-        if had_candidate {
-            self.reset_candidate()
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Refuses what another session's lock forbids.
-    ///
-    /// # Errors
-    /// `in-use` with the holder's session-id.
-    pub fn check_lock(&self, session: u32, datastore: Datastore) -> Result<()> {
-        match self.lock_holder(datastore) {
-            Some(holder) if holder != session && session != SERVER => Err(Error::new(
-                ErrorTag::InUse,
-                format!("{} is locked by session {holder}", name(datastore)),
-            )
-            .with_info("session-id", holder.to_string())),
-            _ => Ok(()),
-        }
     }
 
     fn check_idle(&self) -> Result<()> {
@@ -710,47 +626,5 @@ fn unshare(tree: &mut Arc<Tree>) -> Result<&mut Tree> {
     })
 }
 
-fn name(datastore: Datastore) -> &'static str {
-    match datastore {
-        Datastore::Running => "running",
-        Datastore::Candidate => "the candidate",
-        Datastore::Startup => "startup",
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use tranche_netconf::xml::Fragment;
-
-    use super::*;
-
-    #[test]
-    fn a_candidate_that_is_edited_for_ever_does_not_grow_for_ever() {
-        let schema = Schema::builder()
-            .module("ietf-netconf", &[])
-            .module("tranche-wifi", &[])
-            .build()
-            .unwrap();
-        let mut datastores = Datastores::new(schema, Tree::empty(schema), None).unwrap();
-        for n in 0..3 * MAX_PENDING {
-            let country = ["DE", "FR"][n % 2];
-            let config = format!(
-                "<wifi xmlns=\"urn:tranche:yang:tranche-wifi\"><country>{country}</country></wifi>"
-            );
-            let request = EditConfig {
-                target: Datastore::Candidate,
-                default_operation: DefaultOperation::Merge,
-                test_option: TestOption::TestThenSet,
-                error_option: ErrorOption::RollbackOnError,
-                config: Fragment::from_trusted(config),
-            };
-            datastores.edit_candidate(1, &request).unwrap();
-            assert!(datastores.pending.ops.len() < MAX_PENDING);
-        }
-        let proposal = datastores.propose_commit(1).unwrap();
-        datastores.accept(proposal).unwrap();
-        let country = datastores.running().value("/tranche-wifi:wifi/country");
-        assert_eq!(country.as_deref(), Some("FR"));
-        assert!(!datastores.candidate_modified());
-    }
-}
+mod tests;
