@@ -95,9 +95,9 @@ pub enum SettingsError {
 const EXAMPLES: &str = "\
 FILES
   <state-dir>/lock                        held while an agent runs on the directory
-  <state-dir>/store                       what is stored (with --sim: <state-dir>/node-<k>/store)
-  <state-dir>/ssh_host_ed25519_key[.pub]  identity of the server, made at the first start
-                                          (with --sim: <state-dir>/node-<k>/ssh_host_ed25519_key)
+  <state-dir>/node-<k>/store              what node k stores; only its user may read it
+  <state-dir>/node-<k>/ssh_host_ed25519_key[.pub]
+                                          identity of its server, made at the first start
 
 CONFIGURATION FILE
   TOML; the command line wins over it. Keys are the long options (factory-default and yang-module take lists), and:
@@ -396,7 +396,7 @@ impl LimitsTable {
             ("limits.notification-queue", limits.notification_queue == 0),
         ];
         match positive.into_iter().find(|(_, zero)| *zero) {
-            Some((setting, _)) => Err(invalid(setting, "0 would let nobody in")),
+            Some((setting, _)) => Err(invalid(setting, "at least 1 is needed")),
             None => Ok(limits),
         }
     }
@@ -512,7 +512,7 @@ mod tests {
         check(
             &["--sim", "1"],
             Some("[limits]\nmax-sessions = 0"),
-            "limits.max-sessions: 0 would let nobody in",
+            "limits.max-sessions: at least 1 is needed",
         );
         let missing = resolve(&["--sim", "1"], None).unwrap_err().to_string();
         assert!(missing.starts_with("state-dir is missing"), "{missing}");

@@ -91,11 +91,11 @@ pub enum Error {
     /// A backend refuses, and what other backends did was taken back.
     #[error(transparent)]
     Refused(Refusal),
-    /// A backend refuses, and what others did could not be taken back.
-    #[error("{refusal}; taking back what was done already failed: {}", joined(.failed))]
+    /// A backend or the disk refuses, and what was done already could not be taken back.
+    #[error("{cause}; taking back what was done already failed: {}", joined(.failed))]
     RollbackFailed {
-        /// The first refusal.
-        refusal: Refusal,
+        /// Why it was to be taken back.
+        cause: Box<Self>,
         /// What could not be taken back.
         failed: Vec<Refusal>,
     },
@@ -111,6 +111,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// This error, once what had been done was taken back but for `failed`.
+    pub(crate) fn after_undo(self, failed: Vec<Refusal>) -> Self {
+        if failed.is_empty() {
+            return self;
+        }
+        Self::RollbackFailed {
+            cause: Box::new(self),
+            failed,
+        }
+    }
+
     /// What the peer is told. Internals stay in the log.
     #[must_use]
     pub fn to_rpc_error(&self) -> RpcError {
@@ -123,19 +134,22 @@ impl Error {
             Self::Refused(refusal) => {
                 RpcError::new(ErrorTag::OperationFailed, refusal.message.clone()).at(&*refusal.path)
             }
-            Self::RollbackFailed { refusal, failed } => RpcError::new(
-                ErrorTag::RollbackFailed,
-                format!(
+            Self::RollbackFailed { cause, failed } => {
+                let cause = cause.to_rpc_error();
+                let message = format!(
                     "{}; the former state could not be restored: {}",
-                    refusal.message,
+                    cause.message.unwrap_or_default(),
                     joined(failed)
-                ),
-            )
-            .at(&*refusal.path),
-            Self::Store(_) => RpcError::new(
-                ErrorTag::OperationFailed,
-                "the change could not be stored, so nothing was changed",
-            ),
+                );
+                RpcError {
+                    tag: ErrorTag::RollbackFailed,
+                    message: Some(message),
+                    ..cause
+                }
+            }
+            Self::Store(_) => {
+                RpcError::new(ErrorTag::OperationFailed, "the change could not be stored")
+            }
             Self::Stopping => RpcError::new(ErrorTag::ResourceDenied, "the agent is stopping"),
             Self::Internal
             | Self::Settings(_)
@@ -167,4 +181,34 @@ fn listed(reasons: &[String]) -> String {
         .iter()
         .map(|reason| format!("\n  {reason}"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_neither_be_stored_nor_undone_is_rollback_failed_without_internals() {
+        let store = StoreError::Damaged {
+            path: "/var/lib/store".into(),
+            what: "it is gone",
+        };
+        let undone = Error::Store(store).after_undo(Vec::new()).to_rpc_error();
+        assert_eq!(undone.tag, ErrorTag::OperationFailed);
+        let refusal = Refusal::new("/tranche-wifi:wifi", "the radio is stuck");
+        let error = Error::Stopping.after_undo(vec![refusal.clone()]);
+        assert!(error.to_string().contains("the radio is stuck"), "{error}");
+        let store = StoreError::InUse {
+            path: "/var/lib/store".into(),
+        };
+        let error = Error::Store(store).after_undo(vec![refusal]).to_rpc_error();
+        assert_eq!(error.tag, ErrorTag::RollbackFailed);
+        assert_eq!(
+            error.message.as_deref(),
+            Some(
+                "the change could not be stored; the former state could not be restored: \
+                 /tranche-wifi:wifi: the radio is stuck"
+            )
+        );
+    }
 }

@@ -6,12 +6,18 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 use tranche_agent::Agent;
 use tranche_agent::config::{Args, LogFormat, LogSettings, Settings};
 
 /// The database logs what it writes, and there are secrets among it: whatever is asked for, it logs warnings only.
-const NO_VALUES: &str = "sled=warn";
+fn shows_no_values(of: &Metadata<'_>) -> bool {
+    *of.level() <= Level::WARN || !of.target().starts_with("sled")
+}
 
 fn main() -> ExitCode {
     match run(Args::parse()) {
@@ -65,13 +71,15 @@ fn announce(agent: &Agent) -> io::Result<()> {
 fn start_log(settings: &LogSettings) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&settings.filter)
         .with_context(|| format!("log filter '{}'", settings.filter))?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter.add_directive(NO_VALUES.parse()?))
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
+    let log = tracing_subscriber::registry()
+        .with(filter)
+        .with(filter_fn(shows_no_values));
     match settings.format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Text => log.with(lines).init(),
+        LogFormat::Json => log.with(lines.json()).init(),
     }
     Ok(())
 }

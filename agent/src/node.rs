@@ -361,10 +361,7 @@ impl Node {
     }
 
     /// Puts a change in force for readers and announces it.
-    ///
-    /// # Errors
-    /// Out of memory while the candidate followed; running is the new one nevertheless.
-    pub fn publish(&self, prepared: Prepared, origin: &Origin) -> Result<(), Vec<Error>> {
+    pub fn publish(&self, prepared: Prepared, origin: &Origin) {
         let Prepared {
             proposal,
             changes,
@@ -374,12 +371,13 @@ impl Node {
         } = prepared;
         {
             let mut datastores = self.datastores();
-            let running = datastores
-                .accept(proposal)
-                .map_err(|error| data(vec![error]))?;
+            if let Err(error) = datastores.accept(proposal) {
+                // Running is the new one all the same.
+                tracing::error!(%error, "the candidate could not follow a change of running");
+            }
             let before = self.in_force();
             let after = InForce {
-                running,
+                running: datastores.running(),
                 users: users.map_or_else(|| Arc::clone(&before.users), Arc::new),
                 nacm: nacm.map_or_else(|| Arc::clone(&before.nacm), Arc::new),
                 pruned: Mutex::default(),
@@ -403,17 +401,14 @@ impl Node {
                 );
             }
         }
-        Ok(())
     }
 
     /// Drops a change: everything is as before.
-    ///
-    /// # Errors
-    /// Out of memory; running is as before nevertheless.
-    pub fn reject(&self, prepared: Prepared) -> Result<(), Vec<Error>> {
-        self.datastores()
-            .reject(prepared.proposal)
-            .map_err(|error| data(vec![error]))
+    pub fn reject(&self, prepared: Prepared) {
+        if let Err(error) = self.datastores().reject(prepared.proposal) {
+            // Running is as before all the same, and the next change starts from a copy of it.
+            tracing::error!(%error, "a change that was refused could not be put back");
+        }
     }
 
     /// Replaces the journal by a snapshot of running.
@@ -465,7 +460,7 @@ impl Node {
             &event.to_fragment(),
             |user, filter| {
                 if in_force.nacm.notification(&User::new(user), event).is_err() {
-                    return Share::Denied;
+                    return Share::Nothing;
                 }
                 share(event, filter)
             },

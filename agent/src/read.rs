@@ -38,7 +38,10 @@ impl Touched {
             None => return Self::All,
             Some(Filter::XPath { select, namespaces }) => {
                 // Anything that can step from anywhere to anywhere.
-                if select.contains('*') || select.contains("//") || select.contains("::") {
+                if ["*", "//", "::", "..", "("]
+                    .iter()
+                    .any(|far| select.contains(far))
+                {
                     return Self::All;
                 }
                 namespaces

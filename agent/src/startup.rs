@@ -6,8 +6,9 @@
 //!        +--> factory default: parsed, hashed, checked by everybody --> stored -------------+--> reconcile --> listen
 //! ```
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +67,7 @@ impl StateDirLock {
             let path = path.to_owned();
             move |source| Error::File { what, path, source }
         };
-        fs::create_dir_all(dir).map_err(failed("making the state directory", dir))?;
+        private_directory(dir).map_err(failed("making the state directory", dir))?;
         let path = dir.join("lock");
         let mut file = OpenOptions::new()
             .create(true)
@@ -98,7 +99,6 @@ pub struct RunningNode {
     server: ServerHandle,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
-    host_key: PathBuf,
 }
 
 impl RunningNode {
@@ -120,12 +120,6 @@ impl RunningNode {
         self.server.host_key_fingerprint()
     }
 
-    /// The file with its public host key.
-    #[must_use]
-    pub fn host_public_key(&self) -> &Path {
-        &self.host_key
-    }
-
     /// What its sessions share.
     #[must_use]
     pub fn node(&self) -> &Arc<Node> {
@@ -135,11 +129,15 @@ impl RunningNode {
     /// Ends its sessions, then its tasks.
     pub async fn shutdown(self) {
         self.server.shutdown().await;
-        self.stop.cancel();
-        for task in self.tasks {
-            if let Err(fault) = task.await {
-                tracing::error!(%fault, "a task ended in a fault");
-            }
+        end(&self.stop, self.tasks).await;
+    }
+}
+
+async fn end(stop: &CancellationToken, tasks: Vec<JoinHandle<()>>) {
+    stop.cancel();
+    for task in tasks {
+        if let Err(fault) = task.await {
+            tracing::error!(%fault, "a task ended in a fault");
         }
     }
 }
@@ -162,7 +160,7 @@ pub struct Common {
 pub async fn start_node(common: &Common, index: u16) -> Result<RunningNode, Error> {
     let name = format!("node-{}", index + 1);
     let dir = common.settings.state_dir.join(&name);
-    fs::create_dir_all(&dir).map_err(|source| Error::File {
+    private_directory(&dir).map_err(|source| Error::File {
         what: "making the directory",
         path: dir.clone(),
         source,
@@ -208,7 +206,7 @@ pub async fn start_node(common: &Common, index: u16) -> Result<RunningNode, Erro
     let listen = common.settings.listen_of(index);
     let config = ServerConfig {
         listen,
-        host_key: host_key.key,
+        host_key,
         limits: common.settings.limits.clone(),
         sessions,
     };
@@ -216,7 +214,7 @@ pub async fn start_node(common: &Common, index: u16) -> Result<RunningNode, Erro
     let server = match Server::bind(config, service).await {
         Ok(server) => server,
         Err(source) => {
-            stop.cancel();
+            end(&stop, tasks).await;
             return Err(Error::Listen {
                 node: name,
                 address: listen,
@@ -230,17 +228,16 @@ pub async fn start_node(common: &Common, index: u16) -> Result<RunningNode, Erro
         server,
         stop,
         tasks,
-        host_key: host_key.public,
     })
 }
 
-struct NodeKey {
-    key: HostKey,
-    public: PathBuf,
+/// Makes a directory, and those above it, that only the user of this process may look into: there are secrets in the store.
+fn private_directory(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// The host key of a node's directory; its public half is written beside it.
-fn host_key(dir: &Path) -> Result<NodeKey, Error> {
+fn host_key(dir: &Path) -> Result<HostKey, Error> {
     let path = dir.join(HOST_KEY);
     let key = HostKey::load_or_generate(&path).map_err(|source| Error::HostKey {
         path: path.clone(),
@@ -252,7 +249,7 @@ fn host_key(dir: &Path) -> Result<NodeKey, Error> {
         path: public.clone(),
         source,
     })?;
-    Ok(NodeKey { key, public })
+    Ok(key)
 }
 
 /// The database gives its lock back a moment after its last user dropped it.

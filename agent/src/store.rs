@@ -7,19 +7,27 @@
 //! v                     version of this layout
 //! h                     head: sequence number of the snapshot in use
 //! s <seq> <chunk>       the snapshot of sequence number <seq>, in chunks
-//! j <seq>               the change that leads from <seq>-1 to <seq>
+//! j <seq> <chunk>       the change that leads from <seq>-1 to <seq>, in chunks
 //! p                     open confirmed commit: the sequence number to go back to
 //! u <chunk>             startup, in chunks
 //! d                     startup was deleted
 //! ```
 //! A confirmed commit that is still open when the database is loaded was cut off by a crash: what came after its start is
 //! dropped (RFC 6241 8.4.1), which is why no snapshot is taken while one is open.
+//!
+//! A database that failed to write once refuses everything from then on, and what it failed to write may or may not be on the
+//! disk. So it is closed, opened again, and brought to what was acknowledged: at once if the disk lets it, else before the
+//! next use.
 
-use std::fs::File;
+mod database;
+
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use sled::{Batch, IVec};
+use sled::Batch;
+
+use database::Database;
 
 const LAYOUT: &[u8] = b"1";
 const VERSION_KEY: &[u8] = b"v";
@@ -29,8 +37,9 @@ const DELETED_KEY: &[u8] = b"d";
 const SNAPSHOT: u8 = b's';
 const JOURNAL: u8 = b'j';
 const STARTUP: u8 = b'u';
-const CHUNK_BYTES: usize = 128 * 1024;
-const CACHE_BYTES: u64 = 4 * 1024 * 1024;
+/// The database keeps up to 17 values in one page. A page of more than 128 KiB it puts into a file of its own, and waits for
+/// ever where that cannot be written: so values are small.
+const CHUNK_BYTES: usize = 4 * 1024;
 /// Changes after which a new snapshot pays, however small they are.
 const JOURNAL_ENTRIES: u64 = 512;
 /// Bytes of changes that are always kept before a new snapshot.
@@ -110,8 +119,8 @@ pub enum Startup {
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
-    db: sled::Db,
-    file: File,
+    /// None after it failed, until it could be opened again.
+    database: Mutex<Option<Database>>,
     position: Mutex<Position>,
 }
 
@@ -132,29 +141,9 @@ impl Store {
     /// # Errors
     /// In use by another process, written by another version, or the file system refuses.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let config = sled::Config::new()
-            .path(path)
-            .cache_capacity(CACHE_BYTES)
-            .flush_every_ms(None);
-        let db = config.open().map_err(|source| match &source {
-            sled::Error::Io(error) if error.to_string().contains("could not acquire lock") => {
-                StoreError::InUse {
-                    path: path.to_owned(),
-                }
-            }
-            _ => StoreError::Database {
-                path: path.to_owned(),
-                source,
-            },
-        })?;
-        let file = File::open(path.join("db")).map_err(|source| StoreError::Sync {
-            path: path.to_owned(),
-            source,
-        })?;
         Ok(Self {
             path: path.to_owned(),
-            db,
-            file,
+            database: Mutex::new(Some(Database::open(path)?)),
             position: Mutex::default(),
         })
     }
@@ -165,77 +154,74 @@ impl Store {
     /// # Errors
     /// Damaged, or the database refuses.
     pub fn load(&self) -> Result<Option<Stored>, StoreError> {
-        let Some(version) = self.db.get(VERSION_KEY).map_err(|e| self.database(e))? else {
-            return Ok(None);
-        };
-        if version != LAYOUT {
-            return Err(self.damaged("it was written by another version of the agent"));
-        }
-        let base = self
-            .number(HEAD_KEY)?
-            .ok_or_else(|| self.damaged("there is no snapshot"))?;
-        let snapshot = self.chunks(&snapshot_prefix(base))?;
-        let pending = self.number(PENDING_KEY)?;
-        let mut journal = Vec::new();
-        let mut dropped = Batch::default();
-        let mut dropped_count = 0;
-        let entries = self.db.range(journal_key(base + 1)..journal_key(u64::MAX));
-        for (expected, entry) in (base + 1..).zip(entries) {
-            let (key, change) = entry.map_err(|e| self.database(e))?;
-            if key != journal_key(expected) {
-                return Err(self.damaged("a change is missing from the journal"));
+        self.with(|database| {
+            let Some(version) = database.get(VERSION_KEY)? else {
+                return Ok(None);
+            };
+            if version != LAYOUT {
+                return Err(database.damaged("it was written by another version of the agent"));
             }
-            if pending.is_some_and(|last| expected > last) {
-                dropped.remove(&*key);
-                dropped_count += 1;
-            } else {
-                journal.push(change.to_vec());
+            let base = database
+                .number(HEAD_KEY)?
+                .ok_or_else(|| database.damaged("there is no snapshot"))?;
+            let snapshot = database.joined(&snapshot_prefix(base))?;
+            let pending = database.number(PENDING_KEY)?;
+            let mut journal: Vec<Vec<u8>> = Vec::new();
+            let mut dropped = Batch::default();
+            let mut dropped_count = 0;
+            let mut head = base;
+            for (key, chunk) in database.range(after(base))? {
+                let is_new = !key.starts_with(&journal_key(head)) || head == base;
+                if is_new {
+                    head += 1;
+                }
+                if !key.starts_with(&journal_key(head)) {
+                    return Err(database.damaged("a change is missing from the journal"));
+                }
+                if pending.is_some_and(|last| head > last) {
+                    dropped.remove(key);
+                    dropped_count += usize::from(is_new);
+                } else if is_new {
+                    journal.push(chunk.to_vec());
+                } else if let Some(change) = journal.last_mut() {
+                    change.extend_from_slice(&chunk);
+                }
             }
-        }
-        if pending.is_some() {
-            dropped.remove(PENDING_KEY);
-            self.write(dropped)?;
-        }
-        self.remove_left_over_snapshots(base)?;
-        *self.position() = Position {
-            written: true,
-            snapshot: base,
-            head: base + journal.len() as u64,
-            snapshot_bytes: snapshot.len() as u64,
-            journal_bytes: journal.iter().map(|change| change.len() as u64).sum(),
-            pending: None,
-        };
-        Ok(Some(Stored {
-            snapshot,
-            journal,
-            reverted: pending.map(|_| dropped_count),
-        }))
+            if pending.is_some() {
+                dropped.remove(PENDING_KEY);
+                database.write(dropped)?;
+            }
+            remove_left_over_snapshots(database, base)?;
+            *self.position() = Position {
+                written: true,
+                snapshot: base,
+                head: base + journal.len() as u64,
+                snapshot_bytes: snapshot.len() as u64,
+                journal_bytes: journal.iter().map(|change| change.len() as u64).sum(),
+                pending: None,
+            };
+            Ok(Some(Stored {
+                snapshot,
+                journal,
+                reverted: pending.map(|_| dropped_count),
+            }))
+        })
     }
 
     /// Writes one change and returns once it is on disk. Changes are written one after the other, by one writer.
     ///
     /// # Errors
-    /// The database or the file system refuses; the change is then taken back as far as the disk lets it.
+    /// The database or the file system refuses; the change is then taken back as soon as the disk lets it.
     pub fn append(&self, change: &[u8], window: Window) -> Result<(), StoreError> {
         let before = *self.position();
         let head = before.head + 1;
-        let pending = match window {
-            Window::Unchanged => before.pending,
-            Window::Open => Some(before.pending.unwrap_or(before.head)),
-            Window::Close => None,
-        };
+        let pending = before.pending_after(window);
         let mut batch = Batch::default();
-        batch.insert(&journal_key(head), change);
-        put_pending(&mut batch, pending);
-        if let Err(error) = self.write(batch) {
-            let mut undo = Batch::default();
-            undo.remove(&journal_key(head));
-            put_pending(&mut undo, before.pending);
-            if let Err(again) = self.write(undo) {
-                tracing::error!(error = %again, "a change that failed to be stored could not be removed either");
-            }
-            return Err(error);
+        for (key, chunk) in chunked(&journal_key(head), change) {
+            batch.insert(key, chunk);
         }
+        put_pending(&mut batch, pending);
+        self.with(|database| database.write(batch))?;
         let mut position = self.position();
         position.head = head;
         position.journal_bytes += change.len() as u64;
@@ -246,17 +232,16 @@ impl Store {
     /// Opens or closes a confirmed commit that changes nothing, durably.
     ///
     /// # Errors
-    /// The database or the file system refuses.
+    /// As [`Store::append`].
     pub fn mark(&self, window: Window) -> Result<(), StoreError> {
         let before = *self.position();
-        let pending = match window {
-            Window::Unchanged => return Ok(()),
-            Window::Open => Some(before.pending.unwrap_or(before.head)),
-            Window::Close => None,
-        };
+        let pending = before.pending_after(window);
+        if pending == before.pending {
+            return Ok(());
+        }
         let mut batch = Batch::default();
         put_pending(&mut batch, pending);
-        self.write(batch)?;
+        self.with(|database| database.write(batch))?;
         self.position().pending = pending;
         Ok(())
     }
@@ -303,24 +288,28 @@ impl Store {
     /// Makes `running` the snapshot of sequence number `seq`, which no stored snapshot has.
     fn rebase(&self, running: &[u8], seq: u64) -> Result<(), StoreError> {
         let before = *self.position();
-        self.remove_all(&snapshot_prefix(seq))?;
-        for (key, chunk) in chunked(&snapshot_prefix(seq), running) {
-            self.db.insert(key, chunk).map_err(|e| self.database(e))?;
-        }
-        self.flush()?;
-        let mut batch = Batch::default();
-        batch.insert(VERSION_KEY, LAYOUT);
-        batch.insert(HEAD_KEY, &seq.to_be_bytes());
-        batch.remove(PENDING_KEY);
-        if before.written {
-            for key in self.keys(&snapshot_prefix(before.snapshot))? {
-                batch.remove(key);
+        self.with(|database| {
+            for stale in database.keys(&snapshot_prefix(seq))? {
+                database.remove(&stale)?;
             }
-            for old in before.snapshot + 1..=before.head {
-                batch.remove(&journal_key(old));
+            for (key, chunk) in chunked(&snapshot_prefix(seq), running) {
+                database.insert(&key, chunk)?;
             }
-        }
-        self.write(batch)?;
+            database.flush()?;
+            let mut batch = Batch::default();
+            batch.insert(VERSION_KEY, LAYOUT);
+            batch.insert(HEAD_KEY, &seq.to_be_bytes());
+            batch.remove(PENDING_KEY);
+            if before.written {
+                for key in database.keys(&snapshot_prefix(before.snapshot))? {
+                    batch.remove(key);
+                }
+                for (key, _) in database.range(after(before.snapshot))? {
+                    batch.remove(key);
+                }
+            }
+            database.write(batch)
+        })?;
         *self.position() = Position {
             written: true,
             snapshot: seq,
@@ -337,113 +326,125 @@ impl Store {
     /// # Errors
     /// The database refuses.
     pub fn startup(&self) -> Result<Startup, StoreError> {
-        if self.keys(&[STARTUP])?.is_empty() {
-            let deleted = self
-                .db
-                .get(DELETED_KEY)
-                .map_err(|e| self.database(e))?
-                .is_some();
-            return Ok(if deleted {
-                Startup::Deleted
-            } else {
-                Startup::Never
-            });
-        }
-        self.chunks(&[STARTUP]).map(Startup::Stored)
+        self.with(|database| {
+            if !database.keys(&[STARTUP])?.is_empty() {
+                return database.joined(&[STARTUP]).map(Startup::Stored);
+            }
+            Ok(match database.get(DELETED_KEY)? {
+                Some(_) => Startup::Deleted,
+                None => Startup::Never,
+            })
+        })
     }
 
     /// Replaces the stored startup configuration (`None` deletes it), durably and in one step.
     ///
     /// # Errors
-    /// The database or the file system refuses.
+    /// The database or the file system refuses; it is then the former or the new one after a restart.
     pub fn set_startup(&self, startup: Option<&[u8]>) -> Result<(), StoreError> {
-        let mut batch = Batch::default();
-        for key in self.keys(&[STARTUP])? {
-            batch.remove(key);
-        }
-        match startup {
-            Some(startup) => {
-                batch.remove(DELETED_KEY);
-                for (key, chunk) in chunked(&[STARTUP], startup) {
-                    batch.insert(key, chunk);
-                }
+        self.with(|database| {
+            let mut batch = Batch::default();
+            for key in database.keys(&[STARTUP])? {
+                batch.remove(key);
             }
-            None => batch.insert(DELETED_KEY, LAYOUT),
-        }
-        self.write(batch)
-    }
-
-    fn write(&self, batch: Batch) -> Result<(), StoreError> {
-        self.db.apply_batch(batch).map_err(|e| self.database(e))?;
-        self.flush()
-    }
-
-    /// To the platter: the database itself asks for `sync_file_range` only, which leaves the disk's own cache alone.
-    fn flush(&self) -> Result<(), StoreError> {
-        self.db.flush().map_err(|e| self.database(e))?;
-        self.file.sync_data().map_err(|source| StoreError::Sync {
-            path: self.path.clone(),
-            source,
+            match startup {
+                Some(startup) => {
+                    batch.remove(DELETED_KEY);
+                    for (key, chunk) in chunked(&[STARTUP], startup) {
+                        batch.insert(key, chunk);
+                    }
+                }
+                None => batch.insert(DELETED_KEY, LAYOUT),
+            }
+            database.write(batch)
         })
     }
 
-    /// A crash between the chunks of a new snapshot and the switch to it leaves chunks that nobody reads.
-    fn remove_left_over_snapshots(&self, in_use: u64) -> Result<(), StoreError> {
-        for key in self.keys(&[SNAPSHOT])? {
-            if !key.starts_with(&snapshot_prefix(in_use)) {
-                self.db.remove(key).map_err(|e| self.database(e))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn remove_all(&self, prefix: &[u8]) -> Result<(), StoreError> {
-        for stale in self.keys(prefix)? {
-            self.db.remove(stale).map_err(|e| self.database(e))?;
-        }
-        Ok(())
-    }
-
-    fn chunks(&self, prefix: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let mut bytes = Vec::new();
-        for entry in self.db.scan_prefix(prefix) {
-            let (_, chunk) = entry.map_err(|e| self.database(e))?;
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok(bytes)
-    }
-
-    fn keys(&self, prefix: &[u8]) -> Result<Vec<IVec>, StoreError> {
-        let keys: Result<_, _> = self.db.scan_prefix(prefix).keys().collect();
-        keys.map_err(|e| self.database(e))
-    }
-
-    fn number(&self, key: &[u8]) -> Result<Option<u64>, StoreError> {
-        let Some(value) = self.db.get(key).map_err(|e| self.database(e))? else {
-            return Ok(None);
+    /// Works with the database, which is opened again where it failed before, or does now.
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut slot = self.database.lock().unwrap_or_else(PoisonError::into_inner);
+        let database = match slot.take() {
+            Some(open) => open,
+            None => self.open_again()?,
         };
-        let bytes = <[u8; 8]>::try_from(&*value)
-            .map_err(|_| self.damaged("a sequence number is not one"))?;
-        Ok(Some(u64::from_be_bytes(bytes)))
+        let done = work(&database);
+        match &done {
+            Err(StoreError::Database { .. } | StoreError::Sync { .. }) => {
+                drop(database);
+                match self.open_again() {
+                    Ok(again) => *slot = Some(again),
+                    Err(error) => tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "a store that failed cannot be opened again yet"
+                    ),
+                }
+            }
+            _ => *slot = Some(database),
+        }
+        done
+    }
+
+    /// Opens the database again and takes back what was written but not acknowledged.
+    fn open_again(&self) -> Result<Database, StoreError> {
+        let database = Database::open_again(&self.path)?;
+        let known = *self.position();
+        if !known.written {
+            return Ok(database);
+        }
+        let base = database.number(HEAD_KEY)?;
+        let is_base = |seq: u64| base == Some(seq);
+        if !is_base(known.snapshot) && !is_base(known.head) {
+            return Err(database.damaged("its snapshot is another one than before it failed"));
+        }
+        if !is_base(known.head) && database.keys(&journal_key(known.head))?.is_empty() {
+            return Err(database.damaged("an acknowledged change is missing from the journal"));
+        }
+        let refused = database.range(after(known.head))?;
+        if !refused.is_empty() || database.number(PENDING_KEY)? != known.pending {
+            let mut batch = Batch::default();
+            for (key, _) in refused {
+                batch.remove(key);
+            }
+            put_pending(&mut batch, known.pending);
+            database.write(batch)?;
+        }
+        if is_base(known.head) && known.snapshot != known.head {
+            // A new snapshot was on disk when its writing was said to have failed.
+            let mut position = self.position();
+            position.snapshot = known.head;
+            position.journal_bytes = 0;
+        }
+        tracing::info!(store = %self.path.display(), "a store that failed is open again");
+        Ok(database)
     }
 
     fn position(&self) -> MutexGuard<'_, Position> {
         self.position.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn database(&self, source: sled::Error) -> StoreError {
-        StoreError::Database {
-            path: self.path.clone(),
-            source,
+impl Position {
+    /// Where a confirmed commit is open from after a change that means this for it.
+    fn pending_after(self, window: Window) -> Option<u64> {
+        match window {
+            Window::Unchanged => self.pending,
+            Window::Open => Some(self.pending.unwrap_or(self.head)),
+            Window::Close => None,
         }
     }
+}
 
-    fn damaged(&self, what: &'static str) -> StoreError {
-        StoreError::Damaged {
-            path: self.path.clone(),
-            what,
+/// A crash between the chunks of a new snapshot and the switch to it leaves chunks that nobody reads.
+fn remove_left_over_snapshots(database: &Database, in_use: u64) -> Result<(), StoreError> {
+    for key in database.keys(&[SNAPSHOT])? {
+        if !key.starts_with(&snapshot_prefix(in_use)) {
+            database.remove(&key)?;
         }
     }
+    Ok(())
 }
 
 fn put_pending(batch: &mut Batch, pending: Option<u64>) {
@@ -455,6 +456,11 @@ fn put_pending(batch: &mut Batch, pending: Option<u64>) {
 
 fn journal_key(seq: u64) -> [u8; 9] {
     numbered(JOURNAL, seq)
+}
+
+/// The keys of the changes after the one of sequence number `seq`.
+fn after(seq: u64) -> Range<[u8; 9]> {
+    journal_key(seq + 1)..journal_key(u64::MAX)
 }
 
 fn snapshot_prefix(seq: u64) -> [u8; 9] {
@@ -529,7 +535,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (store, _) = reopened(dir.path());
         store.snapshot(b"base").unwrap();
-        let big: Vec<u8> = (0..CHUNK_BYTES * 3 + 17).map(|i| (i % 251) as u8).collect();
+        let big: Vec<u8> = (0..CHUNK_BYTES * 400 + 17)
+            .map(|i| (i % 251) as u8)
+            .collect();
         store.append(&big, Window::Unchanged).unwrap();
         assert!(store.wants_snapshot());
         store.snapshot(&big).unwrap();
@@ -540,6 +548,52 @@ mod tests {
         let stored = stored.unwrap();
         assert_eq!(stored.snapshot, big);
         assert_eq!(stored.journal, [b"after".to_vec()]);
+    }
+
+    #[test]
+    fn a_large_change_is_kept_in_chunks() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = reopened(dir.path());
+        store.snapshot(b"base").unwrap();
+        let big: Vec<u8> = (0..CHUNK_BYTES * 400 + 17)
+            .map(|i| (i % 251) as u8)
+            .collect();
+        store.append(b"one", Window::Unchanged).unwrap();
+        store.append(&big, Window::Unchanged).unwrap();
+        store.append(b"three", Window::Unchanged).unwrap();
+        store.append(&big, Window::Open).unwrap();
+        drop(store);
+        let blobs = std::fs::read_dir(dir.path().join("blobs")).unwrap();
+        assert_eq!(blobs.count(), 0, "no file of its own");
+        let (_, stored) = reopened(dir.path());
+        let stored = stored.unwrap();
+        assert_eq!(stored.journal, [b"one".to_vec(), big, b"three".to_vec()]);
+        assert_eq!(stored.reverted, Some(1));
+    }
+
+    #[test]
+    fn what_was_not_acknowledged_is_taken_back_when_the_store_is_opened_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = reopened(dir.path());
+        store.snapshot(b"base").unwrap();
+        store.append(b"one", Window::Unchanged).unwrap();
+        let known = *store.position();
+        store.append(b"two", Window::Open).unwrap();
+        // As if the disk had said no although it took it.
+        *store.position() = known;
+        let failed = store.with(|_| -> Result<(), StoreError> {
+            Err(StoreError::Sync {
+                path: store.path.clone(),
+                source: std::io::Error::other("no"),
+            })
+        });
+        failed.unwrap_err();
+        store.append(b"three", Window::Unchanged).unwrap();
+        drop(store);
+        let (_, stored) = reopened(dir.path());
+        let stored = stored.unwrap();
+        assert_eq!(stored.journal, [b"one".to_vec(), b"three".to_vec()]);
+        assert_eq!(stored.reverted, None);
     }
 
     #[test]

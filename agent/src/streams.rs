@@ -74,10 +74,8 @@ pub enum Share {
     Whole,
     /// What its filter selects.
     Part(Fragment),
-    /// Nothing: the filter selects nothing of it.
+    /// Nothing: the filter selects nothing of it, or access control says no.
     Nothing,
-    /// Nothing: access control says no.
-    Denied,
 }
 
 impl Streams {
@@ -210,7 +208,7 @@ impl Streams {
             let notification = match share(&subscriber.user, subscriber.filter.as_ref()) {
                 Share::Whole => whole.get_or_insert_with(|| encode(event)).clone(),
                 Share::Part(part) => encode(&part),
-                Share::Nothing | Share::Denied => continue,
+                Share::Nothing => continue,
             };
             match subscriber.notifier.try_send(notification) {
                 Ok(()) => {}

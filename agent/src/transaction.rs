@@ -20,7 +20,7 @@ use tranche_netconf::message::Commit;
 use tranche_netconf::server::SessionInfo;
 use tranche_yang::{Datastores, Proposal, Tree};
 
-use crate::backend::{Applied, NodeConfig, Refusal, Registry};
+use crate::backend::{Applied, NodeConfig, Plan, Refusal, Registry};
 use crate::confirmed_commit::Step;
 use crate::error::Error;
 use crate::node::{Node, Prepared};
@@ -371,16 +371,23 @@ impl Committer {
                 Box::new(move |datastores| datastores.propose_replace(server, &before)),
             )
             .await;
-        if let Err(errors) = &done {
-            for error in errors {
-                tracing::error!(%error, "a confirmed commit could not be taken back and stands");
-            }
-            let node = Arc::clone(&self.node);
-            if let Err(error) = blocking(move || node.store().mark(Window::Close)).await? {
-                tracing::error!(%error, "that it stands could not be stored");
-            }
+        let Err(errors) = &done else {
+            self.node.announce_confirm(event, origin, None);
+            return done;
+        };
+        for error in errors {
+            tracing::error!(%error, "a confirmed commit could not be taken back and stands");
         }
-        self.node.announce_confirm(event, origin, None);
+        let node = Arc::clone(&self.node);
+        if let Ok(Err(error)) = blocking(move || node.store().mark(Window::Close)).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "that it stands could not be stored: a restart takes it back"
+            );
+        }
+        // What was committed is in force to stay, which is what this event says (RFC 6470 2.2).
+        self.node
+            .announce_confirm(ConfirmEvent::Complete, origin, None);
         done
     }
 
@@ -390,51 +397,56 @@ impl Committer {
         let origin = terms.origin.clone();
         let prepared = blocking(move || node.prepare(&origin, propose)).await??;
         if prepared.is_test_only() {
-            return self.reject(prepared).await;
+            let planned = self.plan(prepared.config());
+            self.reject(prepared).await;
+            return planned.map(drop).map_err(|error| vec![error]);
         }
         let applied = match self.apply(prepared.config()).await {
             Ok(applied) => applied,
             Err(error) => {
-                self.reject(prepared).await?;
+                self.reject(prepared).await;
                 return Err(vec![error]);
             }
         };
         let node = Arc::clone(&self.node);
         let window = terms.window;
-        let (prepared, stored) = blocking(move || {
-            let stored = node.persist(&prepared, window);
-            (prepared, stored)
-        })
-        .await?;
-        if let Err(error) = stored {
-            tracing::error!(%error, "a change could not be stored: it is undone");
-            let failed = self.undo(applied).await;
-            self.reject(prepared).await?;
-            return Err(vec![match failed.is_empty() {
-                true => error.into(),
-                false => rollback_failed(Refusal::new("/", error.to_string()), failed),
-            }]);
+        let stored = blocking(move || (node.persist(&prepared, window), prepared)).await;
+        let (error, prepared) = match stored {
+            Ok((Ok(()), prepared)) => {
+                if let Some(config) = prepared.config() {
+                    self.config = config.clone();
+                }
+                let node = Arc::clone(&self.node);
+                return blocking(move || node.publish(prepared, &terms.origin)).await;
+            }
+            Ok((Err(error), prepared)) => (Error::Store(error), Some(prepared)),
+            Err(_) => (Error::Internal, None),
+        };
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "a change could not be stored: it is undone"
+        );
+        let failed = self.undo(applied).await;
+        if let Some(prepared) = prepared {
+            self.reject(prepared).await;
         }
-        if let Some(config) = prepared.config() {
-            self.config = config.clone();
-        }
-        let node = Arc::clone(&self.node);
-        blocking(move || node.publish(prepared, &terms.origin)).await?
+        Err(vec![error.after_undo(failed)])
+    }
+
+    /// Plans on every backend; nothing where nothing of theirs changes.
+    fn plan(&self, new: Option<&NodeConfig>) -> Result<Vec<Plan>, Error> {
+        let Some(new) = new else {
+            return Ok(Vec::new());
+        };
+        self.registry
+            .plan(&self.config, new)
+            .map_err(Error::Refused)
     }
 
     /// Plans on every backend, then applies in order. On an error everything is as before.
     async fn apply(&mut self, new: Option<&NodeConfig>) -> Result<Vec<Applied>, Error> {
-        let Some(new) = new else {
-            return Ok(Vec::new());
-        };
-        let plans = self
-            .registry
-            .backends()
-            .map(|backend| backend.plan(&self.config, new))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(Error::Refused)?;
         let mut applied = Vec::new();
-        for plan in plans {
+        for plan in self.plan(new)? {
             let domain = plan.domain();
             for step in plan.steps() {
                 tracing::info!(domain, path = step.path, cost = ?step.cost, "{}", step.action);
@@ -447,10 +459,7 @@ impl Committer {
                 Err(refusal) => {
                     tracing::warn!(domain, %refusal, "a backend refused a change: it is undone");
                     let failed = self.undo(applied).await;
-                    return Err(match failed.is_empty() {
-                        true => Error::Refused(refusal),
-                        false => rollback_failed(refusal, failed),
-                    });
+                    return Err(Error::Refused(refusal).after_undo(failed));
                 }
             }
         }
@@ -478,9 +487,10 @@ impl Committer {
         failed
     }
 
-    async fn reject(&self, prepared: Prepared) -> Done {
+    async fn reject(&self, prepared: Prepared) {
         let node = Arc::clone(&self.node);
-        blocking(move || node.reject(prepared)).await?
+        // A fault is logged where it happens, and whoever asked for the change hears why it was not made.
+        drop(blocking(move || node.reject(prepared)).await);
     }
 
     /// Replaces a long journal by a snapshot, after the reply.
@@ -491,14 +501,13 @@ impl Committer {
         let node = Arc::clone(&self.node);
         match blocking(move || node.snapshot()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the journal could not be shortened"),
+            Ok(Err(error)) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the journal could not be shortened"
+            ),
             Err(_) => tracing::error!("the journal could not be shortened"),
         }
     }
-}
-
-fn rollback_failed(refusal: Refusal, failed: Vec<Refusal>) -> Error {
-    Error::RollbackFailed { refusal, failed }
 }
 
 /// Runs what blocks on the pool for it.

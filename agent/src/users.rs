@@ -119,18 +119,6 @@ impl Users {
         }
     }
 
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.users.len()
-    }
-
-    /// Whether nobody may log in.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.users.is_empty()
-    }
-
     /// Whether the public key `blob` (RFC 4253 6.6) of `algorithm` is one of the user's.
     #[must_use]
     pub fn accepts_key(&self, user: &str, algorithm: &str, blob: &[u8]) -> bool {
@@ -160,8 +148,7 @@ impl std::fmt::Debug for Users {
 }
 
 /// The instance path of a user.
-#[must_use]
-pub fn user_path(name: &str) -> String {
+fn user_path(name: &str) -> String {
     format!(
         "/ietf-system:system/authentication/user[name={}]",
         quoted(name)

@@ -270,8 +270,7 @@ class Locks(Case):
 
     def test_unlock_without_a_lock_is_refused(self):
         """RFC 6241 7.6."""
-        with self.assertRaises(RPCError):
-            self.session().unlock("running")
+        self.refused("operation-failed", self.session().unlock, "running")
 
 
 class Refusals(Case):

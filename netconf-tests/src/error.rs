@@ -14,7 +14,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A file or a process that the system refuses.
-    #[error("{what}: {source}")]
+    #[error("{what} failed")]
     System {
         /// What was tried.
         what: String,
@@ -40,7 +40,7 @@ pub enum Error {
         name: String,
     },
     /// HTTP failed below the level of status codes.
-    #[error("{method} {url}: {source}")]
+    #[error("{method} {url} failed")]
     Http {
         /// Method.
         method: String,
@@ -62,7 +62,7 @@ pub enum Error {
         message: String,
     },
     /// NETCONF failed.
-    #[error("{node}: {source}")]
+    #[error("{node} failed over NETCONF")]
     Netconf {
         /// Which node.
         node: String,

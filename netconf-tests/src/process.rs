@@ -71,12 +71,12 @@ impl Process {
             .map_err(Error::system(program.display().to_string()))?;
         let (sender, lines) = mpsc::channel(1024);
         if let Some(stdout) = child.stdout.take() {
-            // Ends with the pipe, that is with the process. Lines that nobody wants any more are read all the same, so that
-            // the process never waits for a reader.
+            // Ends with the pipe, that is with the process. What nobody takes is read all the same and lost, so that the
+            // process never waits for a reader.
             std::thread::spawn(move || {
                 for line in BufReader::new(stdout).lines() {
                     let Ok(line) = line else { return };
-                    drop(sender.blocking_send(line));
+                    drop(sender.try_send(line));
                 }
             });
         }

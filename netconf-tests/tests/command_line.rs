@@ -222,5 +222,5 @@ async fn an_extra_module_is_stored_and_validated_as_data() {
     drop(client);
     setup.nodes = vec![lamp(61)];
     let error = Stack::start(setup).await.unwrap_err().to_string();
-    assert!(error.contains("watts") || error.contains("61"), "{error}");
+    assert!(error.contains("watts") && error.contains("61"), "{error}");
 }

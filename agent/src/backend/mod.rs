@@ -112,6 +112,16 @@ impl Registry {
         [wifi, airtime].into_iter()
     }
 
+    /// What it takes in every domain to go from `old` to `new`, in the order of applying. Changes nothing.
+    ///
+    /// # Errors
+    /// The first [`Refusal`].
+    pub fn plan(&self, old: &NodeConfig, new: &NodeConfig) -> Result<Vec<Plan>, Refusal> {
+        self.backends()
+            .map(|backend| backend.plan(old, new))
+            .collect()
+    }
+
     /// The backend of one domain.
     pub fn backend_mut(&mut self, domain: &str) -> Option<&mut dyn Backend> {
         self.backends_mut()

@@ -7,10 +7,10 @@ use tranche_netconf::error::{ErrorTag, RpcError};
 use tranche_netconf::message::{
     ConfigSource, ConfigTarget, Datastore, EditConfig, Reply, WithDefaults,
 };
-use tranche_yang::Tree;
+use tranche_yang::{Diff, Tree};
 
 use super::{Call, Result, one, rule};
-use crate::content::{has_clear_passwords, hash_passwords};
+use crate::content::{has_clear_passwords, hash_passwords, node_config};
 use crate::error::Error;
 use crate::journal;
 use crate::node::{InForce, Node, data};
@@ -113,8 +113,13 @@ impl Call<'_> {
                 .await?;
             }
             Datastore::Startup => {
-                self.on_node(move |node| save_startup(node, session, &tree))
-                    .await?;
+                self.on_node(move |node| {
+                    save_startup(node, session, tree, |diff| match whole {
+                        true => Ok(()),
+                        false => nacm.write(&user, diff),
+                    })
+                })
+                .await?;
             }
         }
         Ok(Reply::Ok)
@@ -165,7 +170,8 @@ impl Call<'_> {
                     error.with_info("session-id", holder.to_string()),
                 )]);
             }
-            node.datastores().lock(session, datastore).map_err(one)?;
+            let mut datastores = node.datastores();
+            datastores.lock(session, datastore).map_err(one)?;
             node.lock_times().insert(datastore, SystemTime::now());
             Ok(Reply::Ok)
         })
@@ -199,8 +205,13 @@ impl Call<'_> {
             drop(tree);
             copy.validate().map_err(data)?;
             hash_passwords(&mut copy)?;
-            // Users and access control rules are part of what a commit checks.
-            InForce::new(Arc::new(copy), None)?;
+            // Users, access control rules and what the backends support are part of what a commit checks.
+            let copy = Arc::new(copy);
+            InForce::new(Arc::clone(&copy), None)?;
+            let (old, new) = (node_config(&node.in_force().running)?, node_config(&copy)?);
+            node.view()
+                .plan(&old, &new)
+                .map_err(|refusal| vec![Error::Refused(refusal)])?;
             Ok(Reply::Ok)
         })
         .await
@@ -219,11 +230,20 @@ fn hash_candidate(datastores: &mut tranche_yang::Datastores, session: u32) -> Re
     datastores.copy_to_candidate(session, &copy).map_err(one)
 }
 
-/// Replaces startup, in memory and on disk.
-fn save_startup(node: &Node, session: u32, tree: &Tree) -> Result<()> {
+/// Replaces startup, in memory and on disk, if `permit` has nothing against what it changes (RFC 8341 3.2.4).
+fn save_startup(
+    node: &Node,
+    session: u32,
+    mut tree: Tree,
+    permit: impl FnOnce(&Diff) -> Result<(), tranche_yang::Error>,
+) -> Result<()> {
+    tree.validate().map_err(data)?;
     let mut datastores = node.datastores();
     let before = datastores.startup();
-    datastores.copy_to_startup(session, tree).map_err(data)?;
+    let nothing = Tree::empty(node.schema());
+    let changes = Diff::between(before.as_deref().unwrap_or(&nothing), &tree).map_err(one)?;
+    permit(&changes).map_err(one)?;
+    datastores.copy_to_startup(session, &tree).map_err(data)?;
     let saved = datastores.startup().map(|startup| {
         node.store()
             .set_startup(Some(&journal::encode_tree(&startup)))

@@ -5,8 +5,7 @@ use crate::support::*;
 
 #[tokio::test]
 async fn an_edit_of_the_candidate_is_in_force_after_commit_only() {
-    let bench = Bench::start().await;
-    let client = bench.admin().await;
+    let (_bench, client) = Bench::with_admin().await;
     edit_candidate(&client, &set_country("FR")).await.unwrap();
     assert_eq!(country(&client, Datastore::Running).await, "DE");
     assert_eq!(country(&client, Datastore::Candidate).await, "FR");
@@ -20,8 +19,7 @@ async fn an_edit_of_the_candidate_is_in_force_after_commit_only() {
 
 #[tokio::test]
 async fn discard_makes_the_candidate_running_again() {
-    let bench = Bench::start().await;
-    let client = bench.admin().await;
+    let (_bench, client) = Bench::with_admin().await;
     edit_candidate(&client, &set_country("FR")).await.unwrap();
     client.discard_changes().await.unwrap();
     assert_eq!(country(&client, Datastore::Candidate).await, "DE");
@@ -83,8 +81,7 @@ async fn locks_and_what_was_locked_go_with_the_session() {
 
 #[tokio::test]
 async fn killing_oneself_or_nobody_is_refused() {
-    let bench = Bench::start().await;
-    let client = bench.admin().await;
+    let (_bench, client) = Bench::with_admin().await;
     let own = client.session_id();
     assert_eq!(
         refused(client.kill_session(own).await).tag,
@@ -96,8 +93,7 @@ async fn killing_oneself_or_nobody_is_refused() {
 
 #[tokio::test]
 async fn an_invalid_candidate_is_refused_at_commit_with_path_and_reason() {
-    let bench = Bench::start().await;
-    let client = bench.admin().await;
+    let (_bench, client) = Bench::with_admin().await;
     edit_candidate(&client, &access_point("b", "nosuch"))
         .await
         .unwrap();
@@ -110,6 +106,19 @@ async fn an_invalid_candidate_is_refused_at_commit_with_path_and_reason() {
             Some("/tranche-wifi:wifi/vif[name='b']/radio")
         );
     }
-    let vif = format!("<wifi xmlns=\"{WIFI}\"><vif><name>b</name></vif></wifi>");
-    assert_eq!(config(&client, Datastore::Running, &vif).await, "");
+    assert_eq!(config(&client, Datastore::Running, &vif("b")).await, "");
+}
+
+#[tokio::test]
+async fn validate_asks_the_backends_too() {
+    let (_bench, client) = Bench::with_admin().await;
+    edit_candidate(&client, &set_channel(37)).await.unwrap();
+    let candidate = ConfigSource::Datastore(Datastore::Candidate);
+    let error = refused(client.validate(candidate).await);
+    assert_eq!(error.tag, ErrorTag::OperationFailed);
+    assert_eq!(message(&error), "channel 37 is not in the 5GHz band");
+    assert_eq!(
+        error.path.as_deref(),
+        Some("/tranche-wifi:wifi/radio[name='phy0']/channel")
+    );
 }

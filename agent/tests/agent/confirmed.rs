@@ -29,8 +29,7 @@ async fn is_taken_back(client: &Client) {
 
 #[tokio::test]
 async fn it_lapses_without_confirmation_and_the_backends_follow() {
-    let bench = Bench::start().await;
-    let client = bench.admin().await;
+    let (bench, client) = Bench::with_admin().await;
     edit_candidate(&client, &access_point("b", "phy0"))
         .await
         .unwrap();
@@ -39,14 +38,12 @@ async fn it_lapses_without_confirmation_and_the_backends_follow() {
     let vifs = async || node.view().wifi().vifs().await.unwrap().len();
     assert_eq!(vifs().await, 2);
     eventually("the access point goes", || async { vifs().await == 1 }).await;
-    let vif = format!("<wifi xmlns=\"{WIFI}\"><vif><name>b</name></vif></wifi>");
-    assert_eq!(config(&client, Datastore::Running, &vif).await, "");
+    assert_eq!(config(&client, Datastore::Running, &vif("b")).await, "");
 }
 
 #[tokio::test]
 async fn it_stays_once_confirmed_also_after_a_restart() {
-    let bench = Bench::start().await;
-    let client = bench.admin().await;
+    let (bench, client) = Bench::with_admin().await;
     try_country(&client, "FR", &confirmed(1)).await;
     commit(&client).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1300)).await;
@@ -61,8 +58,7 @@ async fn it_stays_once_confirmed_also_after_a_restart() {
 
 #[tokio::test]
 async fn a_follow_up_extends_it() {
-    let bench = Bench::start().await;
-    let client = bench.admin().await;
+    let (_bench, client) = Bench::with_admin().await;
     try_country(&client, "FR", &confirmed(1)).await;
     try_country(&client, "IT", &confirmed(60)).await;
     tokio::time::sleep(Duration::from_millis(1300)).await;
@@ -129,8 +125,7 @@ async fn cancelling_nothing_is_refused() {
 
 #[tokio::test]
 async fn a_restart_within_the_window_takes_it_back() {
-    let bench = Bench::start().await;
-    let client = bench.admin().await;
+    let (bench, client) = Bench::with_admin().await;
     edit_running(&client, &access_point("b", "phy0"))
         .await
         .unwrap();
@@ -143,9 +138,8 @@ async fn a_restart_within_the_window_takes_it_back() {
     let bench = bench.restart().await;
     let client = bench.admin().await;
     assert_eq!(country(&client, Datastore::Running).await, "DE");
-    let vif = format!("<wifi xmlns=\"{WIFI}\"><vif><name>b</name></vif></wifi>");
     assert_ne!(
-        config(&client, Datastore::Running, &vif).await,
+        config(&client, Datastore::Running, &vif("b")).await,
         "",
         "what came before stays"
     );

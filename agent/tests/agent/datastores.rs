@@ -8,8 +8,7 @@ const STARTUP: ConfigTarget = ConfigTarget::Datastore(Datastore::Startup);
 
 #[tokio::test]
 async fn an_edit_of_running_survives_a_restart() {
-    let bench = Bench::start().await;
-    let client = bench.admin().await;
+    let (bench, client) = Bench::with_admin().await;
     edit_running(&client, &set_country("FR")).await.unwrap();
     edit_running(&client, &access_point("b", "phy0"))
         .await
@@ -45,8 +44,7 @@ async fn an_edit_of_running_survives_a_restart() {
 
 #[tokio::test]
 async fn test_only_changes_nothing_and_says_what_is_wrong() {
-    let bench = Bench::start().await;
-    let client = bench.admin().await;
+    let (_bench, client) = Bench::with_admin().await;
     let mut good = edit(Datastore::Running, &set_country("FR"));
     good.test_option = TestOption::TestOnly;
     client.edit_config(&good).await.unwrap();
@@ -57,12 +55,16 @@ async fn test_only_changes_nothing_and_says_what_is_wrong() {
         refused(client.edit_config(&bad).await).tag,
         ErrorTag::DataMissing
     );
+    // Valid against the schema, and not what the radio can do.
+    let mut channel = edit(Datastore::Running, &set_channel(37));
+    channel.test_option = TestOption::TestOnly;
+    let error = refused(client.edit_config(&channel).await);
+    assert_eq!(message(&error), "channel 37 is not in the 5GHz band");
 }
 
 #[tokio::test]
 async fn copying_a_configuration_replaces_running() {
-    let bench = Bench::start().await;
-    let client = bench.admin().await;
+    let (_bench, client) = Bench::with_admin().await;
     let whole = client
         .get_config(Datastore::Running, None, None)
         .await
@@ -82,8 +84,7 @@ async fn copying_a_configuration_replaces_running() {
 
 #[tokio::test]
 async fn what_is_not_advertised_is_refused() {
-    let bench = Bench::start().await;
-    let client = bench.admin().await;
+    let (_bench, client) = Bench::with_admin().await;
     assert!(
         !client
             .capabilities()
@@ -149,9 +150,24 @@ async fn with_a_startup_datastore_running_is_loaded_from_it() {
 }
 
 #[tokio::test]
+async fn what_is_copied_to_startup_needs_the_right_to_write_it() {
+    let bench = Bench::start_with(|settings| settings.startup_datastore = true).await;
+    let (admin, reader) = (bench.admin().await, bench.client("reader").await);
+    let mine = ConfigSource::Inline(fragment(&set_country("FR")));
+    let error = refused(copy(&reader, Datastore::Startup, mine.clone()).await);
+    assert_eq!(error.tag, ErrorTag::AccessDenied);
+    assert_eq!(country(&admin, Datastore::Startup).await, "DE");
+    edit_running(&admin, &set_country("IT")).await.unwrap();
+    // RFC 8341 3.2.4: running is copied as a whole by whoever may execute the operation.
+    copy(&reader, Datastore::Startup, RUNNING).await.unwrap();
+    assert_eq!(country(&admin, Datastore::Startup).await, "IT");
+    copy(&admin, Datastore::Startup, mine).await.unwrap();
+    assert_eq!(country(&admin, Datastore::Startup).await, "FR");
+}
+
+#[tokio::test]
 async fn every_with_defaults_mode_is_honoured() {
-    let bench = Bench::start().await;
-    let client = bench.admin().await;
+    let (_bench, client) = Bench::with_admin().await;
     let filter = format!("<wifi xmlns=\"{WIFI}\"><radio><width/><enabled/></radio></wifi>");
     edit_running(
         &client,

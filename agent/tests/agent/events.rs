@@ -53,8 +53,7 @@ async fn airtime_is_reported_once_a_period_without_gaps() {
 
 #[tokio::test]
 async fn a_subscription_has_its_filter() {
-    let bench = Bench::start().await;
-    let admin = bench.admin().await;
+    let (bench, admin) = Bench::with_admin().await;
     fast_telemetry(&admin).await;
     let (client, mut events) = bench.login("admin").await.unwrap();
     let only_vifs = Filter::XPath {
@@ -83,8 +82,7 @@ async fn a_subscription_has_its_filter() {
 
 #[tokio::test]
 async fn what_cannot_be_subscribed_to_is_refused() {
-    let bench = Bench::start().await;
-    let client = bench.admin().await;
+    let (_bench, client) = Bench::with_admin().await;
     let unknown = client.create_subscription(stream("weather", None)).await;
     assert!(message(&refused(unknown)).contains("there is no stream 'weather'"));
     let replay = CreateSubscription {
@@ -175,8 +173,7 @@ async fn changes_sessions_and_confirmed_commits_are_announced() {
 
 #[tokio::test]
 async fn a_user_hears_only_what_rules_permit() {
-    let bench = Bench::start().await;
-    let admin = bench.admin().await;
+    let (bench, admin) = Bench::with_admin().await;
     fast_telemetry(&admin).await;
     let (reader, mut events) = bench.login("reader").await.unwrap();
     reader

@@ -9,15 +9,7 @@ use crate::support::data;
 pub(crate) fn command(state: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tranche-agent"));
     command
-        .args([
-            "--sim",
-            "1",
-            "--listen",
-            "127.0.0.1:0",
-            "--log",
-            "warn",
-            "--state-dir",
-        ])
+        .args(["--sim", "1", "--listen", "127.0.0.1:0", "--state-dir"])
         .arg(state)
         .arg("--factory-default")
         .arg(data("factory.json"))
@@ -36,7 +28,13 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(state: &Path) -> Self {
-        let mut child = command(state).spawn().unwrap();
+        let mut command = command(state);
+        command.args(["--log", "warn"]);
+        Self::spawn(command)
+    }
+
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut line)
@@ -164,4 +162,29 @@ fn an_address_in_use_is_named() {
         error.contains(&format!("node-1 cannot listen on {address}")),
         "{error}"
     );
+}
+
+#[test]
+fn the_log_has_no_values_of_the_store_whatever_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let mut command = command(&dir.path().join("state"));
+    command.args(["--log", "info,sled=trace,sled::pagecache=trace"]);
+    command.stderr(std::fs::File::create(&log).unwrap());
+    drop(Process::spawn(command));
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert!(text.contains("started from the factory default"), "{text}");
+    assert!(!text.contains("sled"), "{text}");
+}
+
+#[test]
+fn what_is_stored_is_for_its_user_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("made/state");
+    drop(Process::start(&state));
+    for made in [state.clone(), state.join("node-1")] {
+        let mode = std::fs::metadata(&made).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{}", made.display());
+    }
 }

@@ -7,8 +7,7 @@ const MONITORING: &str = "urn:ietf:params:xml:ns:yang:ietf-netconf-monitoring";
 
 #[tokio::test]
 async fn the_server_describes_itself() {
-    let bench = Bench::start().await;
-    let client = bench.admin().await;
+    let (_bench, client) = Bench::with_admin().await;
     client.lock(Datastore::Running).await.unwrap();
     let filter = subtree(&format!("<netconf-state xmlns=\"{MONITORING}\"/>"));
     let state = client.get(Some(filter), None).await.unwrap();
@@ -37,8 +36,7 @@ async fn the_server_describes_itself() {
 
 #[tokio::test]
 async fn the_library_and_the_schemas_agree_with_the_hello() {
-    let bench = Bench::start().await;
-    let client = bench.admin().await;
+    let (_bench, client) = Bench::with_admin().await;
     let library =
         subtree("<yang-library xmlns=\"urn:ietf:params:xml:ns:yang:ietf-yang-library\"/>");
     let library = client.get(Some(library), None).await.unwrap();
@@ -72,8 +70,7 @@ async fn the_library_and_the_schemas_agree_with_the_hello() {
 
 #[tokio::test]
 async fn radios_and_interfaces_show_what_was_observed() {
-    let bench = Bench::start().await;
-    let client = bench.admin().await;
+    let (_bench, client) = Bench::with_admin().await;
     let vif = || async {
         let filter = subtree(&format!(
             "<wifi xmlns=\"{WIFI}\"><vif><name>a</name></vif></wifi>"
@@ -110,8 +107,7 @@ async fn radios_and_interfaces_show_what_was_observed() {
 
 #[tokio::test]
 async fn a_correction_is_in_force_and_is_no_configuration() {
-    let bench = Bench::start().await;
-    let client = bench.admin().await;
+    let (_bench, client) = Bench::with_admin().await;
     let correct = |vif: &str, min: &str, max: &str| Operation::Other {
         namespace: WIFI.to_owned(),
         name: "correct-airtime".to_owned(),
@@ -147,8 +143,7 @@ async fn a_correction_is_in_force_and_is_no_configuration() {
 
 #[tokio::test]
 async fn an_unknown_operation_is_not_supported() {
-    let bench = Bench::start().await;
-    let client = bench.admin().await;
+    let (_bench, client) = Bench::with_admin().await;
     for (namespace, name) in [
         (
             "urn:ietf:params:xml:ns:netconf:partial-lock:1.0",

@@ -73,6 +73,13 @@ impl Bench {
         self.restart_with(|_| ()).await
     }
 
+    /// An agent and a session of its administrator.
+    pub(crate) async fn with_admin() -> (Self, Client) {
+        let bench = Self::start().await;
+        let admin = bench.admin().await;
+        (bench, admin)
+    }
+
     pub(crate) fn client_config(&self, user: &str, auth: Auth) -> ClientConfig {
         let node = &self.agent.nodes()[0];
         let key = HostKeyCheck::Pinned(node.host_key_fingerprint().to_owned());
@@ -176,6 +183,21 @@ pub(crate) async fn country(client: &Client, datastore: Datastore) -> String {
 
 pub(crate) fn set_country(code: &str) -> String {
     format!("<wifi xmlns=\"{WIFI}\"><country>{code}</country></wifi>")
+}
+
+pub(crate) fn set_channel(number: u8) -> String {
+    format!(
+        "<wifi xmlns=\"{WIFI}\"><radio><name>phy0</name><channel>{number}</channel></radio></wifi>"
+    )
+}
+
+pub(crate) fn set_location(text: &str) -> String {
+    format!("<system xmlns=\"{SYSTEM}\"><location>{text}</location></system>")
+}
+
+/// A filter for one interface.
+pub(crate) fn vif(name: &str) -> String {
+    format!("<wifi xmlns=\"{WIFI}\"><vif><name>{name}</name></vif></wifi>")
 }
 
 pub(crate) fn access_point(name: &str, radio: &str) -> String {

@@ -7,16 +7,9 @@ fn refuse(words: &str) -> String {
     format!("<sim xmlns=\"{SIM}\"><radio><name>phy0</name><refuse>{words}</refuse></radio></sim>")
 }
 
-fn channel(number: u8) -> String {
-    format!(
-        "<wifi xmlns=\"{WIFI}\"><radio><name>phy0</name><channel>{number}</channel></radio></wifi>"
-    )
-}
-
 #[tokio::test]
 async fn a_radio_that_refuses_makes_the_commit_fail_with_its_words() {
-    let bench = Bench::start().await;
-    let client = bench.admin().await;
+    let (_bench, client) = Bench::with_admin().await;
     edit_running(&client, &refuse("the synthesiser does not lock"))
         .await
         .unwrap();
@@ -24,7 +17,7 @@ async fn a_radio_that_refuses_makes_the_commit_fail_with_its_words() {
         .get_config(Datastore::Running, None, None)
         .await
         .unwrap();
-    let error = refused(edit_running(&client, &channel(40)).await);
+    let error = refused(edit_running(&client, &set_channel(40)).await);
     assert_eq!(error.tag, ErrorTag::OperationFailed);
     assert!(
         message(&error).contains("the synthesiser does not lock"),
@@ -38,7 +31,7 @@ async fn a_radio_that_refuses_makes_the_commit_fail_with_its_words() {
             .contains("radio[name='phy0']"),
         "{error:?}"
     );
-    edit_candidate(&client, &channel(44)).await.unwrap();
+    edit_candidate(&client, &set_channel(44)).await.unwrap();
     let error = refused(commit(&client).await);
     assert!(
         message(&error).contains("the synthesiser does not lock"),
@@ -70,8 +63,7 @@ async fn a_radio_that_refuses_makes_the_commit_fail_with_its_words() {
 
 #[tokio::test]
 async fn more_interfaces_than_the_radio_carries_are_refused() {
-    let bench = Bench::start().await;
-    let client = bench.admin().await;
+    let (_bench, client) = Bench::with_admin().await;
     edit_running(
         &client,
         &format!(
@@ -85,14 +77,12 @@ async fn more_interfaces_than_the_radio_carries_are_refused() {
         .unwrap();
     let error = refused(edit_running(&client, &access_point("c", "phy0")).await);
     assert_eq!(error.tag, ErrorTag::OperationFailed);
-    let vif = format!("<wifi xmlns=\"{WIFI}\"><vif><name>c</name></vif></wifi>");
-    assert_eq!(config(&client, Datastore::Running, &vif).await, "");
+    assert_eq!(config(&client, Datastore::Running, &vif("c")).await, "");
 }
 
 #[tokio::test]
 async fn bad_input_is_refused_with_the_reason_and_changes_nothing() {
-    let bench = Bench::start().await;
-    let client = bench.admin().await;
+    let (_bench, client) = Bench::with_admin().await;
     let vif = |inside: &str| {
         format!(
             "<wifi xmlns=\"{WIFI}\"><vif><name>b</name><radio>phy0</radio>{inside}</vif></wifi>"

@@ -19,8 +19,7 @@ async fn passwords(client: &Client, datastore: Datastore) -> String {
 
 #[tokio::test]
 async fn a_clear_password_is_hashed_wherever_it_is_written() {
-    let bench = Bench::start().await;
-    let admin = bench.admin().await;
+    let (bench, admin) = Bench::with_admin().await;
     let new = |name: &str| user(name, &format!("<password>$0${name} secret</password>"));
     edit_running(&admin, &new("one")).await.unwrap();
     edit_candidate(&admin, &new("two")).await.unwrap();
@@ -95,8 +94,7 @@ async fn a_wrong_host_key_is_noticed() {
 
 #[tokio::test]
 async fn a_user_logs_in_with_an_authorized_key() {
-    let bench = Bench::start().await;
-    let admin = bench.admin().await;
+    let (bench, admin) = Bench::with_admin().await;
     let file = bench.dir.path().join("key");
     let key = HostKey::load_or_generate(&file).unwrap();
     let public = key.public_openssh();
@@ -129,8 +127,7 @@ async fn a_user_logs_in_with_an_authorized_key() {
 
 #[tokio::test]
 async fn a_credential_that_cannot_be_verified_here_is_refused_when_it_is_written() {
-    let bench = Bench::start().await;
-    let admin = bench.admin().await;
+    let (_bench, admin) = Bench::with_admin().await;
     let md5 = user("eve", "<password>$1$salt$0123456789012345678901</password>");
     let rsa = user(
         "eve",

@@ -109,7 +109,7 @@ impl RadioLaw {
         ffi::reset(&mut self.state, now_ns);
     }
 
-    /// Adds or changes a vif; `weight` 0 takes it away. Out of range slots are never handed out by [`RadioLaw::free_slot`].
+    /// Adds or changes the vif in a slot, 0 to [`MAX_VIFS`] - 1; `weight` 0 takes it away. There are no other slots.
     pub fn set_vif(&mut self, slot: usize, weight: u32, ceiling: Ratio) {
         let Some(vif) = self.state.vif.get_mut(slot) else {
             return;
@@ -122,12 +122,6 @@ impl RadioLaw {
         }
         // Shares follow at once, not at the next millisecond.
         self.state.refresh_at = 0;
-    }
-
-    /// The first slot without a vif, if there is one.
-    #[must_use]
-    pub fn free_slot(&self) -> Option<usize> {
-        self.state.vif.iter().position(|vif| vif.weight == 0)
     }
 
     /// A packet of `airtime_ns` wants to leave.

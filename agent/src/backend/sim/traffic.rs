@@ -9,6 +9,9 @@
 use super::world::{ACCESS_POINT, EXTERNAL, Event, Held, Packet, STATIONS, World};
 use crate::backend::airtime::law::{self, Verdict};
 
+/// Shortest time between two packets of a source: a load beyond all rates must not stop the clock of the whole world.
+const LEAST_GAP_NS: u64 = 1_000;
+
 /// Packets that a saturated source keeps in the driver where nothing paces it.
 const UNPACED_BACKLOG: usize = 128;
 
@@ -61,7 +64,7 @@ impl World {
             return;
         }
         let mean_ns = u64::from(station.config.packet_bytes) * 8_000_000 / load_kbps;
-        let at_ns = self.now_ns + place.rng.exponential(mean_ns).max(1);
+        let at_ns = self.now_ns + place.rng.exponential(mean_ns).max(LEAST_GAP_NS);
         self.schedule(
             at_ns,
             Event::Arrival {
