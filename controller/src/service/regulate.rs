@@ -16,7 +16,7 @@ use tranche_yang::clock::rfc3339;
 use super::{Service, blocking};
 use crate::device::DeviceEvent;
 use crate::event::Event;
-use crate::scheduler::{Correction, NetworkReport, Period, Scheduler, Settings};
+use crate::scheduler::{Correction, Decision, NetworkReport, Period, RadioId, Scheduler, Settings};
 use crate::service::desired::{Desired, SchedulerSettings};
 use crate::sla::Moment;
 
@@ -63,22 +63,15 @@ pub(super) async fn schedule(service: Arc<Service>, shutdown: CancellationToken)
             tracing::warn!(node, %error, "a correction did not arrive");
             scheduler.undelivered(&node);
         }
-        let owners = owners(&report);
-        let now = SystemTime::now();
         let moment = Moment {
             sequence: period.0,
-            time: now,
+            time: SystemTime::now(),
             enabled: settings.enabled,
         };
-        let notices = {
-            let mut live = service.live.lock().unwrap_or_else(PoisonError::into_inner);
-            live.conflicts = conflicts;
-            live.report = report;
-            live.record
-                .take(moment, &decision, |correction| owner(&owners, correction))
-        };
-        for (name, content) in notices {
-            service.tell("tranche-sla", name, now, content);
+        let recorder = Arc::clone(&service);
+        let recorded = blocking(move || recorder.record(moment, &decision, report, conflicts));
+        if recorded.await.is_err() {
+            tracing::error!("a period could not be recorded");
         }
     }
 }
@@ -147,6 +140,27 @@ pub(super) async fn listen(service: Arc<Service>, shutdown: CancellationToken) {
 }
 
 impl Service {
+    /// Records what a period showed, and tells of it.
+    fn record(
+        &self,
+        moment: Moment,
+        decision: &Decision,
+        report: NetworkReport,
+        conflicts: Vec<(RadioId, RadioId)>,
+    ) {
+        let owners = owners(&report);
+        let notices = {
+            let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+            live.conflicts = conflicts;
+            live.report = report;
+            live.record
+                .take(moment, decision, |correction| owner(&owners, correction))
+        };
+        for (name, content) in notices {
+            self.tell("tranche-sla", name, moment.time, content);
+        }
+    }
+
     /// Sends a notification of a module.
     fn tell(
         &self,
