@@ -25,7 +25,9 @@ const GATHER: Duration = Duration::from_millis(100);
 
 /// Runs the global scheduler until shutdown.
 pub(super) async fn schedule(service: Arc<Service>, shutdown: CancellationToken) {
-    let mut settings = service.published().desired.scheduler;
+    let mut desired = Arc::clone(&service.published().desired);
+    let mut settings = desired.scheduler;
+    let mut promises = Arc::new(desired.promises());
     let mut scheduler = Scheduler::new(control(settings));
     let mut period = Period(0);
     let mut due = Instant::now() + settings.interval;
@@ -34,7 +36,12 @@ pub(super) async fn schedule(service: Arc<Service>, shutdown: CancellationToken)
             () = shutdown.cancelled() => return,
             () = sleep_until(due) => {}
         }
-        let desired = Arc::clone(&service.published().desired);
+        let wanted = Arc::clone(&service.published().desired);
+        if !Arc::ptr_eq(&wanted, &desired) {
+            // Only then: the scheduler finds slices in the table it knows at a glance.
+            promises = Arc::new(wanted.promises());
+            desired = wanted;
+        }
         if desired.scheduler != settings {
             settings = desired.scheduler;
             scheduler.set_enabled(settings.enabled);
@@ -43,9 +50,9 @@ pub(super) async fn schedule(service: Arc<Service>, shutdown: CancellationToken)
         // A late period is not made up for: its reports are gathered in the next one.
         due = (due + settings.interval).max(Instant::now());
         period = Period(period.0 + 1);
-        let report = service.network.fleet().report(period);
-        let promises = desired.promises();
+        let (fleet, promises) = (service.network.fleet().clone(), Arc::clone(&promises));
         let stepped = blocking(move || {
+            let report = fleet.report(period);
             let decision = scheduler.step(period, &report, &promises);
             let conflicts = scheduler.conflicts();
             (scheduler, report, decision, conflicts)

@@ -422,6 +422,9 @@ fn plain(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::intent::Intent;
+    use crate::scheduler::{Decision, DomainMeasure, NetworkReport, Period, RadioReport};
+    use crate::sla::Moment;
+    use std::time::SystemTime;
 
     fn state(up: usize, reasons: &[&str], points: usize) -> Value {
         let slice = json!({ "slice": [{ "id": "a", "tenant": "t", "where": {},
@@ -444,6 +447,52 @@ mod tests {
         assert_eq!(key("/m:top/list[name='x']/state", list), Some("x"));
         assert_eq!(key("/m:top/list[name=\"it's\"]", list), Some("it's"));
         assert_eq!(key("/m:top", list), None);
+    }
+
+    #[test]
+    fn what_a_period_showed_is_found_by_radio() {
+        let ids = ["n1", "n2"].map(|node| RadioId::new(node, "phy0"));
+        let report = |id: &RadioId| {
+            Arc::new(RadioReport {
+                id: id.clone(),
+                ended: Period(1),
+                channel: None,
+                busy: 80.0,
+                vifs: Vec::new(),
+                neighbours: Vec::new(),
+            })
+        };
+        let mut live = Live {
+            conflicts: vec![(ids[0].clone(), ids[1].clone())],
+            report: NetworkReport {
+                radios: ids.iter().map(report).collect(),
+            },
+            ..Live::default()
+        };
+        let domain = DomainMeasure {
+            domain: "n1/phy0".into(),
+            radios: ids.clone().into(),
+            capacity: 80.0,
+            external: 0.0,
+            corrected: false,
+        };
+        let decision = Decision {
+            domains: vec![domain],
+            ..Decision::default()
+        };
+        let moment = Moment {
+            sequence: 1,
+            time: SystemTime::UNIX_EPOCH,
+            enabled: true,
+        };
+        live.record.take(moment, &decision, |_| None);
+        let all = radios(&live, None);
+        let second = &all[&("n2", "phy0")];
+        assert_eq!((second.busy, second.domain), (Some(80.0), Some("n1/phy0")));
+        assert_eq!(second.hears, [&ids[0]]);
+        let one = radios(&live, Some("n1"));
+        assert_eq!(one.keys().collect::<Vec<_>>(), [&("n1", "phy0")]);
+        assert_eq!(one[&("n1", "phy0")].hears, [&ids[1]]);
     }
 
     #[test]

@@ -241,7 +241,8 @@ async fn edit(
         let encoding = media::of_body(headers)?;
         let datastore =
             resource.kind() == ResourceKind::Datastore && method != restconf::Method::Post;
-        Some((encoding.format(), well_formed(encoding, text, datastore)?))
+        let text = blocking(move || well_formed(encoding, text, datastore)).await??;
+        Some((encoding.format(), text))
     };
     let edit = Edit {
         schema: request.service.schema(),
