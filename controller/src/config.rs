@@ -62,7 +62,7 @@ CONFIGURATION FILE
     [nodes]
     connect-timeout-ms = 10000     # TCP, key exchange, login and hello
     rpc-timeout-ms = 20000         # one answer
-    confirm-timeout-ms = 60000     # what nodes wait for the confirmation of a commit
+    confirm-timeout-ms = 60000     # what nodes wait for the confirmation of a commit: whole seconds; half of it to commit
     keepalive-ms = 10000           # between liveness checks of a session
     fan-out = 256                  # nodes changed at once
 
@@ -419,7 +419,7 @@ impl NodesSection {
         Ok(Nodes {
             connect_timeout: millis("nodes.connect-timeout-ms", self.connect_timeout_ms)?,
             rpc_timeout: millis("nodes.rpc-timeout-ms", self.rpc_timeout_ms)?,
-            confirm_timeout: millis("nodes.confirm-timeout-ms", self.confirm_timeout_ms)?,
+            confirm_timeout: confirm_timeout(self.confirm_timeout_ms)?,
             keepalive: millis("nodes.keepalive-ms", self.keepalive_ms)?,
             fan_out: size("nodes.fan-out", self.fan_out, 1, 4096, "1 to 4096")?,
         })
@@ -470,6 +470,17 @@ fn size(
     range(key, value, min, max, words).map(|v| usize::try_from(v).unwrap_or(usize::MAX))
 }
 
+/// NETCONF has whole seconds for it (RFC 6241 8.4.5.1).
+fn confirm_timeout(value: u64) -> Result<Duration, ConfigError> {
+    let words = "2000 to 3600000, whole seconds";
+    let least = if value.is_multiple_of(1000) {
+        2000
+    } else {
+        u64::MAX
+    };
+    range("nodes.confirm-timeout-ms", value, least, 3_600_000, words).map(Duration::from_millis)
+}
+
 fn millis(key: &'static str, value: u64) -> Result<Duration, ConfigError> {
     range(key, value, 10, 3_600_000, "10 to 3600000").map(Duration::from_millis)
 }
@@ -513,6 +524,10 @@ mod tests {
     fn a_number_out_of_range_is_refused_by_name() {
         let error = merge(&[], "[history]\ncommits = 0").unwrap_err();
         assert_eq!(error, "history.commits = 0 is out of range: 1 to 10000");
+        for odd in ["1000", "2500"] {
+            let error = merge(&[], &format!("[nodes]\nconfirm-timeout-ms = {odd}")).unwrap_err();
+            assert!(error.contains("nodes.confirm-timeout-ms"), "{error}");
+        }
     }
 
     #[test]

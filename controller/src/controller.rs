@@ -174,12 +174,7 @@ async fn load(
     })?;
     let label = "factory default";
     history
-        .commit(
-            "factory",
-            label,
-            String::new(),
-            print(&running).into_bytes(),
-        )
+        .commit("factory", label, print(&running).into_bytes())
         .await?;
     Ok(running)
 }

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt as _;
-use tokio::sync::{Notify, Semaphore, broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tranche_netconf::client::{Auth, Client, ClientConfig, HostKeyCheck};
@@ -33,7 +33,6 @@ use crate::scheduler::{Correction, NetworkReport, Period};
 
 pub(crate) use backoff::pause;
 pub use read::ReadError;
-pub use telemetry::AirtimeReport;
 
 /// Events that a listener may be behind before it misses some.
 const EVENTS: usize = 1024;
@@ -169,6 +168,16 @@ pub enum DeviceEvent {
     },
 }
 
+impl DeviceEvent {
+    /// Which node.
+    #[must_use]
+    pub fn node(&self) -> &NodeName {
+        match self {
+            Self::State { node } | Self::Read { node } => node,
+        }
+    }
+}
+
 /// Why a node did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
@@ -211,7 +220,6 @@ struct Shared {
     status: watch::Sender<Status>,
     client: Mutex<Option<Client>>,
     window: Mutex<telemetry::Window>,
-    retry: Notify,
     events: broadcast::Sender<DeviceEvent>,
     stop: CancellationToken,
 }
@@ -229,25 +237,18 @@ impl Device {
         self.shared.status.borrow().clone()
     }
 
-    /// Changes of what is known of it.
-    #[must_use]
-    pub fn watch(&self) -> watch::Receiver<Status> {
-        self.shared.status.subscribe()
-    }
-
-    /// Tries to connect now, if it is waiting to try again.
-    pub fn retry(&self) {
-        self.shared.retry.notify_one();
-    }
-
-    /// Opens another session to it, apart from the one that is kept up.
+    /// Opens another session to it, apart from the one that is kept up, on which no answer may take longer than
+    /// `rpc_timeout`.
     ///
     /// # Errors
     /// When it is away, shows another host key or refuses the login.
-    pub async fn open(&self) -> Result<Client, tranche_netconf::Error> {
+    pub async fn open(&self, rpc_timeout: Duration) -> Result<Client, tranche_netconf::Error> {
+        let config = ClientConfig {
+            rpc_timeout,
+            ..self.shared.config.client(&self.shared.settings)
+        };
         // Nothing subscribes on it, so nothing will come.
-        let (client, _notifications) =
-            Client::connect(self.shared.config.client(&self.shared.settings)).await?;
+        let (client, _notifications) = Client::connect(config).await?;
         Ok(client)
     }
 
@@ -389,7 +390,6 @@ impl Fleet {
             status: watch::Sender::new(status),
             client: Mutex::default(),
             window: Mutex::default(),
-            retry: Notify::new(),
             events: self.events.clone(),
             stop: CancellationToken::new(),
         });

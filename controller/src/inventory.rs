@@ -97,7 +97,7 @@ pub struct Radio {
 }
 
 /// A virtual interface at a node.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Vif {
     /// The radio that carries it.
     pub radio: String,

@@ -3,7 +3,7 @@
 //! Owns the wanted plans and which node is being changed. Changes come one after the other; a change holds only the nodes it
 //! concerns, so a node that hangs in a repair delays nobody else. What a node has is read from it, never taken from here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt as _;
@@ -11,7 +11,7 @@ use tokio::sync::{OwnedMutexGuard, broadcast};
 use tranche_netconf::Error;
 
 use crate::device::{Device, DeviceError, Fleet};
-use crate::intent::{Drift, NodePlan, VifChange};
+use crate::intent::{Drift, NodePlan};
 use crate::inventory::{NodeName, Observed};
 use crate::rollout::{
     self, NodeFailure, Phase, RolloutDone, RolloutFailed, RolloutSettings, Target,
@@ -55,11 +55,19 @@ pub struct SyncState {
 }
 
 /// What one node should have.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 struct Wanted {
-    plan: NodePlan,
+    plan: Arc<NodePlan>,
     /// What is known to have been put there last, secrets included.
-    put: Option<NodePlan>,
+    put: Option<Arc<NodePlan>>,
+}
+
+impl Wanted {
+    /// Where it is not known what was put there, what the node does not show is taken to be right.
+    fn drift(&self, has: &Observed) -> Drift {
+        self.plan
+            .drift(Some(self.put.as_deref().unwrap_or(&self.plan)), has)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -67,6 +75,26 @@ struct State {
     wanted: BTreeMap<NodeName, Wanted>,
     sync: BTreeMap<NodeName, SyncState>,
     busy: HashMap<NodeName, Arc<tokio::sync::Mutex<()>>>,
+}
+
+impl State {
+    /// From now on this is wanted of exactly these nodes, and was put on those of which `is_put` says so.
+    fn want(&mut self, plans: BTreeMap<NodeName, NodePlan>, is_put: impl Fn(&NodeName) -> bool) {
+        let mut before = std::mem::take(&mut self.wanted);
+        for (node, plan) in plans {
+            let plan = Arc::new(plan);
+            let put = match is_put(&node) {
+                true => Some(Arc::clone(&plan)),
+                false => before.remove(&node).and_then(|wanted| wanted.put),
+            };
+            self.wanted.insert(node, Wanted { plan, put });
+        }
+        // What is known of nodes that are no more would pile up.
+        let wanted = &self.wanted;
+        self.sync.retain(|node, _| wanted.contains_key(node));
+        self.busy
+            .retain(|node, busy| wanted.contains_key(node) || Arc::strong_count(busy) > 1);
+    }
 }
 
 /// All nodes and what they should have.
@@ -98,19 +126,20 @@ impl Network {
         &self.fleet
     }
 
-    /// What the nodes should have, without putting it there: at the start, from what was kept. Reconciliation does the rest.
+    /// What the nodes should have, without putting it there. Reconciliation does the rest.
     pub fn adopt(&self, plans: BTreeMap<NodeName, NodePlan>) {
-        let wanted = |(node, plan)| (node, Wanted { plan, put: None });
-        self.state().wanted = plans.into_iter().map(wanted).collect();
+        let nodes: Vec<NodeName> = plans.keys().cloned().collect();
+        self.state().want(plans, |_| false);
+        for node in nodes {
+            self.check(&node);
+        }
     }
 
     /// What a node should have; `None`: nothing was ever wanted of it.
     #[must_use]
-    pub fn wanted(&self, node: &str) -> Option<NodePlan> {
-        self.state()
-            .wanted
-            .get(node)
-            .map(|wanted| wanted.plan.clone())
+    pub fn wanted(&self, node: &str) -> Option<Arc<NodePlan>> {
+        let state = self.state();
+        Some(Arc::clone(&state.wanted.get(node)?.plan))
     }
 
     /// Whether a node has it.
@@ -121,7 +150,7 @@ impl Network {
 
     /// Names of nodes whose [`SyncState`] changed, from now on.
     #[must_use]
-    pub fn events(&self) -> broadcast::Receiver<NodeName> {
+    pub(crate) fn events(&self) -> broadcast::Receiver<NodeName> {
         self.events.subscribe()
     }
 
@@ -138,11 +167,11 @@ impl Network {
     ) -> Result<ChangeDone, RolloutFailed> {
         let _one_at_a_time = self.changing.lock().await;
         let concerned = self.concerned(&plans);
-        let _held = self.hold(&concerned).await;
+        let held = self.hold(&concerned).await;
         let (targets, queued) = self.targets(&plans, &concerned, mode).await?;
         let done = rollout::rollout(&self.settings, targets, keep).await?;
         self.settle(plans, &concerned, &done, &queued);
-        drop(_held);
+        drop(held);
         self.read_again(&done.confirmed).await;
         // Those that had it all already were read while they were held, when nobody could compare.
         for node in &concerned {
@@ -159,43 +188,14 @@ impl Network {
         })
     }
 
-    /// What [`Network::change`] would change at each node; the nodes are asked whether they would take it.
-    ///
-    /// # Errors
-    /// As [`Network::change`].
-    pub async fn dry_run(
-        &self,
-        plans: &BTreeMap<NodeName, NodePlan>,
-    ) -> Result<BTreeMap<NodeName, Vec<VifChange>>, RolloutFailed> {
-        let _one_at_a_time = self.changing.lock().await;
-        let concerned = self.concerned(plans);
-        let _held = self.hold(&concerned).await;
-        let (targets, _) = self.targets(plans, &concerned, Mode::AllOrNothing).await?;
-        let mut changes = BTreeMap::new();
-        for target in &targets {
-            let Some(device) = self.fleet.device(target.node()) else {
-                continue;
-            };
-            let (Some(has), Some(plan)) = (device.status().observed, plans.get(target.node()))
-            else {
-                continue;
-            };
-            changes.insert(
-                target.node().clone(),
-                plan.changes(self.put(target.node()).as_ref(), &has),
-            );
-        }
-        rollout::dry_run(&self.settings, targets).await?;
-        Ok(changes)
-    }
-
     /// Compares what a node was last seen to have with what it should have. `None` while it is being changed, was never
     /// read, or nothing is wanted of it.
     pub(crate) fn check(&self, node: &str) -> Option<Drift> {
         let device = self.fleet.device(node)?;
         let busy = self.busy(node);
         let _free = busy.try_lock().ok()?;
-        let drift = self.wanted(node)?.drift(&*device.status().observed?);
+        let observed = device.status().observed?;
+        let drift = self.state().wanted.get(node)?.drift(&observed);
         self.note(node, |sync| {
             sync.in_sync = Some(drift.is_empty());
             sync.drift = (!drift.is_empty()).then(|| drift.to_string());
@@ -217,13 +217,9 @@ impl Network {
             failures: vec![failure(&name, error)],
             ..RolloutFailed::default()
         })?;
-        let drift = plan.drift(&has);
-        if let Some(target) = Target::new(
-            device,
-            self.put(node).as_ref().or(Some(&plan)),
-            plan.clone(),
-            &has,
-        ) {
+        let put = self.put(node).unwrap_or_else(|| Arc::clone(&plan));
+        let drift = plan.drift(Some(&put), &has);
+        if let Some(target) = Target::new(device, Some(&put), Arc::clone(&plan), &has) {
             let done = rollout::rollout(&self.settings, vec![target], async { Ok(()) }).await?;
             if let Some(lost) = done.unconfirmed.into_iter().next() {
                 return Err(RolloutFailed {
@@ -250,7 +246,7 @@ impl Network {
     fn concerned(&self, plans: &BTreeMap<NodeName, NodePlan>) -> Vec<NodeName> {
         let state = self.state();
         let changes = |(node, plan): &(&NodeName, &NodePlan)| match state.wanted.get(*node) {
-            Some(wanted) => wanted.plan != **plan,
+            Some(wanted) => *wanted.plan != **plan,
             None => true,
         };
         plans
@@ -268,23 +264,15 @@ impl Network {
         mode: Mode,
     ) -> Result<(Vec<Target>, Vec<NodeName>), RolloutFailed> {
         // What is known may be old: somebody else may have changed the node since.
-        let mut reading = Vec::with_capacity(concerned.len());
-        for node in concerned {
-            reading.push(self.read(node));
-        }
-        let at_once = self.settings.fan_out.max(1);
-        let read: Vec<_> = futures_util::stream::iter(reading)
-            .buffered(at_once)
-            .collect()
-            .await;
+        let read = self.read_all(concerned).await;
         let (mut targets, mut queued, mut failures) = (Vec::new(), Vec::new(), Vec::new());
         for (node, read) in concerned.iter().zip(read) {
             match (read, plans.get(node)) {
                 (Ok((device, has)), Some(plan)) => {
                     targets.extend(Target::new(
                         device,
-                        self.put(node).as_ref(),
-                        plan.clone(),
+                        self.put(node).as_deref(),
+                        Arc::new(plan.clone()),
                         &has,
                     ));
                 }
@@ -312,6 +300,21 @@ impl Network {
         Ok((device, has))
     }
 
+    /// Reads several at once; the results in their order.
+    async fn read_all(
+        &self,
+        nodes: &[NodeName],
+    ) -> Vec<Result<(Device, Arc<Observed>), DeviceError>> {
+        let mut reading = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            reading.push(self.read(node));
+        }
+        futures_util::stream::iter(reading)
+            .buffered(self.settings.fan_out.max(1))
+            .collect()
+            .await
+    }
+
     fn why_away(&self, node: &str, error: DeviceError) -> DeviceError {
         let known = self
             .fleet
@@ -333,31 +336,20 @@ impl Network {
         done: &RolloutDone,
         queued: &[NodeName],
     ) {
-        let mut state = self.state();
-        let mut before = std::mem::take(&mut state.wanted);
-        for (node, plan) in plans {
-            let unsure = queued.contains(&node)
-                || done.unconfirmed.iter().any(|failure| failure.node == node);
-            let put = if unsure || !concerned.contains(&node) {
-                before.remove(&node).and_then(|wanted| wanted.put)
-            } else {
-                Some(plan.clone())
-            };
-            state.wanted.insert(node, Wanted { plan, put });
-        }
+        let unsure: HashSet<&NodeName> = done
+            .unconfirmed
+            .iter()
+            .map(|failure| &failure.node)
+            .chain(queued)
+            .collect();
+        let sure = concerned.iter().filter(|node| !unsure.contains(node));
+        let sure: HashSet<&NodeName> = sure.collect();
+        self.state().want(plans, |node| sure.contains(node));
     }
 
     /// So that what is shown of them is what they have now.
     async fn read_again(&self, nodes: &[NodeName]) {
-        let mut reading = Vec::with_capacity(nodes.len());
-        for node in nodes {
-            reading.push(self.read(node));
-        }
-        let at_once = self.settings.fan_out.max(1);
-        let read: Vec<_> = futures_util::stream::iter(reading)
-            .buffered(at_once)
-            .collect()
-            .await;
+        let read = self.read_all(nodes).await;
         for error in read.into_iter().filter_map(Result::err) {
             tracing::warn!(%error, "the node could not be read after a change");
         }
@@ -380,7 +372,7 @@ impl Network {
         Arc::clone(self.state().busy.entry(node.to_owned()).or_default())
     }
 
-    fn put(&self, node: &str) -> Option<NodePlan> {
+    fn put(&self, node: &str) -> Option<Arc<NodePlan>> {
         self.state().wanted.get(node)?.put.clone()
     }
 

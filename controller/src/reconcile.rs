@@ -1,7 +1,7 @@
 //! Drift: what a node has against what it should have, and its repair.
 //!
-//! Each time a node was read (when it returns, at intervals, after a change), its vifs of ours are compared with what they should
-//! be. A difference is noted for the operator and repaired by a rollout for that node alone; a repair that fails is tried
+//! Each time a node was read (when it returns, at intervals, after a change), or what it should have changed without its being
+//! put there, its vifs of ours are compared with what they should be. A difference is noted for the operator and repaired by a rollout for that node alone; a repair that fails is tried
 //! again after growing, jittered pauses. What is not ours is never touched.
 
 use std::collections::{HashMap, HashSet};
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::device::{DeviceEvent, pause};
+use crate::device::{DeviceEvent, DeviceState, pause};
 use crate::inventory::NodeName;
 use crate::network::Network;
 
@@ -96,16 +96,24 @@ struct Watcher {
 
 impl Watcher {
     async fn watch(self: Arc<Self>) {
-        let mut events = self.network.fleet().events();
+        let mut nodes = self.network.fleet().events();
+        let mut agreement = self.network.events();
         self.look_at_all();
         loop {
-            let event = tokio::select! {
+            let changed = tokio::select! {
                 () = self.stop.cancelled() => return,
-                event = events.recv() => event,
+                event = nodes.recv() => {
+                    if let Ok(DeviceEvent::State { node }) = &event {
+                        // Whatever it failed at, it may have been mended meanwhile.
+                        self.repairs().failing.remove(node);
+                        continue;
+                    }
+                    event.map(|event| event.node().clone())
+                }
+                node = agreement.recv() => node,
             };
-            match event {
-                Ok(DeviceEvent::Read { node }) => self.look_at(&node),
-                Ok(DeviceEvent::State { .. }) => {}
+            match changed {
+                Ok(node) => self.look_at(&node),
                 Err(RecvError::Lagged(_)) => self.look_at_all(),
                 Err(RecvError::Closed) => return,
             }
@@ -121,6 +129,9 @@ impl Watcher {
     /// Compares, and repairs if it differs and nobody is at it.
     fn look_at(self: &Arc<Self>, node: &NodeName) {
         let Some(drift) = self.network.check(node) else {
+            if self.network.fleet().device(node).is_none() {
+                self.repairs().failing.remove(node);
+            }
             return;
         };
         let mut repairs = self.repairs();
@@ -128,21 +139,28 @@ impl Watcher {
             repairs.failing.remove(node);
             return;
         }
-        if !repairs.under_way.insert(node.clone()) {
+        let failing = repairs.failing.get(node);
+        // It is looked at again when the pause is over, and one that is away when it returns.
+        if failing.is_some_and(|failing| failing.not_before > Instant::now())
+            || !self.is_connected(node)
+            || !repairs.under_way.insert(node.clone())
+        {
             return;
         }
-        let wait = repairs.failing.get(node).map(|failing| failing.not_before);
         drop(repairs);
         tracing::warn!(node, %drift, "the node does not have what it should have");
         let watcher = Arc::clone(self);
         let node = node.clone();
         self.tasks.spawn(async move {
-            let pause = tokio::time::sleep_until(wait.unwrap_or_else(Instant::now));
-            tokio::select! {
-                () = watcher.stop.cancelled() => {}
-                () = pause => watcher.repair(&node).await,
+            if !watcher.stop.is_cancelled() {
+                watcher.repair(&node).await;
             }
         });
+    }
+
+    fn is_connected(&self, node: &str) -> bool {
+        let device = self.network.fleet().device(node);
+        device.is_some_and(|device| device.status().state == DeviceState::Connected)
     }
 
     async fn repair(self: &Arc<Self>, node: &NodeName) {

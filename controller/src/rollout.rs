@@ -15,6 +15,8 @@
 mod report;
 mod session;
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -35,8 +37,8 @@ pub struct RolloutSettings {
     pub rpc_timeout: Duration,
     /// Until a commit is answered.
     pub commit_timeout: Duration,
-    /// What a node is told to wait for the confirmation before it undoes the commit. Longer than a commit and its
-    /// confirmation may take.
+    /// What a node is told to wait for the confirmation before it undoes the commit, in whole seconds. Longer than a
+    /// commit and its confirmation may take.
     pub confirm_timeout: Duration,
     /// Nodes that are busy in one phase at once.
     pub fan_out: usize,
@@ -53,12 +55,29 @@ impl Default for RolloutSettings {
     }
 }
 
+impl RolloutSettings {
+    /// Longer than any answer may take: which one took too long is told by who waited for it.
+    fn longest(&self) -> Duration {
+        self.rpc_timeout.max(self.commit_timeout) + Duration::from_secs(1)
+    }
+}
+
 /// One node's part of a change.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Target {
     device: Device,
-    plan: NodePlan,
+    plan: Arc<NodePlan>,
     edit: Fragment,
+}
+
+impl fmt::Debug for Target {
+    /// Without the edit: there are secrets in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("node", self.node())
+            .field("plan", &self.plan)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Target {
@@ -68,7 +87,7 @@ impl Target {
     pub fn new(
         device: Device,
         before: Option<&NodePlan>,
-        plan: NodePlan,
+        plan: Arc<NodePlan>,
         has: &Observed,
     ) -> Option<Self> {
         let edit = plan.edit(before, has)?;
@@ -121,26 +140,6 @@ pub async fn rollout(
         confirmed,
         unconfirmed,
     })
-}
-
-/// Asks all nodes whether they would take a change, and changes none.
-///
-/// # Errors
-/// As [`rollout()`], without a commit.
-pub async fn dry_run(
-    settings: &RolloutSettings,
-    targets: Vec<Target>,
-) -> Result<(), RolloutFailed> {
-    let run = Run::prepare(settings, targets).await?;
-    let left_open = run.release().await;
-    debug_report(&left_open);
-    Ok(())
-}
-
-fn debug_report(failures: &[NodeFailure]) {
-    for failure in failures {
-        tracing::warn!(node = failure.node, %failure, "a dry run was not tidied up; the end of the session does it");
-    }
 }
 
 struct Run<'a> {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use tranche_yang::clock::rfc3339;
 
 use crate::scheduler::{
-    Correction, Decision, DomainMeasure, Event as Verdict, SliceMeasure, SliceState,
+    Correction, Decision, DomainMeasure, Event as Verdict, RadioId, SliceMeasure, SliceState,
 };
 
 /// A notification of `tranche-sla`: its name and content (RFC 7951, no prefixes).
@@ -39,10 +39,12 @@ pub struct Moment {
 pub struct Record {
     capacity: usize,
     /// Each as JSON text, which takes a tenth of the room, with the number of its entries.
-    periods: VecDeque<(String, usize)>,
+    periods: VecDeque<(Arc<str>, usize)>,
     entries: usize,
     promises: BTreeMap<Place, Promise>,
     domains: HashMap<Arc<str>, DomainMeasure>,
+    /// The domain of every radio.
+    of_radio: HashMap<RadioId, Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -78,6 +80,12 @@ impl Record {
             .iter()
             .map(|d| (Arc::clone(&d.domain), d.clone()))
             .collect();
+        let radios = |d: &DomainMeasure| {
+            let name = Arc::clone(&d.domain);
+            let radios = Arc::clone(&d.radios);
+            (0..radios.len()).map(move |at| (radios[at].clone(), Arc::clone(&name)))
+        };
+        self.of_radio = decision.domains.iter().flat_map(radios).collect();
         let mut current = BTreeMap::new();
         for measure in &decision.slices {
             let place = (Arc::clone(&measure.slice), Arc::clone(&measure.domain));
@@ -103,11 +111,11 @@ impl Record {
         }
         notices.push(("sla-period", period.clone()));
         period.insert("time".into(), rfc3339(moment.time).into());
-        self.keep(Value::Object(period).to_string(), entries);
+        self.keep(Value::Object(period).to_string().into(), entries);
         notices
     }
 
-    fn keep(&mut self, period: String, entries: usize) {
+    fn keep(&mut self, period: Arc<str>, entries: usize) {
         self.periods.push_back((period, entries));
         self.entries += entries;
         while self.periods.len() > self.capacity.max(1)
@@ -128,14 +136,10 @@ impl Record {
         for correction in &decision.corrections {
             let slice = slice_of(correction);
             if let Some(slice) = &slice {
-                let domains = &self.domains;
-                for ((_, domain), promise) in
-                    self.promises.iter_mut().filter(|((s, _), _)| s == slice)
-                {
-                    let here = domains.get(domain);
-                    if here.is_some_and(|d| d.radios.contains(&correction.radio)) {
-                        promise.corrections += 1;
-                    }
+                let domain = self.of_radio.get(&correction.radio);
+                let place = domain.map(|domain| (Arc::clone(slice), Arc::clone(domain)));
+                if let Some(promise) = place.and_then(|place| self.promises.get_mut(&place)) {
+                    promise.corrections += 1;
                 }
             }
             let mut entry = Map::new();
@@ -234,22 +238,18 @@ impl Record {
         entry.into()
     }
 
-    /// State of `sla/history/period`, oldest first.
+    /// State of `sla/history/period`, oldest first, each as JSON text.
     #[must_use]
-    pub fn periods(&self) -> Value {
+    pub fn periods(&self) -> Vec<Arc<str>> {
         let periods = self.periods.iter();
-        periods
-            .filter_map(|(period, _)| serde_json::from_str::<Value>(period).ok())
-            .collect()
+        periods.map(|(period, _)| Arc::clone(period)).collect()
     }
 
-    /// The contention domain of a radio (`node/radio`), as the last period saw it.
-    #[must_use]
-    pub fn domain_of(&self, radio: &str) -> Option<&str> {
-        let mut domains = self.domains.values();
-        domains
-            .find(|d| d.radios.iter().any(|r| r.to_string() == radio))
-            .map(|d| d.domain.as_ref())
+    /// The contention domains of all radios, as the last period saw them.
+    pub fn domains(&self) -> impl Iterator<Item = (&RadioId, &str)> {
+        self.of_radio
+            .iter()
+            .map(|(radio, domain)| (radio, domain.as_ref()))
     }
 }
 
@@ -318,8 +318,13 @@ fn members(value: Value) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scheduler::RadioId;
     use std::time::UNIX_EPOCH;
+
+    fn periods(record: &Record) -> Vec<Value> {
+        let texts = record.periods();
+        let read = |text: &Arc<str>| serde_json::from_str(text).unwrap();
+        texts.iter().map(read).collect()
+    }
 
     fn decision(state: SliceState, measured: f64, events: Vec<Verdict>) -> Decision {
         let radio = RadioId::new("n1", "phy0");
@@ -400,7 +405,7 @@ mod tests {
         assert_eq!(entry["state"], "met");
         assert_eq!(entry["since"], "1970-01-01T00:00:08.000Z");
         assert_eq!(entry["available"], "80.00");
-        assert_eq!(record.periods()[0]["correction"][0]["min-ratio"], "71.26");
+        assert_eq!(periods(&record)[0]["correction"][0]["min-ratio"], "71.26");
     }
 
     #[test]
@@ -452,7 +457,7 @@ mod tests {
             assert_eq!(parsed.unwrap().name(), name);
         }
         let state = json!({ "tranche-sla:sla": {
-            "slice": record.slices(), "history": { "period": record.periods() }
+            "slice": record.slices(), "history": { "period": periods(&record) }
         } });
         let state = Tree::parse(schema, Format::Json, &state.to_string(), Content::State).unwrap();
         assert!(state.exists("/tranche-sla:sla/history/period[sequence='1']/correction"));
@@ -468,9 +473,7 @@ mod tests {
                 |_| None,
             );
         }
-        let Value::Array(periods) = record.periods() else {
-            panic!("a list")
-        };
+        let periods = periods(&record);
         let kept: Vec<&Value> = periods.iter().map(|p| &p["sequence"]).collect();
         assert_eq!(kept, ["3", "4", "5"]);
     }
@@ -484,7 +487,7 @@ mod tests {
             record.take(moment(sequence), &large, |_| None);
         }
         assert_eq!(record.periods.len(), 3);
-        assert_eq!(record.periods()[2]["sequence"], "10");
+        assert_eq!(periods(&record)[2]["sequence"], "10");
     }
 
     #[test]

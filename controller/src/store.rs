@@ -10,7 +10,6 @@ mod sled;
 use std::ops::Bound;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::broadcast;
 
 pub use self::history::{CommitInfo, CommitRecord, History, HistoryError};
 pub use self::sled::SledStore;
@@ -74,17 +73,6 @@ pub enum Op {
     },
 }
 
-/// A key that changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// The transaction.
-    pub revision: Revision,
-    /// Key.
-    pub key: Vec<u8>,
-    /// Its value now; `None`: it is gone.
-    pub value: Option<Vec<u8>>,
-}
-
 /// Why the store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -128,44 +116,6 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         compare: Vec<Compare>,
         ops: Vec<Op>,
     ) -> BoxFuture<'_, Result<Revision, StoreError>>;
-
-    /// The changes made after `revision`, as far as they are still at hand, and those to come. `None`: some of them are not at
-    /// hand any more, so the caller reads everything anew.
-    fn watch(&self, revision: Revision) -> Option<Watch>;
-}
-
-/// Changes as they are made.
-#[derive(Debug)]
-pub struct Watch {
-    backlog: std::vec::IntoIter<Change>,
-    live: broadcast::Receiver<Change>,
-    after: Revision,
-}
-
-/// A watcher was too slow and missed changes: it reads everything anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("changes were missed")]
-pub struct Missed;
-
-impl Watch {
-    /// The next change; `None` when the store is gone.
-    ///
-    /// # Errors
-    /// When changes were missed.
-    pub async fn next(&mut self) -> Result<Option<Change>, Missed> {
-        if let Some(change) = self.backlog.next() {
-            return Ok(Some(change));
-        }
-        loop {
-            match self.live.recv().await {
-                // It was in the backlog.
-                Ok(change) if change.revision <= self.after => {}
-                Ok(change) => return Ok(Some(change)),
-                Err(broadcast::error::RecvError::Closed) => return Ok(None),
-                Err(broadcast::error::RecvError::Lagged(_)) => return Err(Missed),
-            }
-        }
-    }
 }
 
 /// Bounds of the keys that begin with `prefix`.

@@ -24,6 +24,8 @@ struct Session {
     /// The one with the subscription, where the node allows nothing else on it; kept because dropping it would end it.
     telemetry: Option<Client>,
     notifications: mpsc::Receiver<Notification>,
+    /// What the node had when the session was made.
+    observed: Arc<Observed>,
     /// What is wrong although there is a session.
     complaint: Option<String>,
 }
@@ -77,7 +79,6 @@ pub(super) async fn keep_up(shared: Arc<Shared>, connecting: Arc<Semaphore>) {
         };
         tokio::select! {
             () = shared.stop.cancelled() => return,
-            () = shared.retry.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }
@@ -93,7 +94,7 @@ async fn establish(shared: &Arc<Shared>, connecting: &Semaphore) -> Result<Sessi
     let _permit = connecting.acquire().await;
     let config = || shared.config.client(&shared.settings);
     let (client, notifications) = Client::connect(config()).await.map_err(netconf)?;
-    read(shared, &client).await?;
+    let observed = fetch(shared, &client).await?;
     let subscribe = CreateSubscription {
         stream: STREAM.to_owned(),
         filter: None,
@@ -104,6 +105,7 @@ async fn establish(shared: &Arc<Shared>, connecting: &Semaphore) -> Result<Sessi
         client,
         telemetry: None,
         notifications,
+        observed,
         complaint: None,
     };
     let subscribed = if session.client.has_capability(INTERLEAVE) {
@@ -132,9 +134,10 @@ async fn serve(shared: &Arc<Shared>, session: Session) -> String {
         client,
         telemetry,
         mut notifications,
+        observed,
         complaint,
     } = session;
-    shared.connected(&client, complaint);
+    shared.connected(&client, observed, complaint);
     let subscribed = telemetry.as_ref().unwrap_or(&client);
     let checks = check_forever(shared, &client);
     tokio::pin!(checks);
@@ -191,6 +194,17 @@ fn take(shared: &Shared, notification: &Notification) {
 
 /// Reads the node and publishes what it has.
 pub(super) async fn read(shared: &Shared, client: &Client) -> Result<Arc<Observed>, DeviceError> {
+    let observed = fetch(shared, client).await?;
+    shared
+        .status
+        .send_modify(|status| status.take(Arc::clone(&observed)));
+    shared.tell(DeviceEvent::Read {
+        node: shared.config.node.clone(),
+    });
+    Ok(observed)
+}
+
+async fn fetch(shared: &Shared, client: &Client) -> Result<Arc<Observed>, DeviceError> {
     let node = || shared.config.node.clone();
     let data = client
         .get(Some(reader::filter()), None)
@@ -203,13 +217,7 @@ pub(super) async fn read(shared: &Shared, client: &Client) -> Result<Arc<Observe
         node: node(),
         source,
     })?;
-    let observed = Arc::new(observed);
-    shared.status.send_modify(|status| {
-        status.observed = Some(Arc::clone(&observed));
-        status.last_read = Some(SystemTime::now());
-    });
-    shared.tell(DeviceEvent::Read { node: node() });
-    Ok(observed)
+    Ok(Arc::new(observed))
 }
 
 fn classify(error: &DeviceError) -> DeviceState {
@@ -234,12 +242,20 @@ fn plain(error: &DeviceError) -> String {
     }
 }
 
+impl Status {
+    fn take(&mut self, observed: Arc<Observed>) {
+        self.observed = Some(observed);
+        self.last_read = Some(SystemTime::now());
+    }
+}
+
 impl Shared {
     fn set_client(&self, client: Option<Client>) {
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
     }
 
-    fn connected(&self, client: &Client, complaint: Option<String>) {
+    /// Whoever hears that the node was read finds the session in place.
+    fn connected(&self, client: &Client, observed: Arc<Observed>, complaint: Option<String>) {
         tracing::info!(
             node = self.config.node,
             session_id = client.session_id(),
@@ -258,10 +274,11 @@ impl Shared {
                 session_id: Some(client.session_id()),
                 ..status.clone()
             };
+            status.take(observed);
         });
-        self.tell(DeviceEvent::State {
-            node: self.config.node.clone(),
-        });
+        let node = || self.config.node.clone();
+        self.tell(DeviceEvent::State { node: node() });
+        self.tell(DeviceEvent::Read { node: node() });
     }
 
     fn lost(&self, state: DeviceState, why: String) {

@@ -15,11 +15,9 @@ use super::read::{ReadError, WIFI, mandatory, parsed};
 
 /// One report of a node.
 #[derive(Debug, Clone, PartialEq)]
-pub struct AirtimeReport {
-    /// Number of the node's period since its agent started.
-    pub sequence: u64,
-    /// Length of that period.
-    pub interval: Duration,
+pub(super) struct AirtimeReport {
+    /// Length of the node's period.
+    interval: Duration,
     radios: Vec<RadioSample>,
 }
 
@@ -48,7 +46,7 @@ impl AirtimeReport {
     ///
     /// # Errors
     /// When it breaks the model.
-    pub fn read(notification: &Notification) -> Result<Option<Self>, ReadError> {
+    pub(super) fn read(notification: &Notification) -> Result<Option<Self>, ReadError> {
         let elements = notification.content.elements()?;
         let Some(report) = elements
             .iter()
@@ -57,10 +55,9 @@ impl AirtimeReport {
             return Ok(None);
         };
         let at = "airtime-report";
-        let missing = |leaf: &str| ReadError::Missing(format!("{at}/{leaf}"));
-        let interval = parsed(report, at, "interval")?.ok_or_else(|| missing("interval"))?;
+        let missing = || ReadError::Missing(format!("{at}/interval"));
+        let interval = parsed(report, at, "interval")?.ok_or_else(missing)?;
         Ok(Some(Self {
-            sequence: parsed(report, at, "sequence")?.ok_or_else(|| missing("sequence"))?,
             interval: Duration::from_millis(interval),
             radios: report
                 .children("radio")
@@ -223,17 +220,11 @@ mod tests {
     use super::*;
     use tranche_netconf::xml::Fragment;
 
-    fn notification(
-        sequence: u64,
-        interval_ms: u64,
-        busy: &str,
-        used: &str,
-        backlogged: bool,
-    ) -> Notification {
+    fn notification(interval_ms: u64, busy: &str, used: &str, backlogged: bool) -> Notification {
         Notification {
             event_time: "2026-01-01T00:00:00Z".into(),
             content: Fragment::from_trusted(format!(
-                "<airtime-report xmlns='{WIFI}'><sequence>{sequence}</sequence><interval>{interval_ms}</interval>\
+                "<airtime-report xmlns='{WIFI}'><sequence>1</sequence><interval>{interval_ms}</interval>\
                  <radio><name>radio0</name><channel>36</channel><busy>{busy}</busy><heard>02:00:00:00:01:00</heard>\
                  <vif><name>a-radio0</name><slice>a</slice><bssid>02:00:00:00:00:00</bssid>\
                  <used-ratio>{used}</used-ratio><backlogged>{backlogged}</backlogged>\
@@ -243,14 +234,8 @@ mod tests {
         }
     }
 
-    fn report(
-        sequence: u64,
-        interval_ms: u64,
-        busy: &str,
-        used: &str,
-        backlogged: bool,
-    ) -> AirtimeReport {
-        AirtimeReport::read(&notification(sequence, interval_ms, busy, used, backlogged))
+    fn report(interval_ms: u64, busy: &str, used: &str, backlogged: bool) -> AirtimeReport {
+        AirtimeReport::read(&notification(interval_ms, busy, used, backlogged))
             .expect("valid")
             .expect("a report")
     }
@@ -258,8 +243,8 @@ mod tests {
     #[test]
     fn reports_of_a_period_are_averaged_over_time() {
         let mut window = Window::default();
-        window.push(report(1, 1000, "80.0", "30.0", true));
-        window.push(report(2, 3000, "60.0", "10.0", false));
+        window.push(report(1000, "80.0", "30.0", true));
+        window.push(report(3000, "60.0", "10.0", false));
         let found = window.take("n1", Period(7), None);
         let radio = &found[0];
         assert_eq!(
@@ -280,17 +265,17 @@ mod tests {
     fn without_a_new_report_the_last_one_keeps_its_time() {
         let mut window = Window::default();
         assert!(window.take("n1", Period(1), None).is_empty());
-        window.push(report(1, 1000, "80.0", "30.0", true));
+        window.push(report(1000, "80.0", "30.0", true));
         window.take("n1", Period(2), None);
         assert_eq!(window.take("n1", Period(5), None)[0].ended, Period(2));
     }
 
     #[test]
     fn other_notifications_are_passed_over_and_broken_ones_refused() {
-        let mut other = notification(1, 1000, "1.0", "1.0", false);
+        let mut other = notification(1000, "1.0", "1.0", false);
         other.content = Fragment::from_trusted("<netconf-config-change xmlns='urn:x'/>".into());
         assert_eq!(AirtimeReport::read(&other).expect("well formed"), None);
-        let broken = notification(1, 1000, "101.0", "1.0", false);
+        let broken = notification(1000, "101.0", "1.0", false);
         let error = AirtimeReport::read(&broken).expect_err("busy past 100");
         assert_eq!(
             error.to_string(),

@@ -55,6 +55,17 @@ async fn a_node_is_connected_read_and_listened_to() {
 }
 
 #[tokio::test]
+async fn who_hears_that_a_node_was_read_finds_its_session_in_place() {
+    let node = ToyNode::start("n1").await;
+    let fleet = Fleet::new(quick());
+    let mut events = fleet.events();
+    fleet.configure([node.config.clone()]);
+    while events.recv().await.unwrap() != (DeviceEvent::Read { node: "n1".into() }) {}
+    fleet.device("n1").unwrap().read().await.unwrap();
+    fleet.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_lost_session_is_made_again() {
     let node = ToyNode::start("n1").await;
     let fleet = Fleet::new(quick());

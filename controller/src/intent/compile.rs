@@ -88,17 +88,7 @@ pub fn compile(
     intent: &Intent,
     inventory: &Inventory,
 ) -> Result<BTreeMap<NodeName, NodePlan>, Vec<IntentError>> {
-    let mut compiler = Compiler {
-        inventory,
-        nodes: BTreeMap::new(),
-        errors: Vec::new(),
-    };
-    for slice in intent.slices.values() {
-        compiler.check_ssid(slice);
-        if slice.enabled {
-            compiler.place(slice);
-        }
-    }
+    let mut compiler = Compiler::new(intent, inventory);
     compiler.check_nodes();
     compiler.check_domains();
     if !compiler.errors.is_empty() {
@@ -172,17 +162,7 @@ fn compile_unchecked(
 type RadioRef<'a> = (&'a str, &'a str);
 
 fn domain_loads(intent: &Intent, inventory: &Inventory) -> Vec<((String, String), u32)> {
-    let mut compiler = Compiler {
-        inventory,
-        nodes: BTreeMap::new(),
-        errors: Vec::new(),
-    };
-    for slice in intent.slices.values() {
-        compiler.check_ssid(slice);
-        if slice.enabled {
-            compiler.place(slice);
-        }
-    }
+    let compiler = Compiler::new(intent, inventory);
     let owned = |((node, radio), slices): (RadioRef<'_>, BTreeMap<&str, Ratio>)| {
         (
             (node.to_owned(), radio.to_owned()),
@@ -211,6 +191,22 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
+    /// Every slice placed; nothing checked but the slices themselves.
+    fn new(intent: &'a Intent, inventory: &'a Inventory) -> Self {
+        let mut compiler = Self {
+            inventory,
+            nodes: BTreeMap::new(),
+            errors: Vec::new(),
+        };
+        for slice in intent.slices.values() {
+            compiler.check_ssid(slice);
+            if slice.enabled {
+                compiler.place(slice);
+            }
+        }
+        compiler
+    }
+
     fn fault(&mut self, slice: &Slice, below: &str, kind: ErrorKind, message: String) {
         let path = format!("/tranche-slice:slices/slice[id='{}']{below}", slice.id);
         self.errors.push(IntentError {
@@ -540,7 +536,8 @@ const MIN_RATIO: &str = "/sla/airtime/min-ratio";
 
 fn below_where(kind: &str, value: &str, named: bool) -> String {
     if named {
-        format!("/where/{kind}[.='{value}']")
+        let quote = if value.contains('\'') { '"' } else { '\'' };
+        format!("/where/{kind}[.={quote}{value}{quote}]")
     } else {
         "/where".to_owned()
     }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 pub use compile::{ErrorKind, IntentError, compile, compile_change};
-pub use plan::{Drift, NodePlan, VifChange};
+pub use plan::{Drift, NodePlan};
 pub use ratio::{BadRatio, Ratio};
 pub use vif::{AccessPoint, Radius, Secret, Security, SecurityMode, VifConfig, is_ours, vif_name};
 

@@ -54,111 +54,23 @@ impl fmt::Display for Drift {
     }
 }
 
-/// One line of a plan's difference to what a node has. `Display` shows no secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum VifChange {
-    /// It is made.
-    Add {
-        /// Name.
-        name: VifName,
-        /// What it will be.
-        to: VifConfig,
-    },
-    /// It is replaced.
-    Change {
-        /// Name.
-        name: VifName,
-        /// What it is, where it is of the kind that this controller makes.
-        from: Option<VifConfig>,
-        /// What it will be.
-        to: VifConfig,
-    },
-    /// It is removed.
-    Remove {
-        /// Name.
-        name: VifName,
-    },
-}
-
-impl fmt::Display for VifChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Add { name, to } => write!(f, "+ {name}: {}", Summary(to)),
-            Self::Change {
-                name,
-                from: Some(from),
-                to,
-            } => {
-                write!(f, "~ {name}: {} -> {}", Summary(from), Summary(to))
-            }
-            Self::Change {
-                name,
-                from: None,
-                to,
-            } => write!(f, "~ {name}: -> {}", Summary(to)),
-            Self::Remove { name } => write!(f, "- {name}"),
-        }
-    }
-}
-
-struct Summary<'a>(&'a VifConfig);
-
-impl fmt::Display for Summary<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let VifConfig {
-            radio,
-            access_point,
-            min_ratio,
-            max_ratio,
-            ..
-        } = self.0;
-        let mode = access_point.security.mode.as_str();
-        write!(
-            f,
-            "{radio}, SSID {:?}, {mode}, {min_ratio}-{max_ratio} %",
-            access_point.ssid
-        )
-    }
-}
-
 impl NodePlan {
-    /// What would change at a node.
+    /// Compares with what the node has. Secrets that the node does not show are right if they are those of `before`: what
+    /// was last put there.
     #[must_use]
-    pub fn changes(&self, before: Option<&Self>, has: &Observed) -> Vec<VifChange> {
-        let drift = self.drift(has);
-        let mut changes: Vec<VifChange> = drift
-            .surplus
-            .iter()
-            .map(|name| VifChange::Remove { name: name.clone() })
-            .collect();
-        for (name, to) in self.to_put(before, has, &drift) {
-            let (name, to) = (name.clone(), to.clone());
-            changes.push(match has.vifs.get(&name) {
-                None => VifChange::Add { name, to },
-                Some(vif) => VifChange::Change {
-                    name,
-                    from: vif.config.clone(),
-                    to,
-                },
-            });
-        }
-        changes
-    }
-
-    /// Compares with what the node has. Secrets that the node did not show are taken to be right.
-    #[must_use]
-    pub fn drift(&self, has: &Observed) -> Drift {
+    pub fn drift(&self, before: Option<&Self>, has: &Observed) -> Drift {
         let mut drift = Drift::default();
         for (name, wanted) in &self.vifs {
-            match has.vifs.get(name) {
-                None => drift.missing.insert(name.clone()),
-                Some(vif)
-                    if vif.enabled && vif.config.as_ref().is_some_and(|had| same(wanted, had)) =>
-                {
-                    false
-                }
-                Some(_) => drift.different.insert(name.clone()),
+            let Some(vif) = has.vifs.get(name) else {
+                drift.missing.insert(name.clone());
+                continue;
             };
+            let put = || before.and_then(|before| before.vifs.get(name));
+            let right =
+                |had: &VifConfig| wanted == had || (same(wanted, had) && put() == Some(wanted));
+            if !vif.enabled || !vif.config.as_ref().is_some_and(right) {
+                drift.different.insert(name.clone());
+            }
         }
         let surplus = has
             .ours()
@@ -171,22 +83,12 @@ impl NodePlan {
     /// is seen) and `has` to this plan. `None`: it is there already.
     #[must_use]
     pub fn edit(&self, before: Option<&Self>, has: &Observed) -> Option<Fragment> {
-        let drift = self.drift(has);
-        render(self.to_put(before, has, &drift), drift.surplus.iter())
-    }
-
-    fn to_put<'a>(
-        &'a self,
-        before: Option<&'a Self>,
-        has: &'a Observed,
-        drift: &'a Drift,
-    ) -> impl Iterator<Item = (&'a VifName, &'a VifConfig)> {
-        self.vifs.iter().filter(move |(name, wanted)| {
-            let known = before.and_then(|before| before.vifs.get(*name));
-            drift.missing.contains(*name)
-                || drift.different.contains(*name)
-                || (hides_secret(wanted, has, name) && known != Some(*wanted))
-        })
+        let drift = self.drift(before, has);
+        let put = drift
+            .missing
+            .union(&drift.different)
+            .filter_map(|name| self.vifs.get_key_value(name));
+        render(put, drift.surplus.iter())
     }
 }
 
@@ -211,13 +113,6 @@ fn same(wanted: &VifConfig, has: &VifConfig) -> bool {
         mine.secret = theirs.secret.clone();
     }
     shown == *has
-}
-
-fn hides_secret(wanted: &VifConfig, has: &Observed, name: &str) -> bool {
-    let Some(has) = has.vifs.get(name).and_then(|vif| vif.config.as_ref()) else {
-        return false;
-    };
-    same(wanted, has) && wanted != has
 }
 
 fn render<'a>(
@@ -300,7 +195,7 @@ mod tests {
     fn a_node_that_has_it_all_needs_no_edit() {
         let wanted = plan(&[config("a", None)]);
         let observed = has(&[config("a", None)]);
-        assert!(wanted.drift(&observed).is_empty());
+        assert!(wanted.drift(None, &observed).is_empty());
         assert_eq!(wanted.edit(None, &observed), None);
     }
 
@@ -310,7 +205,7 @@ mod tests {
         other.min_ratio = Ratio::from_percent(10.0);
         let wanted = plan(&[config("a", None), config("b", None)]);
         let observed = has(&[other, config("c", None)]);
-        let drift = wanted.drift(&observed);
+        let drift = wanted.drift(None, &observed);
         assert_eq!(
             drift.to_string(),
             "missing: b-radio0; different: a-radio0; not wanted: c-radio0"
@@ -339,7 +234,7 @@ mod tests {
         observed.vifs.insert("guest".into(), guest.clone());
         guest.slice = Some("a".into());
         observed.vifs.insert("lab".into(), guest);
-        let drift = plan(&[]).drift(&observed);
+        let drift = plan(&[]).drift(None, &observed);
         assert_eq!(drift.surplus, BTreeSet::from(["a-radio0".to_owned()]));
     }
 
@@ -350,14 +245,11 @@ mod tests {
         let observed = has(&[hidden]);
         let old = plan(&[config("a", Some("correct horse"))]);
         let new = plan(&[config("a", Some("battery staple"))]);
-        assert!(new.drift(&observed).is_empty());
-        let told: Vec<String> = new
-            .changes(Some(&old), &observed)
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        let summary = "radio0, SSID \"a & <co>\", wpa3-personal, 30.00-100.00 %";
-        assert_eq!(told, [format!("~ a-radio0: {summary} -> {summary}")]);
+        assert!(old.drift(Some(&old), &observed).is_empty());
+        assert_eq!(
+            new.drift(Some(&old), &observed).to_string(),
+            "different: a-radio0"
+        );
         assert_eq!(old.edit(Some(&old), &observed), None);
         let edit = new
             .edit(Some(&old), &observed)

@@ -43,8 +43,8 @@ use crate::service::Service;
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The page may load nothing from elsewhere, send nothing elsewhere and be framed by nobody.
-const CONTENT_POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; \
-    object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const CONTENT_POLICY: &str = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; \
+    frame-ancestors 'none'";
 
 /// Why the northbound can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -103,12 +103,6 @@ impl Northbound {
             tls,
             http: config.http,
         })
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
     }
 
     /// URL of the page; RESTCONF is at `restconf` below it.
@@ -195,10 +189,8 @@ async fn handle(
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(
-        CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(CONTENT_POLICY),
-    );
+    let policy = HeaderValue::from_static(CONTENT_POLICY);
+    headers.insert(CONTENT_SECURITY_POLICY, policy);
     if context.scheme == "https" {
         let year = HeaderValue::from_static("max-age=31536000");
         headers.insert(STRICT_TRANSPORT_SECURITY, year);
@@ -281,8 +273,9 @@ fn base(context: &Context, parts: &Parts) -> String {
 
 fn refuse(context: &Context, parts: &Parts, refusal: &Refusal) -> Response<Body> {
     for error in &refusal.errors {
-        let (method, path) = (&parts.method, parts.uri.path());
-        tracing::debug!(%method, path, status = refusal.status.as_u16(), %error, "refused");
+        // Not the message: it may quote a secret that was sent.
+        let (method, path, tag) = (&parts.method, parts.uri.path(), error.tag.as_str());
+        tracing::debug!(%method, path, status = refusal.status.as_u16(), tag, at = error.path, "refused");
     }
     let encoding = media::wanted_or_json(&parts.headers);
     let schema = context.service.schema();

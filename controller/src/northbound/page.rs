@@ -103,7 +103,7 @@ pub(crate) fn serve(method: &Method, uri: &Uri, headers: &HeaderMap) -> Response
     }
     let validators = [(ETAG, file.etag.as_str()), (CACHE_CONTROL, file.cache)];
     if let Some(condition) = headers.get(IF_NONE_MATCH)
-        && !matches_none(condition, Some(&file.etag))
+        && !matches_none(condition, &file.etag)
     {
         return answer(StatusCode::NOT_MODIFIED, &validators, Body::empty());
     }

@@ -53,6 +53,11 @@ impl Setup {
         .await;
     }
 
+    async fn read(&self, node: &str) {
+        let device = self.network.fleet().device(node).unwrap();
+        device.read().await.unwrap();
+    }
+
     fn plans(&self, slice: &str) -> BTreeMap<NodeName, NodePlan> {
         self.network
             .fleet()
@@ -105,23 +110,6 @@ async fn a_change_is_put_on_the_nodes_and_what_is_shown_was_read_from_them() {
 }
 
 #[tokio::test]
-async fn a_dry_run_says_what_would_change_at_each_node() {
-    let setup = Setup::start(&["n1", "n2"]).await;
-    setup.change("a", Mode::AllOrNothing).await.unwrap();
-    let changes = setup.network.dry_run(&setup.plans("b")).await.unwrap();
-    let lines: Vec<String> = changes["n2"].iter().map(ToString::to_string).collect();
-    assert_eq!(
-        lines,
-        [
-            "- a-radio0",
-            "+ b-radio0: radio0, SSID \"b\", open, 30.00-100.00 %"
-        ]
-    );
-    assert_eq!(setup.nodes[1].toy.running(), ["a-radio0"]);
-    setup.stop().await;
-}
-
-#[tokio::test]
 async fn drift_is_repaired_on_the_node_that_has_it() {
     let setup = Setup::start(&["n1", "n2"]).await;
     setup.change("a", Mode::AllOrNothing).await.unwrap();
@@ -138,14 +126,7 @@ async fn drift_is_repaired_on_the_node_that_has_it() {
     );
     first.put("guest", &named("guest").replace("<slice>a</slice>", ""));
     first.put("a-radio0", &first.vif("a-radio0").replace("30.00", "10.00"));
-    setup
-        .network
-        .fleet()
-        .device("n1")
-        .unwrap()
-        .read()
-        .await
-        .unwrap();
+    setup.read("n1").await;
     eventually("n1 is repaired", || {
         (first.running() == ["a-radio0", "guest"]).then_some(())
     })
@@ -167,14 +148,7 @@ async fn a_repair_that_fails_is_told_and_tried_again() {
     let toy = &setup.nodes[0].toy;
     toy.break_on("validate", Fault::Refuse("the radio is broken"));
     toy.remove("a-radio0");
-    setup
-        .network
-        .fleet()
-        .device("n1")
-        .unwrap()
-        .read()
-        .await
-        .unwrap();
+    setup.read("n1").await;
     let sync = eventually("the failure is told", || {
         Some(setup.network.sync("n1")).filter(|sync| sync.last_error.is_some())
     })
@@ -262,17 +236,9 @@ async fn a_node_lost_before_it_confirmed_is_repaired_when_it_returns() {
 }
 
 #[tokio::test]
-async fn what_was_kept_is_put_back_after_a_restart_of_the_controller() {
+async fn what_is_wanted_without_having_been_put_there_is_put_there() {
     let setup = Setup::start(&["n1"]).await;
     setup.network.adopt(setup.plans("a"));
-    setup
-        .network
-        .fleet()
-        .device("n1")
-        .unwrap()
-        .read()
-        .await
-        .unwrap();
     eventually("n1 has it", || {
         (setup.nodes[0].toy.running() == ["a-radio0"]).then_some(())
     })
@@ -287,14 +253,7 @@ async fn a_node_that_hangs_in_a_repair_does_not_delay_a_change_of_another() {
     let hung = &setup.nodes[0].toy;
     hung.break_on("validate", Fault::Slow(Duration::from_secs(3)));
     hung.remove("a-radio0");
-    setup
-        .network
-        .fleet()
-        .device("n1")
-        .unwrap()
-        .read()
-        .await
-        .unwrap();
+    setup.read("n1").await;
     let validations = hung.count("validate");
     eventually("the repair hangs", || {
         (hung.count("validate") > validations).then_some(())

@@ -69,7 +69,7 @@ impl Session {
         token: &str,
         settings: &RolloutSettings,
     ) -> Result<Self, NodeFailure> {
-        match target.device.open().await {
+        match target.device.open(settings.longest()).await {
             Ok(client) => Ok(Self {
                 target,
                 client,
@@ -160,7 +160,15 @@ impl Session {
             Answer::Done => Ok(()),
             // The confirmation was carried out and its answer lost, or the commit has undone itself: look.
             Answer::RefusedLater(error) => match self.target.device.read_over(&self.client).await {
-                Ok(observed) if self.target.plan.drift(&observed).is_empty() => Ok(()),
+                Ok(observed)
+                    if self
+                        .target
+                        .plan
+                        .drift(Some(&self.target.plan), &observed)
+                        .is_empty() =>
+                {
+                    Ok(())
+                }
                 Ok(_) | Err(_) => Err(error),
             },
             Answer::Refused(error) | Answer::None(error) => Err(error),
@@ -227,7 +235,8 @@ impl Session {
             }
             tokio::time::sleep(RETRY).await;
             let left = deadline.saturating_duration_since(Instant::now());
-            if let Ok(Ok(client)) = timeout(left, self.target.device.open()).await {
+            let open = self.target.device.open(self.settings.longest());
+            if let Ok(Ok(client)) = timeout(left, open).await {
                 // The locks went with the old session.
                 self.client = client;
                 self.locked.clear();

@@ -62,7 +62,7 @@ impl Network {
     }
 
     fn targets(&self) -> Vec<Target> {
-        let target = |device| Target::new(device, None, plan("a"), &Observed::default());
+        let target = |device| Target::new(device, None, plan("a").into(), &Observed::default());
         self.fleet
             .devices()
             .into_iter()
@@ -255,7 +255,7 @@ async fn a_session_lost_between_commit_and_confirm_is_made_again() {
         .toy
         .break_on("confirm", Fault::Slow(Duration::from_millis(1500)));
     let running = network.rollout();
-    let toy = std::sync::Arc::clone(&network.nodes[2].toy);
+    let toy = Arc::clone(&network.nodes[2].toy);
     let drops = async {
         eventually("it is asked to confirm", || {
             (toy.count("confirm") == 1).then_some(())
@@ -268,27 +268,6 @@ async fn a_session_lost_between_commit_and_confirm_is_made_again() {
     let done = done.unwrap();
     assert_eq!((done.confirmed.len(), done.unconfirmed), (3, vec![]));
     assert!(!network.nodes[2].toy.has_unconfirmed());
-    network.fleet.shutdown().await;
-}
-
-#[tokio::test]
-async fn a_dry_run_asks_all_nodes_and_changes_none() {
-    let network = Network::start().await;
-    dry_run(&settings(), network.targets()).await.unwrap();
-    for ToyNode { toy, .. } in &network.nodes {
-        assert_eq!((toy.count("validate"), toy.count("commit")), (1, 0));
-    }
-    network.nothing_is_left().await;
-    network.nodes[0]
-        .toy
-        .break_on("validate", Fault::Refuse("no"));
-    let failed = dry_run(&settings(), network.targets()).await.unwrap_err();
-    assert!(
-        failed
-            .to_string()
-            .contains("node n1 refused the validation: no")
-    );
-    network.nothing_is_left().await;
     network.fleet.shutdown().await;
 }
 

@@ -11,7 +11,7 @@ use super::desired::Desired;
 use super::{Service, blocking};
 use crate::device::DeviceState;
 use crate::intent::NodePlan;
-use crate::inventory::{Inventory, NodeName};
+use crate::inventory::{Inventory, Node, NodeName, Observed};
 use crate::network::{ChangeDone, Mode};
 use crate::rollout::{NodeFailure, RolloutFailed};
 
@@ -69,8 +69,7 @@ impl Service {
                 plans: None,
             });
         }
-        let observed = self.observed(&desired);
-        let mut plans = desired.plans(before, &observed)?;
+        let mut plans = self.plans(&desired, before)?;
         // Nodes that are given up lose what was put there, if they can be reached.
         for (name, _) in before
             .inventory
@@ -96,6 +95,37 @@ impl Service {
             desired,
             plans: Some(plans),
         })
+    }
+
+    /// What every node that was read should have then.
+    fn plans(
+        &self,
+        desired: &Desired,
+        before: &Desired,
+    ) -> Result<BTreeMap<NodeName, NodePlan>, Vec<RpcError>> {
+        let mut observed = self.observed(desired);
+        let errors = match desired.plans(before, &observed) {
+            Ok(plans) => return Ok(plans),
+            Err(errors) => errors,
+        };
+        // A node that can't have any more what it had (somebody else put an interface there, a radio is gone) keeps
+        // what it has, and refuses only what is new on it.
+        let (_, unplaced) = self.one_by_one(before, self.observed(before));
+        if unplaced.is_empty() {
+            return Err(errors);
+        }
+        for node in unplaced.keys() {
+            if let Some(node) = observed.nodes.get_mut(node) {
+                node.observed = None;
+            }
+        }
+        let mut plans = desired.plans(before, &observed).map_err(|_| errors)?;
+        for node in unplaced.into_keys() {
+            if let Some(plan) = self.network.wanted(&node) {
+                plans.entry(node).or_insert_with(|| (*plan).clone());
+            }
+        }
+        Ok(plans)
     }
 
     /// The inventory with what was last read of the nodes, and which of their radios contend.
@@ -155,6 +185,17 @@ impl Service {
         }
     }
 
+    /// Plans where those of all nodes together don't work out, and the nodes that can't have theirs.
+    fn one_by_one(
+        &self,
+        desired: &Desired,
+        observed: Inventory,
+    ) -> (BTreeMap<NodeName, NodePlan>, BTreeMap<NodeName, String>) {
+        place(desired, observed, |node| {
+            self.network.wanted(node).is_some()
+        })
+    }
+
     /// Works out what nodes should have that were read for the first time, and sees to it.
     pub(super) async fn welcome(self: &Arc<Self>) {
         // No change of the configuration in between: both would be worked out from the other's past.
@@ -166,7 +207,7 @@ impl Service {
             if let Ok(plans) = desired.plans(&desired, &observed) {
                 return (plans, BTreeMap::new());
             }
-            one_by_one(&service, &desired, observed)
+            service.one_by_one(&desired, observed)
         })
         .await;
         let Ok((plans, unplaced)) = worked_out else {
@@ -195,48 +236,69 @@ impl Service {
     }
 }
 
-/// Plans where those of all nodes together don't work out: nodes join one by one, and the ones that can't are named.
-fn one_by_one(
-    service: &Service,
-    desired: &Desired,
-    mut observed: Inventory,
-) -> (BTreeMap<NodeName, NodePlan>, BTreeMap<NodeName, String>) {
-    let newcomers: Vec<NodeName> = observed
-        .nodes
-        .iter()
-        .filter(|(name, node)| node.observed.is_some() && service.network.wanted(name).is_none())
-        .map(|(name, _)| name.clone())
-        .collect();
-    let mut waiting = BTreeMap::new();
-    for name in &newcomers {
-        if let Some(node) = observed.nodes.get_mut(name) {
-            waiting.insert(name.clone(), node.observed.take());
+/// Nodes that are placed a few at a time.
+struct Joining<'a> {
+    desired: &'a Desired,
+    /// With what was read of the nodes that are placed.
+    inventory: Inventory,
+    plans: BTreeMap<NodeName, NodePlan>,
+    /// Nodes that can't have the slices that select them, and why.
+    unplaced: BTreeMap<NodeName, String>,
+}
+
+impl Joining<'_> {
+    /// Places nodes beside those that are: all of them, or each half by itself until the ones at fault stand alone.
+    fn join(&mut self, mut nodes: Vec<(NodeName, Observed)>) {
+        if nodes.is_empty() {
+            return;
         }
+        for (name, seen) in &nodes {
+            self.see(name, Some(seen.clone()));
+        }
+        let errors = match self.desired.plans(self.desired, &self.inventory) {
+            Ok(plans) => {
+                self.plans = plans;
+                return;
+            }
+            Err(errors) => errors,
+        };
+        for (name, _) in &nodes {
+            self.see(name, None);
+        }
+        if let [(name, _)] = &nodes[..] {
+            self.unplaced.insert(name.clone(), words(&errors));
+            return;
+        }
+        let rest = nodes.split_off(nodes.len() / 2);
+        self.join(nodes);
+        self.join(rest);
     }
-    let mut unplaced = BTreeMap::new();
-    let mut plans = desired.plans(desired, &observed).unwrap_or_else(|errors| {
-        // Slices that were admitted can't all be placed any more, as when a radio's hardware changed.
-        tracing::error!(
-            reason = words(&errors),
-            "the slices don't fit the nodes any more"
-        );
-        BTreeMap::new()
-    });
-    for (name, seen) in waiting {
-        if let Some(node) = observed.nodes.get_mut(&name) {
+
+    fn see(&mut self, name: &str, seen: Option<Observed>) {
+        if let Some(node) = self.inventory.nodes.get_mut(name) {
             node.observed = seen;
         }
-        match desired.plans(desired, &observed) {
-            Ok(with) => plans = with,
-            Err(errors) => {
-                unplaced.insert(name.clone(), words(&errors));
-                if let Some(node) = observed.nodes.get_mut(&name) {
-                    node.observed = None;
-                }
-            }
-        }
     }
-    (plans, unplaced)
+}
+
+/// Places the nodes that were read: first those that `stay`, then the others.
+fn place(
+    desired: &Desired,
+    mut observed: Inventory,
+    stay: impl Fn(&str) -> bool,
+) -> (BTreeMap<NodeName, NodePlan>, BTreeMap<NodeName, String>) {
+    let read = |(name, node): (&NodeName, &mut Node)| Some((name.clone(), node.observed.take()?));
+    let nodes = observed.nodes.iter_mut().filter_map(read);
+    let (known, new) = nodes.partition(|(name, _)| stay(name));
+    let mut joining = Joining {
+        desired,
+        inventory: observed,
+        plans: BTreeMap::new(),
+        unplaced: BTreeMap::new(),
+    };
+    joining.join(known);
+    joining.join(new);
+    (joining.plans, joining.unplaced)
 }
 
 fn words(errors: &[RpcError]) -> String {
@@ -276,7 +338,44 @@ fn refused(failed: &RolloutFailed) -> Vec<RpcError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::intent::Intent;
+    use crate::inventory::{Radio, Vif};
     use crate::rollout::Phase;
+    use serde_json::json;
+
+    #[test]
+    fn nodes_that_cannot_have_their_slices_are_named_and_hold_up_no_other() {
+        let names: Vec<String> = (0..9).map(|n| format!("n{n}")).collect();
+        let node = |name: &String| json!({ "name": name, "address": "192.0.2.1", "credential": "c", "host-key": "SHA256:x", "label": ["all"] });
+        let nodes: Vec<_> = names.iter().map(node).collect();
+        let slices = json!({ "slice": [{
+            "id": "a", "tenant": "t", "where": { "label": ["all"] },
+            "wifi": { "ssid": "a", "security": { "mode": "open" } },
+        }] });
+        let mut inventory = Inventory::from_json(&json!({ "node": nodes })).unwrap();
+        let desired = Desired {
+            inventory: inventory.clone(),
+            intent: Intent::from_json(&slices).unwrap(),
+            ..Desired::default()
+        };
+        for (name, node) in &mut inventory.nodes {
+            let observed = node.observed.insert(Observed::default());
+            observed.radios.insert("radio0".into(), Radio::default());
+            if ["n2", "n7"].contains(&&**name) {
+                let foreign = Vif {
+                    radio: "radio0".into(),
+                    ..Vif::default()
+                };
+                observed.vifs.insert("a-radio0".into(), foreign);
+            }
+        }
+        // One that stays is no exception.
+        let (plans, unplaced) = place(&desired, inventory, |name| name == "n7");
+        assert_eq!(unplaced.keys().collect::<Vec<_>>(), ["n2", "n7"]);
+        assert!(unplaced["n2"].contains("belongs to somebody else"));
+        assert_eq!(plans.len(), 7);
+        assert!(plans.values().all(|plan| plan.vifs.len() == 1));
+    }
 
     #[test]
     fn a_refusal_names_the_node_and_keeps_its_words() {

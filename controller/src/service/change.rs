@@ -1,13 +1,12 @@
 //! One change at a time: worked out, put on the nodes, kept, published; and the way back.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use tokio::sync::OwnedMutexGuard;
 use tranche_netconf::error::{ErrorTag, RpcError};
 use tranche_yang::datastore::SERVER;
 use tranche_yang::nacm::{Nacm, User};
-use tranche_yang::{Content, Datastores, Diff, Format, Operation, Proposal, Tree};
+use tranche_yang::{Content, Datastores, Format, Operation, Proposal, Tree};
 
 use super::apply::{Concern, Consequence};
 use super::{Published, Service, Version, blocking, internal, print, rpc_errors};
@@ -101,12 +100,12 @@ impl Service {
             writer.refuse(proposal, Vec::new());
             return Ok(before.version.clone());
         }
-        let (diff, config) = (summary(proposal.diff()), print(proposal.new()));
+        let config = print(proposal.new());
         let mut info = None;
         let (history, noted) = (&mut writer.history, &mut info);
         let kept = async {
             let name = &author.user.name;
-            let commit = history.commit(name, &author.label, diff, config.into_bytes());
+            let commit = history.commit(name, &author.label, config.into_bytes());
             *noted = Some(commit.await.map_err(|e| e.to_string())?);
             Ok(())
         };
@@ -258,10 +257,16 @@ impl Writer {
             Err(errors) => return Err(self.refuse(proposal, errors)),
         };
         let one = |error: tranche_yang::Error| vec![error.to_rpc_error()];
-        let mut tree = proposal.new().duplicate().map_err(one)?;
-        for (path, hash) in &hashed {
-            tree.set(path, hash.as_str()).map_err(one)?;
-        }
+        let replaced = proposal.new().duplicate().and_then(|mut tree| {
+            for (path, hash) in &hashed {
+                tree.set(path, hash.as_str())?;
+            }
+            Ok(tree)
+        });
+        let tree = match replaced {
+            Ok(tree) => tree,
+            Err(error) => return Err(self.refuse(proposal, one(error))),
+        };
         self.datastores.reject(proposal).map_err(one)?;
         self.datastores
             .propose_replace(SERVER, &tree)
@@ -274,16 +279,4 @@ impl Writer {
         }
         errors
     }
-}
-
-/// What a change did, one line for each node of the tree that somebody set: paths, and no values.
-fn summary(diff: &Diff) -> String {
-    let mut text = String::new();
-    for change in diff.changes() {
-        if !change.is_key && !change.is_default {
-            // Writing to a string can't fail.
-            let _infallible = writeln!(text, "{} {}", change.op.as_str(), change.path);
-        }
-    }
-    text
 }

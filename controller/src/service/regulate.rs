@@ -16,7 +16,7 @@ use tranche_yang::clock::rfc3339;
 use super::{Service, blocking};
 use crate::device::DeviceEvent;
 use crate::event::Event;
-use crate::scheduler::{Correction, NetworkReport, Period, Scheduler, Settings};
+use crate::scheduler::{Correction, Decision, NetworkReport, Period, RadioId, Scheduler, Settings};
 use crate::service::desired::{Desired, SchedulerSettings};
 use crate::sla::Moment;
 
@@ -25,7 +25,9 @@ const GATHER: Duration = Duration::from_millis(100);
 
 /// Runs the global scheduler until shutdown.
 pub(super) async fn schedule(service: Arc<Service>, shutdown: CancellationToken) {
-    let mut settings = service.published().desired.scheduler;
+    let mut desired = Arc::clone(&service.published().desired);
+    let mut settings = desired.scheduler;
+    let mut promises = Arc::new(desired.promises());
     let mut scheduler = Scheduler::new(control(settings));
     let mut period = Period(0);
     let mut due = Instant::now() + settings.interval;
@@ -34,7 +36,12 @@ pub(super) async fn schedule(service: Arc<Service>, shutdown: CancellationToken)
             () = shutdown.cancelled() => return,
             () = sleep_until(due) => {}
         }
-        let desired = Arc::clone(&service.published().desired);
+        let wanted = Arc::clone(&service.published().desired);
+        if !Arc::ptr_eq(&wanted, &desired) {
+            // Only then: the scheduler finds slices in the table it knows at a glance.
+            promises = Arc::new(wanted.promises());
+            desired = wanted;
+        }
         if desired.scheduler != settings {
             settings = desired.scheduler;
             scheduler.set_enabled(settings.enabled);
@@ -43,9 +50,9 @@ pub(super) async fn schedule(service: Arc<Service>, shutdown: CancellationToken)
         // A late period is not made up for: its reports are gathered in the next one.
         due = (due + settings.interval).max(Instant::now());
         period = Period(period.0 + 1);
-        let report = service.network.fleet().report(period);
-        let promises = desired.promises();
+        let (fleet, promises) = (service.network.fleet().clone(), Arc::clone(&promises));
         let stepped = blocking(move || {
+            let report = fleet.report(period);
             let decision = scheduler.step(period, &report, &promises);
             let conflicts = scheduler.conflicts();
             (scheduler, report, decision, conflicts)
@@ -63,22 +70,15 @@ pub(super) async fn schedule(service: Arc<Service>, shutdown: CancellationToken)
             tracing::warn!(node, %error, "a correction did not arrive");
             scheduler.undelivered(&node);
         }
-        let owners = owners(&report);
-        let now = SystemTime::now();
         let moment = Moment {
             sequence: period.0,
-            time: now,
+            time: SystemTime::now(),
             enabled: settings.enabled,
         };
-        let notices = {
-            let mut live = service.live.lock().unwrap_or_else(PoisonError::into_inner);
-            live.conflicts = conflicts;
-            live.report = report;
-            live.record
-                .take(moment, &decision, |correction| owner(&owners, correction))
-        };
-        for (name, content) in notices {
-            service.tell("tranche-sla", name, now, content);
+        let recorder = Arc::clone(&service);
+        let recorded = blocking(move || recorder.record(moment, &decision, report, conflicts));
+        if recorded.await.is_err() {
+            tracing::error!("a period could not be recorded");
         }
     }
 }
@@ -147,6 +147,27 @@ pub(super) async fn listen(service: Arc<Service>, shutdown: CancellationToken) {
 }
 
 impl Service {
+    /// Records what a period showed, and tells of it.
+    fn record(
+        &self,
+        moment: Moment,
+        decision: &Decision,
+        report: NetworkReport,
+        conflicts: Vec<(RadioId, RadioId)>,
+    ) {
+        let owners = owners(&report);
+        let notices = {
+            let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+            live.conflicts = conflicts;
+            live.report = report;
+            live.record
+                .take(moment, decision, |correction| owner(&owners, correction))
+        };
+        for (name, content) in notices {
+            self.tell("tranche-sla", name, moment.time, content);
+        }
+    }
+
     /// Sends a notification of a module.
     fn tell(
         &self,

@@ -78,10 +78,18 @@ impl Service {
             data.insert("tranche-slice:slices".into(), self.slices(&desired, path));
         }
         if concerns("tranche-sla") {
+            let mut sla = Map::new();
             let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-            let history = json!({ "period": live.record.periods() });
-            let sla = json!({ "slice": live.record.slices(), "history": history });
-            data.insert("tranche-sla:sla".into(), sla);
+            sla.insert("slice".into(), live.record.slices());
+            let periods = live.record.periods();
+            drop(live);
+            // Long, and of no use to who asks for something else.
+            if !path.starts_with("/tranche-sla:sla/slice") {
+                let read = |text: &Arc<str>| serde_json::from_str(text).ok();
+                let periods: Vec<Value> = periods.iter().filter_map(read).collect();
+                sla.insert("history".into(), json!({ "period": periods }));
+            }
+            data.insert("tranche-sla:sla".into(), sla.into());
         }
         if concerns("tranche-commits") {
             let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,17 +120,18 @@ impl Service {
         drop(public_keys);
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let only = key(path, "/tranche-inventory:inventory/node[name=");
+        let radios = radios(&live, only);
         let nodes = desired.inventory.nodes.values();
         let nodes = nodes.filter(|node| only.is_none_or(|only| node.config.name == only));
         let nodes: Vec<Value> = nodes
             .map(
-                |node| json!({ "name": node.config.name, "state": self.node(&node.config, &live) }),
+                |node| json!({ "name": node.config.name, "state": self.node(&node.config, &live, &radios) }),
             )
             .collect();
         json!({ "credential": credentials, "node": nodes })
     }
 
-    fn node(&self, config: &NodeConfig, live: &Live) -> Value {
+    fn node(&self, config: &NodeConfig, live: &Live, seen: &Radios<'_>) -> Value {
         let mut state = Map::new();
         let Some(device) = self.network.fleet().device(&config.name) else {
             let oper_state = if config.enabled {
@@ -159,7 +168,10 @@ impl Service {
         if let Some(observed) = &status.observed {
             let radios = observed.radios.iter();
             let radios: Vec<Value> = radios
-                .map(|(name, radio)| radio_json(&config.name, name, radio, observed, live))
+                .map(|(name, radio)| {
+                    let seen = seen.get(&(config.name.as_str(), name.as_str()));
+                    radio_json(name, radio, observed, seen)
+                })
                 .collect();
             state.insert("radio".into(), radios.into());
         }
@@ -171,10 +183,10 @@ impl Service {
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let used = used(&live);
         let mut seen: BTreeMap<&str, Seen> = BTreeMap::new();
-        for name in desired.inventory.nodes.keys() {
-            self.look_at(name, &used, &desired.intent, &mut seen);
-        }
         let only = key(path, "/tranche-slice:slices/slice[id=");
+        for name in desired.inventory.nodes.keys() {
+            self.look_at(name, only, &used, &desired.intent, &mut seen);
+        }
         let slices = desired.intent.slices.values();
         let slices = slices.filter(|slice| only.is_none_or(|only| slice.id == only));
         let slices: Vec<Value> = slices
@@ -186,10 +198,11 @@ impl Service {
         json!({ "slice": slices })
     }
 
-    /// The access points that a node should have.
+    /// The access points that a node should have, of all slices or of only one.
     fn look_at<'a>(
         &self,
         name: &NodeName,
+        only: Option<&str>,
         used: &HashMap<(&str, &str), f64>,
         intent: &'a Intent,
         seen: &mut BTreeMap<&'a str, Seen>,
@@ -199,14 +212,16 @@ impl Service {
         };
         let status = device.status();
         let connected = status.state == DeviceState::Connected;
-        for (vif, wanted) in self.network.wanted(name).unwrap_or_default().vifs {
+        let plan = self.network.wanted(name).unwrap_or_default();
+        let wanted = plan.vifs.iter();
+        for (vif, wanted) in wanted.filter(|(_, v)| only.is_none_or(|only| v.slice == only)) {
             let Some((id, _)) = intent.slices.get_key_value(&wanted.slice) else {
                 continue;
             };
             let has = status
                 .observed
                 .as_ref()
-                .and_then(|observed| observed.vifs.get(&vif));
+                .and_then(|observed| observed.vifs.get(vif));
             let state = has.and_then(|has| has.state.oper_state.as_deref());
             let state = match state {
                 Some(state) if connected => state,
@@ -309,7 +324,44 @@ fn slice_json(slice: &Slice, seen: Seen, live: &Live) -> Value {
     state.into()
 }
 
-fn radio_json(node: &str, name: &str, radio: &Radio, observed: &Observed, live: &Live) -> Value {
+/// What the last period showed of a radio.
+#[derive(Default)]
+struct RadioSeen<'a> {
+    busy: Option<f64>,
+    domain: Option<&'a str>,
+    hears: Vec<&'a RadioId>,
+}
+
+/// By node and name.
+type Radios<'a> = HashMap<(&'a str, &'a str), RadioSeen<'a>>;
+
+/// What the last period showed of the radios, of all nodes or of only one.
+fn radios<'a>(live: &'a Live, only: Option<&str>) -> Radios<'a> {
+    let mut seen = Radios::new();
+    let mut note = |id: &'a RadioId, note: &dyn Fn(&mut RadioSeen<'a>)| {
+        if only.is_none_or(|only| *id.node == *only) {
+            note(seen.entry((&id.node, &id.radio)).or_default());
+        }
+    };
+    for report in &live.report.radios {
+        note(&report.id, &|radio| radio.busy = Some(report.busy));
+    }
+    for (id, domain) in live.record.domains() {
+        note(id, &|radio| radio.domain = Some(domain));
+    }
+    for (one, other) in &live.conflicts {
+        note(one, &|radio| radio.hears.push(other));
+        note(other, &|radio| radio.hears.push(one));
+    }
+    seen
+}
+
+fn radio_json(
+    name: &str,
+    radio: &Radio,
+    observed: &Observed,
+    seen: Option<&RadioSeen<'_>>,
+) -> Value {
     let mut state = Map::new();
     state.insert("name".into(), name.into());
     state.insert("band".into(), radio.band.as_str().into());
@@ -325,22 +377,16 @@ fn radio_json(node: &str, name: &str, radio: &Radio, observed: &Observed, live: 
         .filter(|vif| vif.radio == name)
         .count();
     state.insert("vifs".into(), vifs.min(255).into());
-    let here = |id: &RadioId| *id.node == *node && *id.radio == *name;
-    if let Some(report) = live.report.radios.iter().find(|report| here(&report.id)) {
-        state.insert("busy".into(), percent(report.busy));
+    let Some(seen) = seen else {
+        return state.into();
+    };
+    if let Some(busy) = seen.busy {
+        state.insert("busy".into(), percent(busy));
     }
-    if let Some(domain) = live.record.domain_of(&format!("{node}/{name}")) {
+    if let Some(domain) = seen.domain {
         state.insert("domain".into(), domain.into());
     }
-    let hears: Vec<Value> = live
-        .conflicts
-        .iter()
-        .filter_map(|(one, other)| match (here(one), here(other)) {
-            (true, _) => Some(other.to_string().into()),
-            (_, true) => Some(one.to_string().into()),
-            _ => None,
-        })
-        .collect();
+    let hears: Vec<Value> = seen.hears.iter().map(|id| id.to_string().into()).collect();
     if !hears.is_empty() {
         state.insert("hears".into(), hears.into());
     }
@@ -376,6 +422,9 @@ fn plain(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::intent::Intent;
+    use crate::scheduler::{Decision, DomainMeasure, NetworkReport, Period, RadioReport};
+    use crate::sla::Moment;
+    use std::time::SystemTime;
 
     fn state(up: usize, reasons: &[&str], points: usize) -> Value {
         let slice = json!({ "slice": [{ "id": "a", "tenant": "t", "where": {},
@@ -398,6 +447,52 @@ mod tests {
         assert_eq!(key("/m:top/list[name='x']/state", list), Some("x"));
         assert_eq!(key("/m:top/list[name=\"it's\"]", list), Some("it's"));
         assert_eq!(key("/m:top", list), None);
+    }
+
+    #[test]
+    fn what_a_period_showed_is_found_by_radio() {
+        let ids = ["n1", "n2"].map(|node| RadioId::new(node, "phy0"));
+        let report = |id: &RadioId| {
+            Arc::new(RadioReport {
+                id: id.clone(),
+                ended: Period(1),
+                channel: None,
+                busy: 80.0,
+                vifs: Vec::new(),
+                neighbours: Vec::new(),
+            })
+        };
+        let mut live = Live {
+            conflicts: vec![(ids[0].clone(), ids[1].clone())],
+            report: NetworkReport {
+                radios: ids.iter().map(report).collect(),
+            },
+            ..Live::default()
+        };
+        let domain = DomainMeasure {
+            domain: "n1/phy0".into(),
+            radios: ids.clone().into(),
+            capacity: 80.0,
+            external: 0.0,
+            corrected: false,
+        };
+        let decision = Decision {
+            domains: vec![domain],
+            ..Decision::default()
+        };
+        let moment = Moment {
+            sequence: 1,
+            time: SystemTime::UNIX_EPOCH,
+            enabled: true,
+        };
+        live.record.take(moment, &decision, |_| None);
+        let all = radios(&live, None);
+        let second = &all[&("n2", "phy0")];
+        assert_eq!((second.busy, second.domain), (Some(80.0), Some("n1/phy0")));
+        assert_eq!(second.hears, [&ids[0]]);
+        let one = radios(&live, Some("n1"));
+        assert_eq!(one.keys().collect::<Vec<_>>(), [&("n1", "phy0")]);
+        assert_eq!(one[&("n1", "phy0")].hears, [&ids[1]]);
     }
 
     #[test]

@@ -48,10 +48,7 @@ impl Bench {
         let store = Arc::new(SledStore::open(&dir.path().join("store")).unwrap());
         let mut history = History::open(store, 10).await.unwrap();
         let config = print(&running).into_bytes();
-        let first = history
-            .commit("test", "first", String::new(), config)
-            .await
-            .unwrap();
+        let first = history.commit("test", "first", config).await.unwrap();
         let settings = RolloutSettings::default();
         let setup = Setup {
             network: Arc::new(Network::new(Fleet::new(quick()), settings)),
@@ -211,6 +208,38 @@ async fn a_node_that_refuses_leaves_everything_as_it_was_and_the_next_change_goe
     assert!(bench.node.toy.running().is_empty());
     bench.node.toy.repair();
     assert_eq!(bench.put("a").await.unwrap().commit, 2);
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_have_its_slices_any_more_refuses_nothing_else() {
+    let bench = Bench::start().await;
+    bench.put("a").await.unwrap();
+    let toy = &bench.node.toy;
+    let foreign = toy.vif("a-radio0").replace("<slice>a</slice>", "");
+    toy.put("a-radio0", &foreign);
+    let device = bench.service.network.fleet().device("n1").unwrap();
+    device.read().await.unwrap();
+    let schema = bench.service.schema();
+    let make_site = move |_: &Published, datastores: &mut Datastores| {
+        let resource = Resource::parse(schema, "tranche-inventory:inventory")
+            .map_err(|e| vec![e.to_rpc_error()])?;
+        let body = r#"{"tranche-inventory:site":[{"name":"new"}]}"#;
+        propose(
+            datastores,
+            &resource,
+            Method::Post,
+            Some((Format::Json, body)),
+        )
+    };
+    let author = Author {
+        user: User::new("test"),
+        label: "site".to_owned(),
+    };
+    bench.service.change(author, make_site).await.unwrap();
+    assert_eq!(toy.vif("a-radio0"), foreign, "it is left alone");
+    let errors = bench.put("b").await.unwrap_err();
+    assert_eq!(errors[0].app_tag.as_deref(), Some("vif-name-clash"));
     bench.stop().await;
 }
 

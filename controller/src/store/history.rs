@@ -3,6 +3,7 @@
 //! A commit is written together with the configuration it leads to, in one transaction that fails if another came first. The
 //! oldest commits go when there are more than the bound, in the same transaction.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,8 +29,6 @@ pub struct CommitInfo {
     pub label: String,
     /// When, in milliseconds since 1970.
     pub time_ms: u64,
-    /// What it changed, as text for people or machines, as the writer likes.
-    pub diff: String,
 }
 
 impl CommitInfo {
@@ -41,12 +40,21 @@ impl CommitInfo {
 }
 
 /// A commit and the configuration it led to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct CommitRecord {
     /// About it.
     pub info: CommitInfo,
     /// The whole configuration after it.
     pub config: Vec<u8>,
+}
+
+impl fmt::Debug for CommitRecord {
+    /// Without the configuration: there are secrets in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CommitRecord")
+            .field("info", &self.info)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why a commit can't be kept or found.
@@ -116,7 +124,6 @@ impl History {
         &mut self,
         author: &str,
         label: &str,
-        diff: String,
         config: Vec<u8>,
     ) -> Result<CommitInfo, HistoryError> {
         let id = self.newest().unwrap_or(0) + 1;
@@ -128,7 +135,6 @@ impl History {
             author: author.to_owned(),
             label: label.to_owned(),
             time_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
-            diff,
         };
         let guard = match self.head {
             None => Compare::Absent { key: HEAD.to_vec() },
@@ -237,10 +243,7 @@ mod tests {
 
     async fn commit(history: &mut History, label: &str) -> CommitInfo {
         let config = format!("<config>{label}</config>").into_bytes();
-        history
-            .commit("alice", label, format!("+ {label}"), config)
-            .await
-            .unwrap()
+        history.commit("alice", label, config).await.unwrap()
     }
 
     #[tokio::test]
@@ -305,7 +308,7 @@ mod tests {
         let mut second = History::open(store, 10).await.unwrap();
         commit(&mut first, "first").await;
         let error = second
-            .commit("bob", "late", String::new(), b"x".to_vec())
+            .commit("bob", "late", b"x".to_vec())
             .await
             .unwrap_err();
         assert!(

@@ -1,20 +1,16 @@
 //! The embedded store: `sled`, flushed before a transaction is acknowledged.
 
-use std::collections::VecDeque;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use tokio::sync::broadcast;
 
-use super::{Change, Compare, Entry, Op, Revision, Store, StoreError, Watch};
+use super::{Compare, Entry, Op, Revision, Store, StoreError};
 
 /// Of the layout below.
 const VERSION: &[u8] = b"tranche-controller 1";
-/// Changes kept for watchers that begin in the past, and that a watcher may be behind.
-const BACKLOG: usize = 1024;
 /// Length of the revision in front of each value.
 const REVISION_BYTES: usize = 8;
 
@@ -30,16 +26,8 @@ struct Inner {
     data: sled::Tree,
     meta: sled::Tree,
     path: PathBuf,
-    writer: Mutex<Writer>,
-    live: broadcast::Sender<Change>,
-}
-
-#[derive(Debug)]
-struct Writer {
-    last: Revision,
-    backlog: VecDeque<Change>,
-    /// Changes up to this one are not in the backlog any more.
-    forgotten: Revision,
+    /// The last transaction.
+    last: Mutex<Revision>,
 }
 
 impl SledStore {
@@ -85,20 +73,13 @@ impl SledStore {
             last = last
                 .max(revision(&counter).ok_or_else(|| foreign("its counter is broken".into()))?);
         }
-        let writer = Writer {
-            last,
-            backlog: VecDeque::new(),
-            forgotten: last,
-        };
-        let live = broadcast::Sender::new(BACKLOG);
         Ok(Self {
             inner: Arc::new(Inner {
                 db,
                 data,
                 meta,
                 path,
-                writer: Mutex::new(writer),
-                live,
+                last: Mutex::new(last),
             }),
         })
     }
@@ -107,7 +88,7 @@ impl SledStore {
 impl Inner {
     fn range(&self, from: Bound<Vec<u8>>, to: Bound<Vec<u8>>) -> Result<Vec<Entry>, StoreError> {
         // Against transactions half way: they hold the same lock.
-        let _whole = self.writer();
+        let _whole = self.last();
         let foreign = |reason| StoreError::Foreign {
             path: self.path.clone(),
             reason,
@@ -119,8 +100,8 @@ impl Inner {
         self.data.range((from, to)).map(entry).collect()
     }
 
-    fn txn(&self, compare: &[Compare], ops: Vec<Op>) -> Result<Revision, StoreError> {
-        let mut writer = self.writer();
+    fn txn(&self, compare: &[Compare], ops: &[Op]) -> Result<Revision, StoreError> {
+        let mut last = self.last();
         for condition in compare {
             let found = self.data.get(condition.key()).map_err(failed)?;
             let found = found.as_deref().and_then(revision);
@@ -134,9 +115,9 @@ impl Inner {
                 });
             }
         }
-        let next = Revision(writer.last.0 + 1);
+        let next = Revision(last.0 + 1);
         let mut batch = sled::Batch::default();
-        for op in &ops {
+        for op in ops {
             match op {
                 Op::Put { key, value } => batch.insert(key.as_slice(), encode(next, value)),
                 Op::Delete { key } => batch.remove(key.as_slice()),
@@ -147,57 +128,13 @@ impl Inner {
             .insert("revision", next.0.to_be_bytes().as_slice())
             .map_err(failed)?;
         self.data.apply_batch(batch).map_err(failed)?;
-        writer.last = next;
+        *last = next;
         self.db.flush().map_err(failed)?;
-        for op in ops {
-            let (key, value) = match op {
-                Op::Put { key, value } => (key, Some(value)),
-                Op::Delete { key } => (key, None),
-            };
-            self.tell(
-                &mut writer,
-                Change {
-                    revision: next,
-                    key,
-                    value,
-                },
-            );
-        }
         Ok(next)
     }
 
-    fn tell(&self, writer: &mut Writer, change: Change) {
-        if writer.backlog.len() == BACKLOG
-            && let Some(oldest) = writer.backlog.pop_front()
-        {
-            writer.forgotten = oldest.revision;
-        }
-        writer.backlog.push_back(change.clone());
-        // Without a watcher there is nobody to tell.
-        drop(self.live.send(change));
-    }
-
-    fn watch(&self, revision: Revision) -> Option<Watch> {
-        let writer = self.writer();
-        if revision < writer.forgotten {
-            return None;
-        }
-        let missed = writer
-            .backlog
-            .iter()
-            .filter(|change| change.revision > revision);
-        let backlog: Vec<Change> = missed.cloned().collect();
-        // Under the lock: nothing comes between the backlog and the first live change.
-        let live = self.live.subscribe();
-        Some(Watch {
-            backlog: backlog.into_iter(),
-            live,
-            after: writer.last,
-        })
-    }
-
-    fn writer(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last(&self) -> MutexGuard<'_, Revision> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -215,11 +152,7 @@ impl Store for SledStore {
         compare: Vec<Compare>,
         ops: Vec<Op>,
     ) -> BoxFuture<'_, Result<Revision, StoreError>> {
-        self.blocking(move |inner| inner.txn(&compare, ops))
-    }
-
-    fn watch(&self, revision: Revision) -> Option<Watch> {
-        self.inner.watch(revision)
+        self.blocking(move |inner| inner.txn(&compare, &ops))
     }
 }
 
@@ -384,45 +317,6 @@ mod tests {
             .filter(Result::is_ok)
             .count();
         assert_eq!(won, 1);
-    }
-
-    #[tokio::test]
-    async fn a_watcher_sees_what_came_after_its_revision_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = SledStore::open(dir.path()).unwrap();
-        let first = store.txn(vec![], vec![put("a", "1")]).await.unwrap();
-        let second = store.txn(vec![], vec![put("b", "2")]).await.unwrap();
-        let mut watch = store.watch(first).unwrap();
-        let third = store.txn(vec![], vec![delete("a")]).await.unwrap();
-        let seen = [
-            watch.next().await.unwrap().unwrap(),
-            watch.next().await.unwrap().unwrap(),
-        ];
-        assert_eq!(
-            seen[0],
-            Change {
-                revision: second,
-                key: b"b".to_vec(),
-                value: Some(b"2".to_vec())
-            }
-        );
-        assert_eq!(
-            seen[1],
-            Change {
-                revision: third,
-                key: b"a".to_vec(),
-                value: None
-            }
-        );
-        for n in 0..=BACKLOG {
-            store
-                .txn(vec![], vec![put("n", &n.to_string())])
-                .await
-                .unwrap();
-        }
-        assert!(store.watch(first).is_none(), "too long ago");
-        assert_eq!(watch.next().await, Err(super::super::Missed));
-        drop(store);
     }
 
     #[tokio::test]

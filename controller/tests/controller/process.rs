@@ -33,8 +33,19 @@ fn fails(command: &mut Command) -> String {
     String::from_utf8(stderr).unwrap()
 }
 
+/// A process that does not outlive its test, however that ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 /// Starts it and waits for the line that says where it listens.
-fn start(dir: &Path, factory: &Value) -> (Child, String) {
+fn start(dir: &Path, factory: &Value) -> (Running, String) {
     let mut command = command(dir);
     command.args([
         "--log",
@@ -42,17 +53,17 @@ fn start(dir: &Path, factory: &Value) -> (Child, String) {
         "--factory-default",
         &write_factory(dir, factory),
     ]);
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Running(command.stdout(Stdio::piped()).spawn().unwrap());
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap())
+    BufReader::new(child.0.stdout.take().unwrap())
         .read_line(&mut line)
         .unwrap();
     (child, line.trim_end().to_owned())
 }
 
-fn terminate(child: &Child) {
+fn terminate(child: &Running) {
     let kill = Command::new("kill")
-        .args(["-TERM", &child.id().to_string()])
+        .args(["-TERM", &child.0.id().to_string()])
         .status()
         .unwrap();
     assert!(kill.success());
@@ -72,7 +83,7 @@ async fn it_says_where_it_listens_serves_and_ends_well() {
         .basic_auth("admin", Some("admin"));
     assert_eq!(request.send().await.unwrap().status(), 200);
     terminate(&child);
-    assert!(child.wait().unwrap().success());
+    assert!(child.0.wait().unwrap().success());
 }
 
 /// Writes one value after the other and kills the controller in the middle of it, three times over.
@@ -114,8 +125,8 @@ async fn what_was_acknowledged_survives_a_kill_at_any_moment() {
             () = kill => {}
             () = write => {}
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
+        child.0.kill().unwrap();
+        child.0.wait().unwrap();
     }
     assert!(acknowledged > 10, "{acknowledged} writes");
 }
@@ -130,7 +141,7 @@ fn a_second_process_on_a_state_directory_is_refused() {
         "{error}"
     );
     terminate(&first);
-    assert!(first.wait().unwrap().success());
+    assert!(first.0.wait().unwrap().success());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! whether a request's conditions hold.
 //!
 //! Every configuration data resource has the tag and time of the whole datastore, as RFC 8040 3.5.1 permits: a change
-//! anywhere changes them. The tag of a representation ends in its encoding; a condition may quote either.
+//! anywhere changes them. The tag of a representation ends in its encoding; the condition of an edit may quote either.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -30,13 +30,12 @@ impl Version {
         httpdate::fmt_http_date(self.time)
     }
 
-    /// Whether a reader has this version already, and need not be sent it again.
-    pub(crate) fn is_known(&self, headers: &HeaderMap) -> bool {
+    /// Whether a reader has this version in this encoding already, and need not be sent it again.
+    pub(crate) fn is_known(&self, headers: &HeaderMap, encoding: Encoding) -> bool {
         if headers.contains_key(IF_NONE_MATCH) {
-            return headers
-                .get_all(IF_NONE_MATCH)
-                .iter()
-                .any(|value| self.is_listed(value));
+            let etag = self.etag(encoding);
+            let mut values = headers.get_all(IF_NONE_MATCH).iter();
+            return values.any(|value| has_tag(value, &etag));
         }
         date(headers, IF_MODIFIED_SINCE).is_some_and(|since| self.seconds() <= since)
     }
@@ -92,13 +91,14 @@ impl Version {
     }
 }
 
-/// Whether `If-None-Match` lets a request for a resource with this entity tag (none: without a resource) pass.
-pub(crate) fn matches_none(value: &HeaderValue, etag: Option<&str>) -> bool {
-    let Some(etag) = etag else {
-        return true;
-    };
+/// Whether `If-None-Match` lets a request for a resource with this entity tag pass.
+pub(crate) fn matches_none(value: &HeaderValue, etag: &str) -> bool {
+    !is_any(value) && !has_tag(value, etag)
+}
+
+fn has_tag(value: &HeaderValue, etag: &str) -> bool {
     let etag = etag.trim_matches('"');
-    !is_any(value) && !tags(value).any(|tag| tag == etag)
+    tags(value).any(|tag| tag == etag)
 }
 
 fn is_any(value: &HeaderValue) -> bool {
@@ -166,9 +166,13 @@ mod tests {
 
     #[test]
     fn a_reader_that_has_it_is_told_so() {
-        let known = |name, value: &str| version().is_known(&headers(name, value));
+        let known = |name, value: &str| version().is_known(&headers(name, value), Encoding::Json);
         assert!(known("if-none-match", "W/\"7-x.json\""));
         assert!(!known("if-none-match", "\"8-x.json\""));
+        assert!(
+            !known("if-none-match", "\"7-x.xml\""),
+            "it has the other one"
+        );
         assert!(known("if-modified-since", &version().last_modified()));
         assert!(!known("if-modified-since", "Thu, 01 Jan 1970 00:00:01 GMT"));
     }

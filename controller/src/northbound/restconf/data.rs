@@ -120,7 +120,7 @@ async fn read(request: &Request<'_>, resource: Resource) -> Result<Response<Body
     let with_state = query.content != Content::Config && service.has_state(&resource);
     // A state of the configuration has one tag; what is observed changes without it.
     let is_config = resource.schema().is_none_or(|node| node.is_config());
-    if is_config && !with_state && version.is_known(headers) {
+    if is_config && !with_state && version.is_known(headers, encoding) {
         let response = respond::empty(StatusCode::NOT_MODIFIED);
         return Ok(respond::versioned(response, &version, encoding));
     }
@@ -241,7 +241,8 @@ async fn edit(
         let encoding = media::of_body(headers)?;
         let datastore =
             resource.kind() == ResourceKind::Datastore && method != restconf::Method::Post;
-        Some((encoding.format(), well_formed(encoding, text, datastore)?))
+        let text = blocking(move || well_formed(encoding, text, datastore)).await??;
+        Some((encoding.format(), text))
     };
     let edit = Edit {
         schema: request.service.schema(),

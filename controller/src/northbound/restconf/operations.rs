@@ -1,11 +1,13 @@
 //! Operation resources (RFC 8040 3.6): what can be invoked, and invoking it.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::{Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
 use tranche_yang::nacm::User;
 use tranche_yang::restconf::{Resource, ResourceKind};
-use tranche_yang::{Kind, Schema, SchemaNode};
+use tranche_yang::{Kind, Operation, Schema, SchemaNode};
 
 use super::data::well_formed;
 use super::error::Refusal;
@@ -13,7 +15,7 @@ use super::media::{self, Encoding};
 use super::query::{Place, Query};
 use super::{READ_ONLY, Request, body, respond};
 use crate::config::Http;
-use crate::service::rpc_errors;
+use crate::service::{Published, blocking, rpc_errors};
 
 /// Methods of an operation.
 const INVOKE: &str = "OPTIONS, POST";
@@ -71,28 +73,17 @@ async fn invoke(
 ) -> Result<Response<Body>, Refusal> {
     let text = body::read(content, http).await?;
     let has_type = media::content_type(&request.parts.headers).is_some();
-    let input = if has_type || !text.is_empty() {
-        // A body of a type that is not YANG data is refused even if it is empty, as a form of a web page would be.
-        let encoding = media::of_body(&request.parts.headers)?;
-        match text.is_empty() {
-            true => None,
-            false => Some((encoding.format(), well_formed(encoding, text, false)?)),
-        }
-    } else {
-        None
+    // A body of a type that is not YANG data is refused even if it is empty, as a form of a web page would be.
+    let body = match has_type || !text.is_empty() {
+        true => Some((media::of_body(&request.parts.headers)?, text)),
+        false => None,
     };
     let path = resource
         .path()
         .map_err(|e| Refusal::from(e.to_rpc_error()))?;
-    let input = input
-        .as_ref()
-        .map(|(format, text)| (*format, text.as_str()));
     let published = request.service.published();
-    let operation = request
-        .service
-        .schema()
-        .parse_restconf_input(&path, input, Some(&published.running))
-        .map_err(rpc_errors)?;
+    let (schema, before) = (request.service.schema(), Arc::clone(&published));
+    let operation = blocking(move || parse(schema, &path, body, &before)).await??;
     let user = User::new(request.user);
     published
         .nacm
@@ -108,6 +99,24 @@ async fn invoke(
         )),
         None => Ok(respond::empty(StatusCode::NO_CONTENT)),
     }
+}
+
+/// Reads an operation with its input.
+fn parse(
+    schema: &'static Schema,
+    path: &str,
+    body: Option<(Encoding, String)>,
+    published: &Published,
+) -> Result<Operation, Refusal> {
+    let input = match body.filter(|(_, text)| !text.is_empty()) {
+        Some((encoding, text)) => Some((encoding.format(), well_formed(encoding, text, false)?)),
+        None => None,
+    };
+    let input = input
+        .as_ref()
+        .map(|(format, text)| (*format, text.as_str()));
+    let operation = schema.parse_restconf_input(path, input, Some(&published.running));
+    operation.map_err(|errors| rpc_errors(errors).into())
 }
 
 /// All operations (RFC 8040 3.3.2).

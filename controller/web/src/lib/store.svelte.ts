@@ -101,8 +101,9 @@ export class Store {
     try {
       await this.signIn(JSON.parse(kept) as Credentials, true);
     } catch (error) {
-      sessionStorage.removeItem(KEPT);
-      this.signedOutBecause = error instanceof RestconfError ? error.message : null;
+      // Where the controller is only away, another reload may find it.
+      if (error instanceof RestconfError && error.unauthorised) sessionStorage.removeItem(KEPT);
+      this.signedOutBecause = messageOf(error);
     }
   }
 
