@@ -129,7 +129,10 @@ impl Handler for Service {
                 tracing::debug!(%error, "refused");
             }
         }
-        outcome.map_err(|errors| errors.iter().map(Error::to_rpc_error).collect())
+        let schema = self.node.schema();
+        let namespace_of = |module: &str| schema.module(module).map(|m| m.namespace.clone());
+        let declared = |error: &Error| error.to_rpc_error().with_path_namespaces(namespace_of);
+        outcome.map_err(|errors| errors.iter().map(declared).collect())
     }
 }
 

@@ -25,16 +25,10 @@ pub fn build(extra: &[PathBuf], startup_datastore: bool) -> Result<&'static Sche
     }
     let mut builder = Schema::builder()
         .module("ietf-netconf", &netconf)
-        .module("ietf-netconf-acm", &[])
         .module("ietf-netconf-monitoring", &[])
         .module("ietf-netconf-notifications", &[])
-        .module("ietf-netconf-with-defaults", &[])
         .module("nc-notifications", &[])
-        .module(
-            "iana-crypt-hash",
-            &["crypt-hash-sha-256", "crypt-hash-sha-512"],
-        )
-        .module("ietf-system", &["authentication", "local-users"])
+        .server()
         .module("tranche-agent-deviations", &[])
         .module("tranche-wifi", &[])
         .module("tranche-sim", &[]);

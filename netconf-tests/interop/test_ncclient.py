@@ -317,7 +317,12 @@ class Refusals(Case):
         with self.assertRaises(RPCError) as caught:
             self.client.commit()
         self.assertIn("34 octets", caught.exception.message)
-        self.assertIn("ssid", caught.exception.path)
+        # RFC 6241 4.3: the path is an XPath, and its prefixes are those in scope on the element.
+        path = caught.exception.xml.find(f"{{{NS['nc']}}}error-path")
+        prefixes = {prefix: namespace for prefix, namespace in path.nsmap.items() if prefix}
+        candidate = find(self.client.get_config("candidate", filter=WIFI), "wifi:wifi")[0]
+        named = etree.fromstring(etree.tostring(candidate)).getroottree().xpath(path.text, namespaces=prefixes)
+        self.assertEqual([ssid.text for ssid in named], ["é" * 17])
 
     def test_create_of_what_exists(self):
         """RFC 6241 7.2: data-exists."""

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::message::path;
 use crate::xml::Fragment;
 
 /// What may go wrong between two peers.
@@ -160,6 +161,9 @@ pub struct RpcError {
     pub app_tag: Option<String>,
     /// Where: an instance path in the peer's data (`/tranche-wifi:wifi/vif[name='a']`, JSON-style module prefixes).
     pub path: Option<String>,
+    /// Prefixes of `path` and their namespaces: with them it goes out as an XML instance identifier, every name prefixed
+    /// and every prefix declared (RFC 7950 9.13.2).
+    pub path_namespaces: Vec<(String, String)>,
     /// One plain sentence.
     pub message: Option<String>,
     /// Content of `error-info`: (element name, text) of the standard ones, such as ("session-id", "4").
@@ -200,6 +204,7 @@ impl RpcError {
             severity: ErrorSeverity::Error,
             app_tag: None,
             path: None,
+            path_namespaces: Vec::new(),
             message: Some(message.into()),
             info: Vec::new(),
             info_xml: Fragment::default(),
@@ -217,6 +222,17 @@ impl RpcError {
     #[must_use]
     pub fn at(mut self, path: impl Into<String>) -> Self {
         self.path = Some(path.into());
+        self
+    }
+
+    /// With the namespaces of the prefixes in its path, as far as `namespace_of` knows them.
+    #[must_use]
+    pub fn with_path_namespaces(mut self, namespace_of: impl Fn(&str) -> Option<String>) -> Self {
+        let prefixes = self.path.as_deref().map(path::prefixes).unwrap_or_default();
+        self.path_namespaces = prefixes
+            .into_iter()
+            .filter_map(|prefix| Some((prefix.to_owned(), namespace_of(prefix)?)))
+            .collect();
         self
     }
 

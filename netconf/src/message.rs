@@ -3,6 +3,7 @@
 mod encode;
 mod operation;
 mod parse;
+pub(crate) mod path;
 
 pub use encode::encode_reply;
 pub use parse::BadRpc;
@@ -20,6 +21,9 @@ pub const NOTIFICATION_NAMESPACE: &str = "urn:ietf:params:xml:ns:netconf:notific
 pub const MONITORING_NAMESPACE: &str = "urn:ietf:params:xml:ns:yang:ietf-netconf-monitoring";
 /// Namespace of `with-defaults` (RFC 6243).
 pub const WITH_DEFAULTS_NAMESPACE: &str = "urn:ietf:params:xml:ns:yang:ietf-netconf-with-defaults";
+
+/// From this size on reading a message takes long enough for others on the same thread to notice.
+pub(crate) const LONG_MESSAGE_BYTES: usize = 256 << 10;
 
 /// A configuration datastore (RFC 6241 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,6 +7,7 @@ mod lexical;
 mod namespaces;
 mod reader;
 
+pub(crate) use namespaces::XML_NAMESPACE;
 pub(crate) use reader::{Event, Reader, Tag};
 
 use std::fmt;
@@ -18,7 +19,7 @@ use std::fmt;
 /// no processing instructions, no XML declaration, UTF-8.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Fragment {
-    pub(crate) xml: String,
+    xml: String,
 }
 
 impl Fragment {
@@ -37,11 +38,9 @@ impl Fragment {
     /// Checks text from elsewhere: sibling elements, with white space and comments between them.
     ///
     /// # Errors
-    /// When the text is not well formed, or has what a [`Fragment`] never has.
+    /// When the text is not well formed, has what a [`Fragment`] never has, or nests deeper than 1024 elements.
     pub fn parse(xml: &str) -> Result<Self, XmlError> {
-        Reader::new(xml, &XmlLimits::NONE)?
-            .children(0)
-            .map(|xml| Self { xml })
+        Reader::new(xml, &XmlLimits::LOCAL)?.children(0)
     }
 
     /// Whether there is no element.
@@ -55,7 +54,7 @@ impl Fragment {
     /// # Errors
     /// When text given to [`Fragment::from_trusted`] is not well formed.
     pub fn elements(&self) -> Result<Vec<Element>, XmlError> {
-        let mut reader = Reader::new(&self.xml, &XmlLimits::NONE)?;
+        let mut reader = Reader::new(&self.xml, &XmlLimits::LOCAL)?;
         let mut elements = Vec::new();
         loop {
             match reader.next()? {
@@ -71,7 +70,7 @@ impl Fragment {
     /// # Errors
     /// When text given to [`Fragment::from_trusted`] is not well formed.
     pub fn content(&self) -> Result<Self, XmlError> {
-        let mut reader = Reader::new(&self.xml, &XmlLimits::NONE)?;
+        let mut reader = Reader::new(&self.xml, &XmlLimits::LOCAL)?;
         loop {
             match reader.next()? {
                 Event::Start(_) => return reader.inner(),
@@ -79,10 +78,6 @@ impl Fragment {
                 Event::Eof => return Ok(Self::default()),
             }
         }
-    }
-
-    pub(crate) fn from_checked(xml: String) -> Self {
-        Self { xml }
     }
 }
 
@@ -110,9 +105,9 @@ pub struct XmlLimits {
 }
 
 impl XmlLimits {
-    /// For text that did not come from a peer.
-    pub(crate) const NONE: Self = Self {
-        max_depth: usize::MAX,
+    /// For text that did not come from a NETCONF peer: no deeper than recursion over its elements can go.
+    pub(crate) const LOCAL: Self = Self {
+        max_depth: 1024,
         max_attributes: usize::MAX,
     };
 }
@@ -231,7 +226,7 @@ impl Element {
             .map(|a| a.value.as_str())
     }
 
-    /// Reads the element whose start is `tag`. Its own stack, so that depth costs memory only.
+    /// Reads the element whose start is `tag`.
     fn read(reader: &mut Reader<'_>, tag: Tag<'_>) -> Result<Self, XmlError> {
         let mut open = vec![Self::start(tag)];
         loop {
@@ -346,6 +341,17 @@ mod tests {
         assert_eq!(a.child_text("c"), Some("t<<&"));
         assert_eq!(a.children[1].namespace, "urn:a");
         assert_eq!(elements[1].namespace, "");
+    }
+
+    #[test]
+    fn elements_nest_no_deeper_than_can_be_walked() {
+        let nested = |depth: usize| "<a>".repeat(depth) + &"</a>".repeat(depth);
+        assert!(Fragment::parse(&nested(1024)).unwrap().elements().is_ok());
+        for deep in [1025, 500_000] {
+            let error = Fragment::parse(&nested(deep)).unwrap_err();
+            assert!(matches!(error, XmlError::Limit { .. }), "{error}");
+            assert!(Fragment::from_trusted(nested(deep)).elements().is_err());
+        }
     }
 
     #[test]

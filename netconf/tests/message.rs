@@ -99,7 +99,8 @@ fn every_error_tag_reads_back_as_it_was_written() {
         let mut error = RpcError::new(tag, "why: a < b")
             .at("/tranche-wifi:wifi/vif[name='a']")
             .with_app_tag("must-violation")
-            .with_info("bad-element", "vif");
+            .with_info("bad-element", "vif")
+            .with_path_namespaces(|module| Some(format!("urn:{module}")));
         error.info_xml =
             Fragment::parse("<non-unique xmlns=\"urn:ietf:params:xml:ns:yang:1\">/x</non-unique>")
                 .unwrap();
@@ -113,6 +114,21 @@ fn every_error_tag_reads_back_as_it_was_written() {
         error.severity = ErrorSeverity::Warning;
         assert_eq!(back(&Err(vec![error.clone()])).outcome, Err(vec![error]));
     }
+}
+
+#[test]
+fn the_names_of_an_error_path_are_prefixed_and_the_prefixes_declared() {
+    let path = "/tranche-wifi:wifi/vif[name='a:b']/other:leaf";
+    let namespace = |module: &str| (module != "other").then(|| format!("urn:{module}"));
+    let error = RpcError::new(ErrorTag::InvalidValue, "no").at(path);
+    let plain = encode_reply(None, &[], &Err(vec![error.clone()]));
+    assert!(plain.contains(&format!("<error-path>{path}</error-path>")));
+    let error = error.with_path_namespaces(namespace);
+    let reply = encode_reply(None, &[], &Err(vec![error.clone()]));
+    let expected = "<error-path xmlns:tranche-wifi=\"urn:tranche-wifi\">/tranche-wifi:wifi\
+                    /tranche-wifi:vif[tranche-wifi:name='a:b']/other:leaf</error-path>";
+    assert!(reply.contains(expected), "{reply}");
+    assert_eq!(back(&Err(vec![error.clone()])).outcome, Err(vec![error]));
 }
 
 #[test]

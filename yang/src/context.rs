@@ -93,6 +93,19 @@ impl Builder {
         self.module(name, &["*"])
     }
 
+    /// Implements what every server here has: access control, local users whose passwords are SHA-2 hashes, and
+    /// `with-defaults`. What of `ietf-system` is not carried out is for a module of deviations to say.
+    #[must_use]
+    pub fn server(self) -> Self {
+        self.module("ietf-netconf-acm", &[])
+            .module("ietf-netconf-with-defaults", &[])
+            .module(
+                "iana-crypt-hash",
+                &["crypt-hash-sha-256", "crypt-hash-sha-512"],
+            )
+            .module("ietf-system", &["authentication", "local-users"])
+    }
+
     /// Implements a module from a file, with all its features. Files may import one another in any order.
     #[must_use]
     pub fn file(mut self, path: impl AsRef<Path>) -> Self {
@@ -288,7 +301,7 @@ impl Schema {
     #[must_use]
     pub fn node(&self, path: &str) -> Option<SchemaNode> {
         self.ctx
-            .schema_node(&crate::error::without_predicates(path), false)
+            .schema_node(&crate::error::without_predicates(path))
             .map(SchemaNode)
     }
 
@@ -351,19 +364,7 @@ impl SchemaNode {
     /// Children in the data (of an operation: its input), choices and cases looked through.
     #[must_use]
     pub fn children(self) -> Vec<Self> {
-        self.0.children(false).into_iter().map(Self).collect()
-    }
-
-    /// Output of an operation.
-    #[must_use]
-    pub fn output(self) -> Vec<Self> {
-        self.0.children(true).into_iter().map(Self).collect()
-    }
-
-    /// Parent in the data.
-    #[must_use]
-    pub fn parent(self) -> Option<Self> {
-        self.0.data_parent().map(Self)
+        self.0.children().into_iter().map(Self).collect()
     }
 
     /// Keys of a list, in order.
@@ -378,45 +379,15 @@ impl SchemaNode {
         self.0.is_config()
     }
 
-    /// Whether it is the key of a list.
-    #[must_use]
-    pub fn is_key(self) -> bool {
-        self.0.is_key()
-    }
-
-    /// Whether it must be there.
-    #[must_use]
-    pub fn is_mandatory(self) -> bool {
-        self.0.is_mandatory()
-    }
-
-    /// Whether it is `ordered-by user`.
-    #[must_use]
-    pub fn is_user_ordered(self) -> bool {
-        self.0.is_user_ordered()
-    }
-
     /// Whether it is a container whose presence means something.
     #[must_use]
     pub fn is_presence(self) -> bool {
         self.0.is_presence()
     }
 
-    /// Description.
-    #[must_use]
-    pub fn description(self) -> Option<&'static str> {
-        self.0.description()
-    }
-
     /// Whether it is marked `nacm:default-deny-all`: a secret, never to be logged or shown.
     #[must_use]
     pub fn is_secret(self) -> bool {
         self.0.has_extension("ietf-netconf-acm", "default-deny-all")
-    }
-
-    /// Name of the base type of a leaf or leaf-list (`string`, `uint16`, `enumeration`, ...), leafrefs resolved.
-    #[must_use]
-    pub fn base_type(self) -> Option<&'static str> {
-        self.0.base_type_name()
     }
 }

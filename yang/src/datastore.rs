@@ -11,6 +11,8 @@
 //! in place; `accept` publishes it, and the one it replaces becomes the next second tree once its readers are gone, by
 //! applying the same diff to it. So an edit costs what it changes plus the validation, and no copy of the whole.
 
+mod locks;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -28,6 +30,9 @@ use crate::tree::{Content, Format, Tree};
 /// The server itself, where a session is asked for: no lock stands in its way.
 pub const SERVER: u32 = 0;
 
+/// So many operations on the candidate are kept one by one; more are folded into what they come to.
+const MAX_PENDING: usize = 4096;
+
 /// The datastores of one server.
 #[derive(Debug)]
 pub struct Datastores {
@@ -38,6 +43,8 @@ pub struct Datastores {
     candidate: Arc<Tree>,
     /// What was done to the candidate since it was last the same as running.
     pending: Diff,
+    /// How many operations `pending` may have before it is folded.
+    fold_at: usize,
     /// Whether running is still what the candidate started from.
     in_step: bool,
     startup: Option<Arc<Tree>>,
@@ -123,6 +130,7 @@ impl Datastores {
             spare: None,
             candidate: Arc::new(candidate),
             pending: Diff::empty(schema),
+            fold_at: MAX_PENDING,
             in_step: true,
             startup: startup.map(Arc::new),
             locks: HashMap::new(),
@@ -153,12 +161,6 @@ impl Datastores {
     #[must_use]
     pub fn candidate_modified(&self) -> bool {
         !self.in_step || !self.pending.is_empty()
-    }
-
-    /// What the candidate changes, compared with what it started from.
-    #[must_use]
-    pub fn candidate_diff(&self) -> &Diff {
-        &self.pending
     }
 
     /// A configuration that a request names.
@@ -202,92 +204,6 @@ impl Datastores {
         let mut copy = tree.duplicate().map_err(|e| vec![e])?;
         drop(tree);
         copy.validate()
-    }
-
-    // Locks
-
-    /// The session that holds the lock.
-    #[must_use]
-    pub fn lock_holder(&self, datastore: Datastore) -> Option<u32> {
-        self.locks.get(&datastore).copied()
-    }
-
-    /// Locks a datastore for a session (RFC 6241 7.5).
-    ///
-    /// # Errors
-    /// `lock-denied` with the holder's session-id; a candidate with changes can't be locked (session-id 0).
-    pub fn lock(&mut self, session: u32, datastore: Datastore) -> Result<()> {
-        if let Some(holder) = self.lock_holder(datastore) {
-            return Err(Error::new(
-                ErrorTag::LockDenied,
-                format!("{} is locked by session {holder}", name(datastore)),
-            )
-            .with_info("session-id", holder.to_string()));
-        }
-        if datastore == Datastore::Candidate && self.candidate_modified() {
-            return Err(Error::new(
-                ErrorTag::LockDenied,
-                "the candidate has changes that are not committed: commit or discard them first",
-            )
-            .with_info("session-id", "0"));
-        }
-        self.locks.insert(datastore, session);
-        Ok(())
-    }
-
-    /// Unlocks. Changes of the candidate are discarded with its lock (RFC 6241 8.3.5.2).
-    ///
-    /// # Errors
-    /// `lock-denied` if another session holds it, `operation-failed` if nobody does.
-    pub fn unlock(&mut self, session: u32, datastore: Datastore) -> Result<()> {
-        match self.lock_holder(datastore) {
-            Some(holder) if holder == session => {
-                self.locks.remove(&datastore);
-                if datastore == Datastore::Candidate {
-                    self.reset_candidate()
-                } else {
-                    Ok(())
-                }
-            }
-            Some(holder) => Err(Error::new(
-                ErrorTag::LockDenied,
-                format!("the lock is held by session {holder}"),
-            )
-            .with_info("session-id", holder.to_string())),
-            None => Err(Error::new(
-                ErrorTag::OperationFailed,
-                format!("{} is not locked", name(datastore)),
-            )),
-        }
-    }
-
-    /// Drops the locks of a session that ended; a candidate it had locked loses its changes.
-    ///
-    /// # Errors
-    /// The candidate could not be reset (out of memory).
-    pub fn release_session(&mut self, session: u32) -> Result<()> {
-        let had_candidate = self.lock_holder(Datastore::Candidate) == Some(session);
-        self.locks.retain(|_, holder| *holder != session);
-        if had_candidate {
-            self.reset_candidate()
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Refuses what another session's lock forbids.
-    ///
-    /// # Errors
-    /// `in-use` with the holder's session-id.
-    pub fn check_lock(&self, session: u32, datastore: Datastore) -> Result<()> {
-        match self.lock_holder(datastore) {
-            Some(holder) if holder != session && session != SERVER => Err(Error::new(
-                ErrorTag::InUse,
-                format!("{} is locked by session {holder}", name(datastore)),
-            )
-            .with_info("session-id", holder.to_string())),
-            _ => Ok(()),
-        }
     }
 
     fn check_idle(&self) -> Result<()> {
@@ -358,6 +274,7 @@ impl Datastores {
         let added = recorder.finish();
         self.pending.append(diff);
         self.pending.append(added);
+        self.fold_pending();
         defaults.map_err(|e| vec![e])?;
         if errors.is_empty() {
             Ok(())
@@ -401,7 +318,26 @@ impl Datastores {
             return Err(denied);
         }
         self.pending.append(diff);
+        self.fold_pending();
         Ok(())
+    }
+
+    /// Keeps `pending` in proportion to what it comes to, however often the candidate is edited.
+    fn fold_pending(&mut self) {
+        if self.pending.ops.len() < self.fold_at {
+            return;
+        }
+        let folded = if self.in_step {
+            Diff::between(&self.running, &self.candidate)
+        } else {
+            // A candidate that running has left behind is compared as a whole.
+            Ok(Diff::empty(self.schema))
+        };
+        // Without memory for it the operations stay as they are.
+        if let Ok(folded) = folded {
+            self.pending = folded;
+        }
+        self.fold_at = MAX_PENDING.max(2 * self.pending.ops.len());
     }
 
     /// Makes the candidate the same as running (discard-changes).
@@ -690,10 +626,5 @@ fn unshare(tree: &mut Arc<Tree>) -> Result<&mut Tree> {
     })
 }
 
-fn name(datastore: Datastore) -> &'static str {
-    match datastore {
-        Datastore::Running => "running",
-        Datastore::Candidate => "the candidate",
-        Datastore::Startup => "startup",
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! What changed: an ordered list of operations that can be applied, undone, inverted, listed and stored.
+//! What changed: an ordered list of operations that can be applied, undone, listed and stored.
 //!
 //! A diff is recorded while a tree is changed in place, so its cost is that of the change and not of the tree. Each
 //! operation carries the node it is about inside a copy of its parents (list entries with their keys only), which is
@@ -128,35 +128,6 @@ impl Op {
                 from: from.copy()?,
                 to: to.copy()?,
             },
-        })
-    }
-
-    /// The operation that takes this one back.
-    fn invert(self) -> Result<Self, Failed> {
-        Ok(match self {
-            Self::Create { at, place } => Self::Delete { at, place },
-            Self::Delete { at, place } => Self::Create { at, place },
-            Self::Move { at, from, to } => Self::Move {
-                at,
-                from: to,
-                to: from,
-            },
-            Self::Replace { mut new, old } => {
-                let parent = new.node.parent();
-                let was = new.forest.unlink(new.node)?;
-                let Some(raw) = old.root else {
-                    return Err(Failed);
-                };
-                old.release();
-                new.forest.insert(parent, raw, Place::Natural)?;
-                Self::Replace {
-                    new: Located {
-                        forest: new.forest,
-                        node: raw,
-                    },
-                    old: was,
-                }
-            }
         })
     }
 }
@@ -631,24 +602,6 @@ impl Diff {
             done.push(op);
         }
         Ok(())
-    }
-
-    /// The diff that takes this one back.
-    ///
-    /// # Errors
-    /// Out of memory.
-    pub fn inverse(&self) -> Result<Self> {
-        self.copy()?
-            .ops
-            .into_iter()
-            .rev()
-            .map(Op::invert)
-            .collect::<Result<Vec<_>, Failed>>()
-            .map(|ops| Self {
-                schema: self.schema,
-                ops,
-            })
-            .map_err(|Failed| Error::internal(self.schema.ctx, "inverting a change"))
     }
 
     /// A copy.

@@ -2,211 +2,25 @@
 //!
 //! An edit is applied in place, node by node, and every step is recorded, so that it can be taken back. Constraints
 //! are not checked here: [`crate::Tree::validate`] does that on the result.
-//!
-//! Long because the operations share one walk over edit and tree; reading the attributes of an edit could be a file of its own.
+
+mod attributes;
+mod parse;
+
+pub(crate) use attributes::OPERATION;
+pub use parse::Edit;
 
 use std::collections::HashSet;
-use std::fmt;
 
 use tranche_netconf::error::ErrorTag;
 use tranche_netconf::message::{DefaultOperation, ErrorOption};
 use tranche_netconf::xml::Fragment;
-use yang5::ffi as ly;
 
-use crate::context::Schema;
+use self::attributes::{Attributes, EditOp, Insert, attributes, removes};
+use self::parse::opaque_schema;
 use crate::diff::{Diff, Recorder};
-use crate::error::{Error, Phase, Result, collect};
-use crate::ffi::{Failed, Forest, Kind, Place, Raw, SRaw, Siblings};
+use crate::error::{Error, Result};
+use crate::ffi::{Kind, Place, Raw, SRaw, Siblings};
 use crate::tree::{Format, Tree};
-
-/// The `operation` of a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum EditOp {
-    Merge,
-    Replace,
-    Create,
-    Delete,
-    Remove,
-    None,
-}
-
-impl EditOp {
-    fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "merge" => Self::Merge,
-            "replace" => Self::Replace,
-            "create" => Self::Create,
-            "delete" => Self::Delete,
-            "remove" => Self::Remove,
-            "none" => Self::None,
-            _ => return None,
-        })
-    }
-
-    fn removes(self) -> bool {
-        matches!(self, Self::Delete | Self::Remove)
-    }
-}
-
-impl From<DefaultOperation> for EditOp {
-    fn from(op: DefaultOperation) -> Self {
-        match op {
-            DefaultOperation::Merge => Self::Merge,
-            DefaultOperation::Replace => Self::Replace,
-            DefaultOperation::None => Self::None,
-        }
-    }
-}
-
-/// Where `yang:insert` puts an instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Insert {
-    First,
-    Last,
-    Before(String),
-    After(String),
-}
-
-/// What the attributes of a node of an edit say.
-#[derive(Debug, Default)]
-struct Attributes {
-    op: Option<EditOp>,
-    insert: Option<Insert>,
-}
-
-/// A parsed edit, ready to be applied.
-pub struct Edit {
-    pub(crate) data: Forest,
-    /// What the root does, where that is not the caller's `default-operation`.
-    root: Option<EditOp>,
-    target: Option<String>,
-    required: Vec<String>,
-}
-
-impl fmt::Debug for Edit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Edit")
-            .field("target", &self.target)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Edit {
-    /// Parses the content of `<config>`.
-    ///
-    /// # Errors
-    /// Unknown nodes, namespaces and attributes, bad values, state, missing keys; all of them.
-    pub fn parse(schema: &'static Schema, format: Format, text: &str) -> Result<Self, Vec<Error>> {
-        if text.trim().is_empty() {
-            return Ok(Self::of(Forest::default()));
-        }
-        let strict = ly::LYD_PARSE_ONLY | ly::LYD_PARSE_STRICT | ly::LYD_PARSE_NO_STATE;
-        let multi = ly::LYD_VALIDATE_MULTI_ERROR;
-        let errors = match schema.ctx.parse(format.raw(), text, strict, multi) {
-            Ok(data) => return Ok(Self::of(data)),
-            Err(Failed) => collect(schema.ctx, Phase::Parse),
-        };
-        // A delete may leave the value of a leaf out, which the strict parser refuses: read such leaves as opaque
-        // nodes. Nothing else may be opaque, so the strict errors stand if anything else is.
-        let lenient = ly::LYD_PARSE_ONLY | ly::LYD_PARSE_OPAQ | ly::LYD_PARSE_NO_STATE;
-        if errors.iter().any(|e| e.tag == ErrorTag::UnknownAttribute) {
-            return Err(errors);
-        }
-        let Ok(data) = schema.ctx.parse(format.raw(), text, lenient, 0) else {
-            schema.ctx.clear_errors();
-            return Err(errors);
-        };
-        let mut explained = Vec::new();
-        for node in data.top() {
-            explain_opaque(schema, node, &mut explained);
-        }
-        if explained.is_empty() {
-            Ok(Self::of(data))
-        } else {
-            Err(explained)
-        }
-    }
-
-    fn of(data: Forest) -> Self {
-        Self {
-            data,
-            root: None,
-            target: None,
-            required: Vec::new(),
-        }
-    }
-
-    /// An edit of the whole datastore.
-    pub(crate) fn with_root(data: Forest, operation: &str) -> Self {
-        Self {
-            root: EditOp::parse(operation),
-            ..Self::of(data)
-        }
-    }
-
-    /// An edit of one node.
-    pub(crate) fn targeted(data: Forest, path: String) -> Self {
-        Self {
-            root: Some(EditOp::None),
-            target: Some(path),
-            ..Self::of(data)
-        }
-    }
-
-    /// Makes the edit fail with `data-missing` unless a node exists.
-    pub(crate) fn require(&mut self, path: String) {
-        self.required.push(path);
-    }
-
-    /// Instance path of the one node it is about, if it is about one.
-    #[must_use]
-    pub fn target(&self) -> Option<&str> {
-        self.target.as_deref()
-    }
-}
-
-/// Finds opaque nodes that are not a delete without value.
-fn explain_opaque(schema: &'static Schema, node: Raw, errors: &mut Vec<Error>) {
-    if node.schema().is_some() {
-        for child in node.children() {
-            explain_opaque(schema, child, errors);
-        }
-        return;
-    }
-    let removes = node
-        .opaque_attributes()
-        .iter()
-        .any(|(n, v)| n.name == "operation" && (v == "delete" || v == "remove"));
-    let empty = node.value().is_none_or(|v| v.trim().is_empty());
-    if removes && empty && opaque_schema(schema, node).is_some_and(|s| s.kind() == Kind::Leaf) {
-        return;
-    }
-    schema.ctx.clear_errors();
-    node.explain_opaque();
-    let mut e = collect(schema.ctx, Phase::Parse).swap_remove(0);
-    if e.path.is_none() {
-        let parent = node.parent().map(Raw::path).unwrap_or_default();
-        e.path = Some(format!(
-            "{parent}/{}",
-            node.opaque_name().unwrap_or_default().name
-        ));
-    }
-    errors.push(e);
-}
-
-/// The schema node that an opaque node would be an instance of.
-fn opaque_schema(schema: &'static Schema, node: Raw) -> Option<SRaw> {
-    let name = node.opaque_name()?;
-    let module = schema
-        .module_of_namespace(&name.module)
-        .or_else(|| schema.module(&name.module))?
-        .name
-        .as_str();
-    match node.parent() {
-        Some(parent) => parent.schema()?.child(Some(module), &name.name, false),
-        None => schema.ctx.top_node(module, &name.name),
-    }
-}
 
 /// Applies an edit in place. The diff says what changed and can be taken back.
 ///
@@ -395,20 +209,29 @@ impl Editor<'_> {
 
     /// A delete of a leaf without its value.
     fn opaque(&mut self, edit: Raw, parent: Option<Raw>) -> Result<(), Stop> {
-        let schema = opaque_schema(self.recorder.tree.schema, edit);
-        let node = schema
-            .and_then(|s| self.recorder.siblings(parent)?.sibling_of(s))
-            .filter(|n| !n.is_default());
+        let Some(schema) = opaque_schema(self.recorder.tree.schema, edit) else {
+            return Ok(());
+        };
+        let node = self
+            .recorder
+            .siblings(parent)
+            .and_then(|siblings| siblings.sibling_of(schema))
+            .filter(|node| !node.is_default());
         match node {
             Some(node) => {
                 let deleted = self.recorder.delete(node);
                 self.must(deleted)
             }
             None if edit.opaque_attributes().iter().any(|(_, v)| v == "delete") => {
-                let name = edit.opaque_name().unwrap_or_default().name;
-                let path =
-                    parent.map_or_else(|| format!("/{name}"), |p| format!("{}/{name}", p.path()));
-                self.fail(missing(path))
+                let module = schema.module();
+                let same = |parent: Raw| parent.schema().is_some_and(|p| p.module() == module);
+                let prefix = if parent.is_some_and(same) {
+                    String::new()
+                } else {
+                    format!("{module}:")
+                };
+                let parent = parent.map(Raw::path).unwrap_or_default();
+                self.fail(missing(format!("{parent}/{prefix}{}", schema.name())))
             }
             None => Ok(()),
         }
@@ -549,6 +372,10 @@ impl Editor<'_> {
             let Some(other_schema) = other.schema() else {
                 continue;
             };
+            // Entries of one list are in one case: nothing to look for.
+            if other_schema == schema {
+                continue;
+            }
             let other_op = attributes(other).ok().and_then(|a| a.op);
             if other_op.is_some_and(EditOp::removes) {
                 continue;
@@ -661,15 +488,6 @@ impl Editor<'_> {
     }
 }
 
-/// Whether a node of an edit is deleted or removed.
-fn removes(edit: Raw) -> bool {
-    edit.schema().is_none()
-        || edit.has_metadata()
-            && edit.metadata().iter().any(|(_, name, value)| {
-                name == "operation" && (value == "delete" || value == "remove")
-            })
-}
-
 /// Finds entries with the same keys in one edit: which of them would be meant? One that goes and one that comes are no twins.
 fn twins(edits: Siblings, errors: &mut Vec<Error>) {
     let mut entries = HashSet::new();
@@ -734,72 +552,3 @@ fn is_plain(edit: Raw) -> bool {
             && is_plain(child)
     })
 }
-
-/// Reads the attributes of a typed node.
-fn attributes(edit: Raw) -> Result<Attributes> {
-    let mut out = Attributes::default();
-    let (mut insert, mut key, mut value) = (None, None, None);
-    for (module, name, text) in edit.metadata() {
-        match (module.as_str(), name.as_str()) {
-            ("ietf-netconf", "operation") => {
-                out.op = Some(EditOp::parse(&text).ok_or_else(|| {
-                    Error::new(
-                        ErrorTag::BadAttribute,
-                        format!("{text} is not an operation"),
-                    )
-                    .at(edit.path())
-                    .with_info("bad-attribute", "operation")
-                })?);
-            }
-            ("yang", "insert") => insert = Some(text),
-            ("yang", "key") => key = Some(text),
-            ("yang", "value") => value = Some(text),
-            _ => {
-                return Err(Error::new(
-                    ErrorTag::UnknownAttribute,
-                    format!("the attribute {name} means nothing here"),
-                )
-                .at(edit.path())
-                .with_info("bad-attribute", name.clone())
-                .with_info("bad-element", edit.schema().map_or("", SRaw::name)));
-            }
-        }
-    }
-    let point = match edit.schema().map(SRaw::kind) {
-        Some(Kind::List) => key,
-        _ => value,
-    };
-    let needs = |name: &str| {
-        Error::new(
-            ErrorTag::MissingAttribute,
-            "an insertion before or after needs the key or value of what it goes next to",
-        )
-        .at(edit.path())
-        .with_app_tag("missing-instance")
-        .with_info("bad-attribute", name)
-    };
-    let wanted = if edit.schema().map(SRaw::kind) == Some(Kind::List) {
-        "key"
-    } else {
-        "value"
-    };
-    out.insert = match insert.as_deref() {
-        None => None,
-        Some("first") => Some(Insert::First),
-        Some("last") => Some(Insert::Last),
-        Some("before") => Some(Insert::Before(point.ok_or_else(|| needs(wanted))?)),
-        Some("after") => Some(Insert::After(point.ok_or_else(|| needs(wanted))?)),
-        Some(other) => {
-            return Err(Error::new(
-                ErrorTag::BadAttribute,
-                format!("{other} is not a way to insert"),
-            )
-            .at(edit.path())
-            .with_info("bad-attribute", "insert"));
-        }
-    };
-    Ok(out)
-}
-
-/// The attribute `operation`, for edits that this crate writes itself.
-pub(crate) const OPERATION: &str = "ietf-netconf:operation";

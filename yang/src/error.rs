@@ -273,7 +273,7 @@ fn classify(ctx: Ctx, raw: &RawError, phase: Phase) -> Error {
 /// Whether the error is about a leaf that nobody may read: its value must not go into a message.
 fn is_secret(ctx: Ctx, raw: &RawError) -> bool {
     let path = raw.schema_path.as_deref().or(raw.path.as_deref());
-    path.and_then(|p| ctx.schema_node(&without_predicates(p), false))
+    path.and_then(|p| ctx.schema_node(&without_predicates(p)))
         .is_some_and(|node| node.has_extension("ietf-netconf-acm", "default-deny-all"))
 }
 

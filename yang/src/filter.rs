@@ -158,7 +158,7 @@ impl FilterNode {
         if text == value {
             return true;
         }
-        if schema.base_type_name() == Some("identityref") {
+        if schema.is_identityref() {
             // The prefix in the filter is the peer's own.
             let local = |s: &str| s.rsplit(':').next().unwrap_or_default().to_owned();
             return local(text) == local(value);
@@ -226,7 +226,7 @@ fn candidates(filter: &FilterNode, parent: Raw) -> Vec<Raw> {
     let all = || parent.children().collect();
     let Some(first) = parent
         .schema()
-        .and_then(|s| s.children(false).into_iter().find(|c| filter.names(*c)))
+        .and_then(|s| s.children().into_iter().find(|c| filter.names(*c)))
         .filter(|c| c.kind() == Kind::List)
         .and_then(|c| parent.first_child()?.sibling_of(c))
     else {
@@ -243,7 +243,7 @@ fn candidates(filter: &FilterNode, parent: Raw) -> Vec<Raw> {
             .iter()
             .find(|f| f.names(*key))
             .and_then(|f| f.text.as_deref())
-            .filter(|t| key.base_type_name() != Some("identityref") && !t.contains('\''));
+            .filter(|t| !key.is_identityref() && !t.contains('\''));
         let Some(text) = wanted else { return all() };
         predicate.push_str(&format!("[{}='{text}']", key.name()));
     }

@@ -16,7 +16,8 @@ use tranche_netconf::message::WithDefaults;
 
 use crate::diff::{Diff, Op, Where};
 use crate::error::{Error, Result};
-use crate::ffi::{Failed, Forest, Place, Raw};
+use crate::ffi::{Failed, Forest, Kind, Place, Raw};
+use crate::path;
 use crate::tree::{Content, Format, PrintOptions, Tree};
 
 const MERGE: u8 = b'm';
@@ -36,7 +37,7 @@ impl Diff {
         for op in &self.ops {
             match op {
                 Op::Create { at, .. } | Op::Replace { new: at, .. } if at.node.is_default() => {
-                    out.remove(&at.node.path());
+                    out.remove(at.node);
                 }
                 Op::Create { at, place } => {
                     out.merge(&at.forest)?;
@@ -45,7 +46,7 @@ impl Diff {
                 Op::Replace { new, .. } => out.merge(&new.forest)?,
                 Op::Delete { at, .. } => {
                     if !at.node.is_default() {
-                        out.remove(&at.node.path());
+                        out.remove(at.node);
                     }
                 }
                 Op::Move { at, to, .. } => out.order(at.node, to),
@@ -68,10 +69,10 @@ impl Writer {
         merged.map_err(|Failed| self.merge.internal("writing a change down"))
     }
 
-    fn remove(&mut self, path: &str) {
+    fn remove(&mut self, node: Raw) {
         self.flush();
         self.bytes.push(DELETE);
-        self.field(path);
+        self.field(&xpath(node));
     }
 
     fn order(&mut self, node: Raw, place: &Where) {
@@ -79,13 +80,16 @@ impl Writer {
             Where::Natural => return,
             Where::First => String::new(),
             Where::After(anchor) => {
-                let anchor = anchor.root.map(Raw::path).unwrap_or_default();
-                format!("{}{}", without_own_predicates(node), predicates(&anchor))
+                let parent = node.parent().map(xpath).unwrap_or_default();
+                anchor
+                    .root
+                    .map(step)
+                    .map_or(parent.clone(), |own| parent + &own)
             }
         };
         self.flush();
         self.bytes.push(ORDER);
-        self.field(&node.path());
+        self.field(&xpath(node));
         self.field(&anchor);
     }
 
@@ -109,20 +113,28 @@ impl Writer {
     }
 }
 
-/// The path of a list instance up to its keys.
-fn without_own_predicates(node: Raw) -> String {
-    let path = node.path();
-    let parent = node.parent().map(Raw::path).unwrap_or_default();
-    let own = path.get(parent.len()..).unwrap_or_default();
-    let name = own.split('[').next().unwrap_or_default();
-    format!("{parent}{name}")
+/// The node by an XPath that selects it alone, whatever quotes its keys hold: the paths that libyang makes do not.
+fn xpath(node: Raw) -> String {
+    let parent = node.parent().map(xpath).unwrap_or_default();
+    parent + &step(node)
 }
 
-/// The keys of a path of one step.
-fn predicates(path: &str) -> &str {
-    path.find('[')
-        .and_then(|start| path.get(start..))
-        .unwrap_or_default()
+/// The last step of [`xpath`].
+fn step(node: Raw) -> String {
+    let Some(schema) = node.schema() else {
+        return String::new();
+    };
+    let mut out = format!("/{}:{}", schema.module(), schema.name());
+    let value = |node: Raw| path::literal(node.value().unwrap_or_default());
+    if schema.kind() == Kind::LeafList {
+        out.push_str(&format!("[.={}]", value(node)));
+    }
+    for key in node.children() {
+        if let Some(schema) = key.schema().filter(|s| s.is_key()) {
+            out.push_str(&format!("[{}={}]", schema.name(), value(key)));
+        }
+    }
+    out
 }
 
 impl Tree {
@@ -284,6 +296,26 @@ mod tests {
             &list("d", ""),
             &list("c", "yang:insert=\"after\" yang:key=\"[name='b']\""),
             &list("d", "yang:insert=\"first\""),
+        ]);
+    }
+
+    #[test]
+    fn no_key_makes_a_journal_touch_other_data() {
+        let acm = "xmlns=\"urn:ietf:params:xml:ns:yang:ietf-netconf-acm\" \
+                   xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\" \
+                   xmlns:yang=\"urn:ietf:params:xml:ns:yang:1\"";
+        let list = |name: &str, attribute: &str| {
+            format!("<nacm {acm}><rule-list {attribute}><name>{name}</name></rule-list></nacm>")
+        };
+        // As a path in quotes of one kind it would select every rule-list.
+        let evil = "it's&quot;] | /ietf-netconf-acm:nacm/rule-list[name != &quot;";
+        check(&[
+            &list("a", ""),
+            &list("b", ""),
+            &list(evil, ""),
+            &list("a", "yang:insert=\"last\""),
+            &list(evil, "yang:insert=\"first\""),
+            &list(evil, "nc:operation=\"delete\""),
         ]);
     }
 

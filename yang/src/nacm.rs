@@ -235,22 +235,11 @@ impl Nacm {
         if self.bypass(user) || (module == "ietf-netconf" && rpc == "close-session") {
             return Ok(());
         }
-        let found = self.rules_for(user).into_iter().find(|rule| {
-            rule.covers(module, Access::Exec)
-                && match &rule.target {
-                    Target::Any => true,
-                    Target::Rpc(name) => name == "*" || name == rpc,
-                    Target::Notification(_) | Target::Path(_) => false,
-                }
+        let permitted = self.exec_rule(user, module, rpc).unwrap_or_else(|| {
+            let sensitive =
+                module == "ietf-netconf" && (rpc == "kill-session" || rpc == "delete-config");
+            !sensitive && self.exec_default
         });
-        let permitted = match found {
-            Some(rule) => rule.permit,
-            None => {
-                let sensitive =
-                    module == "ietf-netconf" && (rpc == "kill-session" || rpc == "delete-config");
-                !sensitive && self.exec_default
-            }
-        };
         if permitted {
             return Ok(());
         }
@@ -259,6 +248,20 @@ impl Nacm {
             ErrorTag::AccessDenied,
             format!("the operation {rpc} is not permitted to user {}", user.name),
         ))
+    }
+
+    /// What the first rule about an rpc says, if there is one.
+    fn exec_rule(&self, user: &User, module: &str, rpc: &str) -> Option<bool> {
+        let about = |rule: &Arc<Rule>| match &rule.target {
+            Target::Any => true,
+            Target::Rpc(name) => name == "*" || name == rpc,
+            Target::Notification(_) | Target::Path(_) => false,
+        };
+        let rules = self.rules_for(user);
+        let mut found = rules
+            .iter()
+            .filter(|rule| rule.covers(module, Access::Exec));
+        found.find(|rule| about(rule)).map(|rule| rule.permit)
     }
 
     /// May the user execute a parsed operation: an rpc by its name and its `default-deny-all`, an action by its path
@@ -272,18 +275,12 @@ impl Nacm {
             return Ok(());
         };
         if schema.kind() == Kind::Rpc {
-            let explicit = self.rules_for(user).iter().any(|rule| {
-                rule.covers(schema.module(), Access::Exec)
-                    && match &rule.target {
-                        Target::Any => true,
-                        Target::Rpc(name) => name == "*" || name == schema.name(),
-                        Target::Notification(_) | Target::Path(_) => false,
-                    }
-            });
-            let denied =
-                !self.bypass(user) && !explicit && schema.has_extension(MODULE, "default-deny-all");
-            if !denied {
-                return self.operation(user, schema.module(), schema.name());
+            let (module, name) = (schema.module(), schema.name());
+            if self.bypass(user)
+                || !schema.has_extension(MODULE, "default-deny-all")
+                || self.exec_rule(user, module, name).is_some()
+            {
+                return self.operation(user, module, name);
             }
         } else {
             let rules = self.rules_for(user);
@@ -415,10 +412,8 @@ impl Nacm {
         name: &str,
         node: Option<Raw>,
     ) -> Result<()> {
-        let always = module == "nc-notifications"
-            || name == "replayComplete"
-            || name == "notificationComplete";
-        if self.bypass(user) || always {
+        // RFC 8341 3.4.6: those that speak of the subscription itself.
+        if self.bypass(user) || module == "nc-notifications" {
             return Ok(());
         }
         let rules = self.rules_for(user);
@@ -567,7 +562,7 @@ fn read_path(tree: &Tree, path: &str) -> Result<Vec<Segment>> {
     for (step, keys) in crate::path::split(path)? {
         so_far.push('/');
         so_far.push_str(&step);
-        let schema = tree.schema.ctx.schema_node(&so_far, false).ok_or_else(|| {
+        let schema = tree.schema.ctx.schema_node(&so_far).ok_or_else(|| {
             Error::new(ErrorTag::InvalidValue, format!("there is no node {so_far}"))
         })?;
         out.push(Segment { schema, keys });

@@ -68,3 +68,11 @@ pub(crate) fn quote(value: &str) -> Option<String> {
         None
     }
 }
+
+/// Any text as an XPath expression: a literal, or where it has both kinds of quotes a `concat` of literals.
+pub(crate) fn literal(value: &str) -> String {
+    quote(value).unwrap_or_else(|| {
+        let parts: Vec<String> = value.split('"').map(|part| format!("\"{part}\"")).collect();
+        format!("concat({})", parts.join(",'\"',"))
+    })
+}

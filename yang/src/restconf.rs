@@ -6,7 +6,7 @@ use crate::context::{Schema, SchemaNode};
 use crate::error::{Error, Result};
 use crate::ffi::{Kind, SRaw};
 use crate::path;
-use crate::tree::{Format, Tree};
+use crate::tree::Tree;
 
 mod edit;
 mod read;
@@ -70,7 +70,7 @@ impl Resource {
                 .ok_or_else(|| bad(format!("{name} needs its module: write module-name:{name}")))?;
             let node = match parent {
                 Some(parent) => parent
-                    .child(Some(module), local, false)
+                    .child(Some(module), local)
                     .or_else(|| parent.action(module, local)),
                 None => schema.ctx.top_node(module, local),
             };
@@ -150,7 +150,7 @@ impl Resource {
                 out.push(':');
             }
             out.push_str(step.schema.name());
-            out.push_str(&step.predicate()?);
+            out.push_str(&step.predicate("")?);
         }
         if out.is_empty() {
             out.push('/');
@@ -166,7 +166,8 @@ impl Resource {
 }
 
 impl Step {
-    fn predicate(&self) -> Result<String> {
+    /// The predicates, each key with `prefix` before its name.
+    fn predicate(&self, prefix: &str) -> Result<String> {
         let quoted = |value: &str| {
             path::quote(value).ok_or_else(|| {
                 Error::new(
@@ -186,7 +187,7 @@ impl Step {
             return Ok(out);
         }
         for (key, value) in self.schema.keys().iter().zip(&self.keys) {
-            out.push_str(&format!("[{}={}]", key.name(), quoted(value)?));
+            out.push_str(&format!("[{prefix}{}={}]", key.name(), quoted(value)?));
         }
         Ok(out)
     }
@@ -277,7 +278,7 @@ pub fn identifier(schema: &'static Schema, path: &str) -> Result<String> {
     for (step, predicates) in path::split(path)? {
         so_far.push('/');
         so_far.push_str(&step);
-        let node = schema.ctx.schema_node(&so_far, false).ok_or_else(|| {
+        let node = schema.ctx.schema_node(&so_far).ok_or_else(|| {
             Error::new(
                 ErrorTag::UnknownElement,
                 format!("there is no node {so_far}"),
@@ -314,30 +315,8 @@ pub fn identifier(schema: &'static Schema, path: &str) -> Result<String> {
     Ok(out)
 }
 
-/// `{"ietf-restconf:data": ...}` or `<data xmlns="urn:ietf:params:xml:ns:yang:ietf-restconf">` around a datastore.
+/// The namespace of `<data>` around a datastore; in JSON it is the member `ietf-restconf:data`.
 const DATA_NS: &str = "urn:ietf:params:xml:ns:yang:ietf-restconf";
-
-impl Format {
-    /// The encoding of a RESTCONF media type such as `application/yang-data+json`; `None` for others.
-    #[must_use]
-    pub fn of_media_type(media_type: &str) -> Option<Self> {
-        let essence = media_type.split(';').next().unwrap_or_default().trim();
-        match essence.to_ascii_lowercase().as_str() {
-            "application/yang-data+json" | "application/json" => Some(Self::Json),
-            "application/yang-data+xml" | "application/xml" | "text/xml" => Some(Self::Xml),
-            _ => None,
-        }
-    }
-
-    /// The RESTCONF media type of data in this encoding.
-    #[must_use]
-    pub fn media_type(self) -> &'static str {
-        match self {
-            Self::Json => "application/yang-data+json",
-            Self::Xml => "application/yang-data+xml",
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {

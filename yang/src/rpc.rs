@@ -66,12 +66,6 @@ impl Operation {
         self.node.path()
     }
 
-    /// Instance path of the node that an action or a nested notification is on; `None` at the top.
-    #[must_use]
-    pub fn on(&self) -> Option<String> {
-        self.node.parent().map(Raw::path)
-    }
-
     /// The operation's node: its children are the input, output or content.
     #[must_use]
     pub fn data(&self) -> Node<'_> {
@@ -307,53 +301,6 @@ impl Schema {
             Error::new(ErrorTag::UnknownElement, "not an operation or notification").at(path)
         })?;
         Ok(Operation::own(self, data, node, part))
-    }
-
-    /// Parses the children of `<rpc-reply>` of the operation at `path`.
-    ///
-    /// # Errors
-    /// Output that the operation does not have.
-    pub fn parse_output(
-        &'static self,
-        path: &str,
-        output: &Fragment,
-    ) -> Result<Operation, Vec<Error>> {
-        let mut op = self.new_output(path).map_err(|e| vec![e])?;
-        if output.is_empty() {
-            return Ok(op);
-        }
-        let (name, namespace) = (op.name(), op.node.schema().map_or("", SRaw::namespace));
-        let text = format!("<{name} xmlns=\"{namespace}\">{}</{name}>", output.as_str());
-        if op.node.parent().is_none() {
-            return self.parse_operation(Format::Xml, &text, Part::Output, None);
-        }
-        // An action: libyang wants its parents around it.
-        let top = op.tree.data.root;
-        let mut whole = text;
-        let mut parent = op.node.parent();
-        while let Some(node) = parent {
-            let mut keys = String::new();
-            for key in node
-                .children()
-                .filter(|k| k.schema().is_some_and(SRaw::is_key))
-            {
-                let name = key.schema().map_or("", SRaw::name);
-                let value = crate::error::escape(key.value().unwrap_or_default());
-                keys.push_str(&format!("<{name}>{value}</{name}>"));
-            }
-            let schema = node.schema();
-            let (name, ns) = (
-                schema.map_or("", SRaw::name),
-                schema.map_or("", SRaw::namespace),
-            );
-            whole = format!("<{name} xmlns=\"{ns}\">{keys}{whole}</{name}>");
-            if Some(node) == top {
-                break;
-            }
-            parent = node.parent();
-        }
-        op = self.parse_operation(Format::Xml, &whole, Part::Output, None)?;
-        Ok(op)
     }
 
     /// Parses the event element of a notification.

@@ -1,5 +1,6 @@
 //! An owned data tree: parse, print, validate, read and set.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use tranche_netconf::error::ErrorTag;
@@ -8,7 +9,7 @@ use tranche_netconf::xml::Fragment;
 use yang5::ffi as ly;
 
 use crate::context::{Schema, SchemaNode};
-use crate::error::{Error, Phase, Result, collect, without_predicates};
+use crate::error::{Error, Phase, Result, collect};
 use crate::ffi::{Failed, Forest, Kind, Place, Raw};
 
 /// An encoding of data.
@@ -278,16 +279,8 @@ impl Tree {
     /// # Errors
     /// A path that is not an XPath of this schema.
     pub fn remove(&mut self, path: &str) -> Result<usize> {
-        let found = self.find_raw(path)?;
-        let mut removed = 0;
-        for node in &found {
-            // A node inside one that is removed too goes with it.
-            let inside = std::iter::successors(node.parent(), |n| n.parent())
-                .any(|ancestor| found.contains(&ancestor));
-            if !inside {
-                removed += 1;
-            }
-        }
+        let found: HashSet<Raw> = self.find_raw(path)?.into_iter().collect();
+        // A node inside one that is removed too goes with it.
         let tops: Vec<Raw> = found
             .iter()
             .copied()
@@ -296,12 +289,12 @@ impl Tree {
                     .any(|ancestor| found.contains(&ancestor))
             })
             .collect();
-        for node in tops {
+        for node in &tops {
             self.data
-                .unlink(node)
+                .unlink(*node)
                 .map_err(|Failed| self.internal("removing a node"))?;
         }
-        Ok(removed)
+        Ok(tops.len())
     }
 
     /// Nodes that an XPath selects, module names as prefixes.
@@ -349,7 +342,6 @@ impl Tree {
         Ok(())
     }
 
-    /// Removes nodes whose values equal their defaults and were not set, and containers that this empties.
     pub(crate) fn internal(&self, what: &str) -> Error {
         Error::internal(self.schema.ctx, what)
     }
@@ -517,17 +509,5 @@ impl<'t> Node<'t> {
             e
         })?;
         Ok(found.into_iter().map(move |raw| Self { raw, tree }))
-    }
-
-    /// XML text of anydata or anyxml content.
-    #[must_use]
-    pub fn any_xml(self) -> Option<String> {
-        self.raw.any_text()
-    }
-
-    /// Schema path, without key predicates.
-    #[must_use]
-    pub fn schema_path(self) -> String {
-        without_predicates(&self.path())
     }
 }

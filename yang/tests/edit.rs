@@ -18,11 +18,6 @@ fn check(before: &str, inner: &str, op: Op, after: &str) {
     assert_eq!(full(&t), was, "undo of {inner} on {before}");
     diff.apply(&mut t).expect("again");
     assert_eq!(set(&t), after, "again: {inner} on {before}");
-    diff.inverse()
-        .expect("inverse")
-        .apply(&mut t)
-        .expect("inverse applies");
-    assert_eq!(full(&t), was, "inverse of {inner} on {before}");
 }
 
 /// An edit that must fail, and change nothing.
@@ -304,12 +299,17 @@ fn a_bad_insertion_point_is_refused() {
     );
     let e = refuse("", "<step yang:insert='after'><id>n</id></step>", Op::Merge);
     assert_eq!(e[0].tag, ErrorTag::MissingAttribute);
-    let e = refuse(
-        "",
+    for pointless in [
         "<item yang:insert='first'><name>n</name></item>",
-        Op::Merge,
-    );
-    assert_eq!(e[0].tag, ErrorTag::BadAttribute);
+        "<step yang:key=\"[box:id='a']\"><id>n</id></step>",
+        "<step yang:insert='last' yang:key=\"[box:id='a']\"><id>n</id></step>",
+        "<step yang:insert='after' yang:value='a' yang:key=\"[box:id='a']\"><id>n</id></step>",
+        "<tag yang:insert='after' yang:key='a' yang:value='a'>n</tag>",
+        "<step nc:operation='remove' yang:insert='first'><id>n</id></step>",
+    ] {
+        let e = refuse("<step><id>a</id></step><tag>a</tag>", pointless, Op::Merge);
+        assert_eq!(e[0].tag, ErrorTag::BadAttribute, "{pointless}: {e:?}");
+    }
 }
 
 #[test]
@@ -462,9 +462,10 @@ fn changes_are_net_and_name_what_happened() {
             change(ChangeOp::Create, "/test-box:box/opts/a", Some("1")),
         ]
     );
-    let mut both = diff;
-    let back = both.inverse().expect("inverse");
-    both.append(back);
+    let there = "<label>n</label><opts nc:operation='delete'/>";
+    let back = "<label>m</label><opts><a>1</a></opts>";
+    let mut both = edit(&mut t, there, Op::Merge).expect("edit");
+    both.append(edit(&mut t, back, Op::Merge).expect("edit"));
     assert!(both.is_empty(), "{both:?}");
 }
 
@@ -483,6 +484,18 @@ fn keys_with_both_kinds_of_quotes_are_found_again() {
         Op::Merge,
         &odd.replace(">1<", ">2<"),
     );
+}
+
+#[test]
+fn what_is_missing_is_named_with_its_module() {
+    let mut t = tree("");
+    let config = fragment(
+        "<alone xmlns='urn:test:box' xmlns:nc='urn:ietf:params:xml:ns:netconf:base:1.0' \
+         nc:operation='delete'/>",
+    );
+    let e = engine::apply(&mut t, &config, Op::Merge, ErrorOption::StopOnError)
+        .expect_err("it is not there");
+    assert_eq!(e[0].path.as_deref(), Some("/test-box:alone"), "{e:?}");
 }
 
 #[test]

@@ -214,6 +214,32 @@ fn put_replaces_or_creates_exactly_what_the_uri_names() {
 }
 
 #[test]
+fn a_whole_datastore_in_xml_may_be_written_in_any_way() {
+    let ns = "urn:ietf:params:xml:ns:yang:ietf-restconf";
+    for whole in [
+        format!(
+            "<r:data xmlns:r=\"{ns}\" xmlns:b=\"urn:test:box\"><b:box><b:label>w</b:label></b:box></r:data>"
+        ),
+        format!(
+            "<?xml version=\"1.0\"?><!-- <data> --><data xmlns='{ns}' ><box xmlns='urn:test:box'><label>w</label></box></data>\n"
+        ),
+    ] {
+        let after = change("", Method::Put, "", Some((Format::Xml, &whole)), None)
+            .unwrap_or_else(|e| panic!("{whole}: {e:?}"));
+        assert_eq!(after.0, "<label>w</label>");
+    }
+    for bad in [
+        format!("<dataset xmlns=\"{ns}\"/>"),
+        format!("<data xmlns=\"{ns}\"/><data xmlns=\"{ns}\"/>"),
+        "<data xmlns=\"urn:test:box\"/>".to_owned(),
+        format!("<data xmlns=\"{ns}\">"),
+    ] {
+        let e = change("", Method::Put, "", Some((Format::Xml, &bad)), None).expect_err(&bad);
+        assert_eq!(e[0].tag, ErrorTag::MalformedMessage, "{bad}: {e:?}");
+    }
+}
+
+#[test]
 fn patch_merges_into_what_is_there() {
     let before = "<item><name>a</name><port>5</port></item>";
     let body = r#"{"test-box:item":[{"name":"a","speed":"fast"}]}"#;
@@ -312,6 +338,26 @@ fn insert_and_point_place_entries() {
     let e = change(before, Method::Post, "test-box:box", body, insert.as_ref())
         .expect_err("no such point");
     assert_eq!(e[0].app_tag.as_deref(), Some("missing-instance"));
+    let odd = "<step><id>[a]</id></step><step><id>b</id></step>";
+    let insert =
+        Insert::from_query(Some("after"), Some("test-box:box/step=%5Ba%5D")).expect("query");
+    let (after, _) =
+        change(odd, Method::Post, "test-box:box", body, insert.as_ref()).expect("inserted");
+    assert!(
+        after.starts_with("<step><id>[a]</id></step><step><id>n</id></step>"),
+        "brackets in a key are no predicate: {after}"
+    );
+    let first = Some(Insert::First);
+    let patch = json(r#"{"test-box:step":[{"id":"a"}]}"#);
+    let whole = json(r#"{"ietf-restconf:data":{}}"#);
+    for (method, uri, body) in [
+        (Method::Patch, "test-box:box/step=a", patch),
+        (Method::Delete, "test-box:box/step=a", None),
+        (Method::Put, "", whole),
+    ] {
+        let e = change(before, method, uri, body, first.as_ref()).expect_err("takes no insert");
+        assert_eq!(e[0].tag, ErrorTag::InvalidValue, "{e:?}");
+    }
     assert!(Insert::from_query(Some("before"), None).is_err());
     assert!(Insert::from_query(None, Some("x")).is_err());
     assert!(Insert::from_query(Some("middle"), None).is_err());
@@ -428,6 +474,11 @@ fn content_depth_fields_and_defaults_narrow_it() {
         with(&|o| o.fields = Some("inner(deep)".into())),
         r#"{"test-box:item":[{"name":"a","inner":{"deep":"d"}}]}"#
     );
+    assert_eq!(
+        with(&|o| o.fields = Some("test-box:inner/sub;port;inner/deep".into())),
+        r#"{"test-box:item":[{"name":"a","port":1,"inner":{"deep":"d"}}]}"#,
+        "what several expressions want of one node goes together"
+    );
     assert!(with(&|o| o.with_defaults = WithDefaults::ReportAll).contains(r#""speed":"slow""#));
     assert!(!with(&|o| o.with_defaults = WithDefaults::Trim).contains("speed"));
 
@@ -464,7 +515,7 @@ fn operations_take_and_give_bodies() {
         )
         .unwrap_or_else(|e| panic!("{e:?}"));
     assert_eq!(op.data().get("hard"), Some("true"));
-    assert_eq!(op.on().as_deref(), Some("/test-box:box/item[name='a']"));
+    assert_eq!(op.path(), path);
     let none = schema()
         .parse_restconf_input(&path, None, Some(&data))
         .expect("no input");

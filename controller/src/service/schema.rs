@@ -11,15 +11,9 @@ pub fn build() -> Result<&'static Schema, Error> {
     Schema::builder()
         // For the attribute `operation` of edits; its operations are deviated away.
         .module("ietf-netconf", &[])
-        .module("ietf-netconf-with-defaults", &[])
         .module("ietf-restconf", &[])
         .module("ietf-restconf-monitoring", &[])
-        .module("ietf-netconf-acm", &[])
-        .module(
-            "iana-crypt-hash",
-            &["crypt-hash-sha-256", "crypt-hash-sha-512"],
-        )
-        .module("ietf-system", &["authentication", "local-users"])
+        .server()
         .module("tranche-controller-deviations", &[])
         .module("tranche-inventory", &[])
         .module("tranche-slice", &[])

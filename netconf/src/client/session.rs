@@ -6,12 +6,13 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 use crate::capability::{BASE_1_0, BASE_1_1, has};
 use crate::error::Error;
 use crate::framing::{self, Decoder, Framing};
-use crate::message::{Hello, Notification, Outcome, RpcReply, ServerMessage};
+use crate::message::{Hello, LONG_MESSAGE_BYTES, Notification, Outcome, RpcReply, ServerMessage};
 use crate::transport::{Link, Receive, Transmit};
 use crate::xml::XmlLimits;
 
@@ -189,7 +190,7 @@ async fn read<R: Receive>(
                 Ok(None) => break,
                 Err(error) => return format!("the server broke the framing: {error}"),
             };
-            let taken = match ServerMessage::parse(&message, &XML_LIMITS) {
+            let taken = match parse(message).await {
                 Ok(ServerMessage::Reply(reply)) => shared.reply(reply),
                 Ok(ServerMessage::Notification(notification)) => {
                     if notifications.send(notification).await.is_err() {
@@ -208,6 +209,16 @@ async fn read<R: Receive>(
             None => return "the server closed the session".to_owned(),
         }
     }
+}
+
+/// A long message is read on the blocking pool: other sessions share this thread.
+async fn parse(message: Vec<u8>) -> Result<ServerMessage, String> {
+    if message.len() < LONG_MESSAGE_BYTES {
+        return ServerMessage::parse(&message, &XML_LIMITS);
+    }
+    spawn_blocking(move || ServerMessage::parse(&message, &XML_LIMITS))
+        .await
+        .unwrap_or_else(|error| Err(error.to_string()))
 }
 
 async fn write<T: Transmit>(mut transmitter: T, mut outgoing: mpsc::Receiver<Bytes>) -> String {

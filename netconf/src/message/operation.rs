@@ -10,22 +10,19 @@ use super::{
     NOTIFICATION_NAMESPACE, Operation, TestOption, WITH_DEFAULTS_NAMESPACE, WithDefaults,
 };
 use crate::error::{ErrorTag, ErrorType, RpcError};
-use crate::xml::{Reader, Tag};
+use crate::xml::{Reader, Tag, XML_NAMESPACE};
 
 /// Reads the operation whose element is `tag`, up to and with its end.
 pub(super) fn read<'a>(reader: &mut Reader<'a>, tag: &Tag<'a>) -> Result<Operation, Fault> {
     let namespace = tag.namespace.as_ref();
     match (namespace, tag.name) {
         (BASE_NAMESPACE, name) if is_base(name) => {
-            let parameters = Parameters::read(reader, name, BASE_NAMESPACE)?;
+            let parameters = Parameters::read(reader, tag)?;
             base_operation(name, parameters)
         }
-        (MONITORING_NAMESPACE, "get-schema") => {
-            Parameters::read(reader, "get-schema", MONITORING_NAMESPACE)?.get_schema()
-        }
+        (MONITORING_NAMESPACE, "get-schema") => Parameters::read(reader, tag)?.get_schema(),
         (NOTIFICATION_NAMESPACE, "create-subscription") => {
-            let parameters =
-                Parameters::read(reader, "create-subscription", NOTIFICATION_NAMESPACE)?;
+            let parameters = Parameters::read(reader, tag)?;
             Ok(Operation::CreateSubscription(CreateSubscription {
                 stream: parameters.stream.unwrap_or_else(|| "NETCONF".to_owned()),
                 filter: parameters.filter,
@@ -140,7 +137,10 @@ struct Parameters {
 }
 
 impl Parameters {
-    fn read(reader: &mut Reader<'_>, operation: &str, namespace: &str) -> Result<Self, Fault> {
+    /// Reads what is inside the element `outer` of an operation.
+    fn read<'a>(reader: &mut Reader<'a>, outer: &Tag<'a>) -> Result<Self, Fault> {
+        let (operation, namespace) = (outer.name, outer.namespace.as_ref());
+        no_attributes(outer, &[])?;
         let mut given = Self::default();
         let mut seen: Vec<&str> = Vec::new();
         while let Some(tag) = reader.next_child()? {
@@ -165,6 +165,9 @@ impl Parameters {
     }
 
     fn parameter<'a>(&mut self, reader: &mut Reader<'a>, tag: &Tag<'a>) -> Result<(), Fault> {
+        if tag.name != "filter" {
+            no_attributes(tag, &[])?;
+        }
         match tag.name {
             "source" => self.source = Some(source(reader)?),
             "target" => self.target = Some(target(reader)?),
@@ -274,6 +277,7 @@ fn place(reader: &mut Reader<'_>, parent: &str) -> Result<ConfigSource, Fault> {
     if tag.namespace != BASE_NAMESPACE {
         return Err(wrong_namespace(&tag).into());
     }
+    no_attributes(&tag, &[])?;
     let place = match tag.name {
         "running" => ConfigSource::Datastore(Datastore::Running),
         "candidate" => ConfigSource::Datastore(Datastore::Candidate),
@@ -317,26 +321,50 @@ fn filter<'a>(reader: &mut Reader<'a>, tag: &Tag<'a>) -> Result<Filter, Fault> {
         named.map(|a| a.value.to_string())
     };
     match attribute("type").as_deref() {
-        None | Some("subtree") => Ok(Filter::Subtree(reader.inner()?)),
+        None | Some("subtree") => {
+            no_attributes(tag, &["type"])?;
+            Ok(Filter::Subtree(reader.inner()?))
+        }
         Some("xpath") => {
+            no_attributes(tag, &["type", "select"])?;
             let select = attribute("select").ok_or_else(|| {
                 attribute_error(
                     ErrorTag::MissingAttribute,
+                    "filter",
                     "select",
                     "an xpath filter needs it",
                 )
             })?;
             let mut namespaces = reader.in_scope();
             namespaces.retain(|(prefix, _)| !prefix.is_empty());
-            reader.skip()?;
+            empty(reader, tag)?;
             Ok(Filter::XPath { select, namespaces })
         }
         Some(other) => Err(attribute_error(
             ErrorTag::BadAttribute,
+            "filter",
             "type",
             &format!("a filter is \"subtree\" or \"xpath\", not {other:?}"),
         )
         .into()),
+    }
+}
+
+/// Refuses attributes but these, which may be qualified; those of XML itself (`xml:lang`) mean nothing here.
+fn no_attributes(tag: &Tag<'_>, but: &[&str]) -> Result<(), RpcError> {
+    let unknown = tag.attributes.iter().find(|a| {
+        let known =
+            (a.namespace.is_empty() || a.namespace == BASE_NAMESPACE) && but.contains(&a.name);
+        !known && a.namespace != XML_NAMESPACE
+    });
+    match unknown {
+        None => Ok(()),
+        Some(attribute) => Err(attribute_error(
+            ErrorTag::UnknownAttribute,
+            tag.name,
+            attribute.name,
+            "it has no such attribute",
+        )),
     }
 }
 
@@ -435,8 +463,9 @@ pub(super) fn wrong_namespace(tag: &Tag<'_>) -> RpcError {
         .with_info("bad-namespace", tag.namespace.as_ref())
 }
 
-fn attribute_error(tag: ErrorTag, attribute: &str, message: &str) -> RpcError {
-    RpcError::new(tag, format!("attribute {attribute} of <filter>: {message}"))
+fn attribute_error(tag: ErrorTag, element: &str, attribute: &str, message: &str) -> RpcError {
+    let message = format!("attribute {attribute} of <{element}>: {message}");
+    RpcError::new(tag, message)
         .with_info("bad-attribute", attribute)
-        .with_info("bad-element", "filter")
+        .with_info("bad-element", element)
 }

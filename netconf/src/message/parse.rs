@@ -3,7 +3,7 @@
 use super::operation::{self, wrong_namespace};
 use super::{
     BASE_NAMESPACE, Hello, MONITORING_NAMESPACE, NOTIFICATION_NAMESPACE, Notification, Outcome,
-    Reply, Rpc, RpcReply, ServerMessage,
+    Reply, Rpc, RpcReply, ServerMessage, path,
 };
 use crate::error::{ErrorSeverity, ErrorTag, ErrorType, RpcError};
 use crate::xml::{Element, Event, Fragment, Reader, Tag, XmlError, XmlLimits};
@@ -248,7 +248,7 @@ fn notification(reader: &mut Reader<'_>) -> Result<Notification, Fault> {
     }
     Ok(Notification {
         event_time: event_time.ok_or_else(|| refuse("<notification> without <eventTime>"))?,
-        content: Fragment::from_checked(content),
+        content: Fragment::from_trusted(content),
     })
 }
 
@@ -283,7 +283,7 @@ fn outcome(reader: &mut Reader<'_>) -> Result<Outcome, Fault> {
         return Ok(Err(errors));
     }
     Ok(Ok(reply.unwrap_or_else(|| {
-        Reply::Output(Fragment::from_checked(output))
+        Reply::Output(Fragment::from_trusted(output))
     })))
 }
 
@@ -297,6 +297,7 @@ fn rpc_error(reader: &mut Reader<'_>) -> Result<RpcError, Fault> {
             continue;
         }
         let name = tag.name.to_owned();
+        let in_scope = (name == "error-path").then(|| reader.in_scope());
         let Ok(text) = reader.text()? else {
             let message = format!("markup in <{name}>");
             return Err(RpcError::new(ErrorTag::BadElement, message).into());
@@ -314,7 +315,13 @@ fn rpc_error(reader: &mut Reader<'_>) -> Result<RpcError, Fault> {
             },
             "error-severity" if text == "warning" => error.severity = ErrorSeverity::Warning,
             "error-app-tag" => error.app_tag = Some(text),
-            "error-path" => error.path = Some(text),
+            "error-path" => {
+                error.path_namespaces = in_scope.unwrap_or_default();
+                let used = path::prefixes(&text);
+                let is_used = |prefix: &String| used.contains(&prefix.as_str());
+                error.path_namespaces.retain(|(prefix, _)| is_used(prefix));
+                error.path = Some(path::shortened(&text));
+            }
             "error-message" => error.message = Some(text),
             _ => {}
         }
@@ -344,6 +351,6 @@ fn error_info(reader: &mut Reader<'_>, error: &mut RpcError) -> Result<(), Fault
         }
         foreign.push_str(fragment.as_str());
     }
-    error.info_xml = Fragment::from_checked(foreign);
+    error.info_xml = Fragment::from_trusted(foreign);
     Ok(())
 }

@@ -16,11 +16,8 @@ use super::session::{Action, Session};
 use super::sessions::{Counters, Kill, Place};
 use super::{EncodedNotification, Handler, Limits, Notifier, SessionEnd, SessionInfo, Sessions};
 use crate::error::{ErrorTag, RpcError};
-use crate::message::{Outcome, Rpc};
+use crate::message::{LONG_MESSAGE_BYTES, Outcome, Rpc};
 use crate::transport::{Link, Receive, Transmit};
-
-/// From this size on reading a message takes long enough for others to notice.
-const LONG_MESSAGE_BYTES: usize = 256 << 10;
 
 /// How long the last bytes of a session may take.
 const GOODBYE: Duration = Duration::from_secs(2);

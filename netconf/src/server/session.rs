@@ -237,10 +237,10 @@ impl Session {
     /// Sends a notification.
     pub(super) fn notify(&mut self, now: Instant, notification: &EncodedNotification) {
         self.last_activity = now;
-        self.counters
-            .out_notifications
-            .fetch_add(1, Ordering::Relaxed);
-        self.send(notification.as_str());
+        if self.send(notification.as_str()) {
+            let sent = &self.counters.out_notifications;
+            sent.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// The next thing to do; none until something comes in.

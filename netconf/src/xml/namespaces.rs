@@ -8,7 +8,7 @@ use super::{XmlError, push_attribute};
 /// Namespace declarations in scope at once: each name is looked up among them.
 const MAX_BINDINGS: usize = 256;
 /// What the prefix `xml` is always bound to, and no other may be.
-const XML_NAMESPACE: &str = "http://www.w3.org/XML/1998/namespace";
+pub(crate) const XML_NAMESPACE: &str = "http://www.w3.org/XML/1998/namespace";
 /// What the prefix `xmlns` stands for; nothing may be bound to it.
 const XMLNS_NAMESPACE: &str = "http://www.w3.org/2000/xmlns/";
 
@@ -87,16 +87,14 @@ impl<'a> Bindings<'a> {
         prefixed: &[(&str, &str)],
         offset: usize,
     ) -> Result<(), XmlError> {
-        for (i, (prefix, local)) in prefixed.iter().enumerate() {
-            let namespace = self.bound(prefix, offset)?;
-            for (other, other_local) in &prefixed[..i] {
-                if other_local == local && self.bound(other, offset)? == namespace {
-                    return Err(ill_formed(
-                        offset,
-                        &format!("attribute {local:?} stands twice"),
-                    ));
-                }
+        let mut seen: Vec<(&Cow<'a, str>, &str)> = Vec::with_capacity(prefixed.len());
+        for (prefix, local) in prefixed {
+            let attribute = (self.bound(prefix, offset)?, *local);
+            if seen.contains(&attribute) {
+                let reason = format!("attribute {local:?} stands twice");
+                return Err(ill_formed(offset, &reason));
             }
+            seen.push(attribute);
         }
         Ok(())
     }

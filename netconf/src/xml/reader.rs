@@ -1,6 +1,7 @@
 //! A pull reader over one message: well-formed XML with namespaces, under limits, and nothing NETCONF forbids.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use quick_xml::events::Event as RawEvent;
 use quick_xml::events::attributes::Attributes;
@@ -81,6 +82,8 @@ pub(crate) struct Reader<'a> {
     end_pending: bool,
     /// Past the place where an XML declaration may stand.
     seen_element: bool,
+    /// Bytes of declarations added to elements to make them self-contained.
+    added: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -101,6 +104,7 @@ impl<'a> Reader<'a> {
             depth: 0,
             end_pending: false,
             seen_element: false,
+            added: 0,
         })
     }
 
@@ -169,7 +173,7 @@ impl<'a> Reader<'a> {
     /// The child elements of the element just begun, up to and with its end, each made self-contained.
     pub(crate) fn inner(&mut self) -> Result<Fragment, XmlError> {
         let inside = self.depth;
-        self.children(inside).map(Fragment::from_checked)
+        self.children(inside)
     }
 
     /// The element just begun with `tag`, up to and with its end, made self-contained.
@@ -178,17 +182,12 @@ impl<'a> Reader<'a> {
         self.skip()?;
         let mut xml = String::new();
         let end = self.position();
-        push_self_contained(
-            &mut xml,
-            &self.source[tag.offset..end],
-            tag.raw,
-            &declarations,
-        );
-        Ok(Fragment::from_checked(xml))
+        self.push_self_contained(&mut xml, tag.offset..end, tag.raw, &declarations)?;
+        Ok(Fragment::from_trusted(xml))
     }
 
     /// The elements at depth `inside + 1` up to the end of depth `inside` (0: of the text).
-    pub(super) fn children(&mut self, inside: usize) -> Result<String, XmlError> {
+    pub(super) fn children(&mut self, inside: usize) -> Result<Fragment, XmlError> {
         let declarations = self.bindings.declarations_outside(inside + 1);
         let mut xml = String::new();
         let mut top: Option<RawStart<'a>> = None;
@@ -203,23 +202,46 @@ impl<'a> Reader<'a> {
                 Step::End if self.depth == inside => {
                     if let Some(start) = top.take() {
                         let end = self.position();
-                        let element = &self.source[start.offset..end];
-                        if xml.len() > end + MAX_ADDED_BYTES {
-                            let what = "bytes of repeated namespace declarations";
-                            let (offset, limit) = (start.offset, MAX_ADDED_BYTES);
-                            return Err(XmlError::Limit {
-                                offset,
-                                what,
-                                limit,
-                            });
-                        }
-                        push_self_contained(&mut xml, element, start.raw, &declarations);
+                        let element = start.offset..end;
+                        self.push_self_contained(&mut xml, element, start.raw, &declarations)?;
                     }
                 }
                 Step::End if self.depth > inside => {}
-                Step::End | Step::Eof => return Ok(xml),
+                Step::End | Step::Eof => return Ok(Fragment::from_trusted(xml)),
             }
         }
+    }
+
+    /// Appends the element at `element`, whose start tag is `tag`, with those of `declarations` that the tag does not
+    /// make itself.
+    fn push_self_contained(
+        &mut self,
+        xml: &mut String,
+        element: Range<usize>,
+        tag: &str,
+        declarations: &[(String, String)],
+    ) -> Result<(), XmlError> {
+        let offset = element.start;
+        let element = &self.source[element];
+        let name_end = tag[1..]
+            .find(|c: char| c.is_ascii_whitespace() || matches!(c, '/' | '>'))
+            .map_or(tag.len(), |end| end + 1);
+        xml.push_str(&element[..name_end]);
+        for (name, attribute) in declarations {
+            if !declares(&tag[name_end..], name) {
+                xml.push_str(attribute);
+                self.added += attribute.len();
+            }
+        }
+        if self.added > MAX_ADDED_BYTES {
+            return Err(XmlError::Limit {
+                offset,
+                what: "bytes of repeated namespace declarations",
+                limit: MAX_ADDED_BYTES,
+            });
+        }
+        xml.push_str(&element[name_end..]);
+        Ok(())
     }
 
     /// Prefix and namespace of every binding in scope; the default namespace has the prefix "".
@@ -420,25 +442,6 @@ enum Step<'a> {
     End,
     Skip,
     Eof,
-}
-
-/// Appends `element`, whose start tag is `tag`, with those of `declarations` that the tag does not make itself.
-fn push_self_contained(
-    xml: &mut String,
-    element: &str,
-    tag: &str,
-    declarations: &[(String, String)],
-) {
-    let name_end = tag[1..]
-        .find(|c: char| c.is_ascii_whitespace() || matches!(c, '/' | '>'))
-        .map_or(tag.len(), |end| end + 1);
-    xml.push_str(&element[..name_end]);
-    for (name, attribute) in declarations {
-        if !declares(&tag[name_end..], name) {
-            xml.push_str(attribute);
-        }
-    }
-    xml.push_str(&element[name_end..]);
 }
 
 /// Whether the attributes of a tag declare `name` (`xmlns` or `xmlns:prefix`).

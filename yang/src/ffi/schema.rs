@@ -87,11 +87,6 @@ impl SRaw {
         text(unsafe { (*self.ptr()).name }).unwrap_or_default()
     }
 
-    pub(crate) fn description(self) -> Option<&'static str> {
-        // SAFETY: as above.
-        text(unsafe { (*self.ptr()).dsc })
-    }
-
     pub(super) fn module_ptr(self) -> *mut ly::lys_module {
         // SAFETY: as above.
         unsafe { (*self.ptr()).module }
@@ -113,23 +108,13 @@ impl SRaw {
         Self::new(unsafe { (*self.ptr()).parent })
     }
 
-    /// Parent in the data: choices, cases, input and output left out.
-    pub(crate) fn data_parent(self) -> Option<Self> {
-        let mut parent = self.parent()?;
-        while matches!(parent.kind(), Kind::Choice | Kind::Case | Kind::InputOutput) {
-            parent = parent.parent()?;
-        }
-        Some(parent)
-    }
-
-    /// Children in the data, choices and cases looked through; of an operation: its input, or output.
-    pub(crate) fn children(self, output: bool) -> Vec<Self> {
-        let options = if output { ly::LYS_GETNEXT_OUTPUT } else { 0 };
+    /// Children in the data, choices and cases looked through; of an operation: its input.
+    pub(crate) fn children(self) -> Vec<Self> {
         let mut out = Vec::new();
         let mut last = ptr::null();
         loop {
             // SAFETY: `last` is null or what the previous call gave.
-            last = unsafe { ly::lys_getnext(last, self.ptr(), ptr::null(), options) };
+            last = unsafe { ly::lys_getnext(last, self.ptr(), ptr::null(), 0) };
             match Self::new(last) {
                 Some(node) => out.push(node),
                 None => return out,
@@ -137,8 +122,8 @@ impl SRaw {
         }
     }
 
-    pub(crate) fn child(self, module: Option<&str>, name: &str, output: bool) -> Option<Self> {
-        self.children(output)
+    pub(crate) fn child(self, module: Option<&str>, name: &str) -> Option<Self> {
+        self.children()
             .into_iter()
             .find(|n| n.name() == name && module.is_none_or(|m| n.module() == m))
     }
@@ -188,10 +173,6 @@ impl SRaw {
         self.kind() == Kind::Container && !self.is_presence()
     }
 
-    pub(crate) fn is_mandatory(self) -> bool {
-        self.flags() & ly::LYS_MAND_TRUE != 0
-    }
-
     pub(crate) fn has_when(self) -> bool {
         // SAFETY: live schema node.
         unsafe { !ly::lysc_has_when(self.ptr()).is_null() }
@@ -202,10 +183,7 @@ impl SRaw {
         if self.kind() != Kind::List {
             return Vec::new();
         }
-        self.children(false)
-            .into_iter()
-            .filter(|n| n.is_key())
-            .collect()
+        self.children().into_iter().filter(|n| n.is_key()).collect()
     }
 
     /// Whether an extension such as (`ietf-netconf-acm`, `default-deny-write`) stands on this node.
@@ -247,35 +225,13 @@ impl SRaw {
         .unwrap_or_default()
     }
 
-    /// YANG's name of the base type.
-    pub(crate) fn base_type_name(self) -> Option<&'static str> {
-        use ly::LY_DATA_TYPE as T;
-        Some(match self.base_type()? {
-            T::LY_TYPE_BINARY => "binary",
-            T::LY_TYPE_UINT8 => "uint8",
-            T::LY_TYPE_UINT16 => "uint16",
-            T::LY_TYPE_UINT32 => "uint32",
-            T::LY_TYPE_UINT64 => "uint64",
-            T::LY_TYPE_STRING => "string",
-            T::LY_TYPE_BITS => "bits",
-            T::LY_TYPE_BOOL => "boolean",
-            T::LY_TYPE_DEC64 => "decimal64",
-            T::LY_TYPE_EMPTY => "empty",
-            T::LY_TYPE_ENUM => "enumeration",
-            T::LY_TYPE_IDENT => "identityref",
-            T::LY_TYPE_INST => "instance-identifier",
-            T::LY_TYPE_LEAFREF => "leafref",
-            T::LY_TYPE_UNION => "union",
-            T::LY_TYPE_INT8 => "int8",
-            T::LY_TYPE_INT16 => "int16",
-            T::LY_TYPE_INT32 => "int32",
-            T::LY_TYPE_INT64 => "int64",
-            _ => return None,
-        })
+    /// Whether it is a leaf or leaf-list of identities.
+    pub(crate) fn is_identityref(self) -> bool {
+        self.base_type() == Some(ly::LY_DATA_TYPE::LY_TYPE_IDENT)
     }
 
     /// Base type of a leaf or leaf-list, leafrefs resolved.
-    pub(crate) fn base_type(self) -> Option<ly::LY_DATA_TYPE::Type> {
+    fn base_type(self) -> Option<ly::LY_DATA_TYPE::Type> {
         if !self.is_term() {
             return None;
         }
@@ -297,8 +253,7 @@ impl SRaw {
     pub(crate) fn check_value(self, value: &str) -> Result<String, super::Failed> {
         let value = CString::new(value).map_err(|_| super::Failed)?;
         let mut canonical = ptr::null();
-        // SAFETY: live schema node, NUL-terminated value, out pointer to a local; the canonical string is a reference
-        // into libyang's dictionary, which keeps it for as long as the context.
+        // SAFETY: live schema node, NUL-terminated value, out pointer to a local.
         let rc = unsafe {
             ly::lyd_value_validate(
                 self.ptr(),
@@ -311,7 +266,10 @@ impl SRaw {
         };
         match rc {
             ly::LY_ERR::LY_SUCCESS | ly::LY_ERR::LY_EINCOMPLETE => {
-                Ok(text(canonical).unwrap_or_default().to_owned())
+                let owned = text(canonical).unwrap_or_default().to_owned();
+                // SAFETY: the string is a reference into the dictionary of this context that is ours to give back.
+                unsafe { ly::lydict_remove((*self.module_ptr()).ctx, canonical) };
+                Ok(owned)
             }
             _ => Err(super::Failed),
         }
@@ -320,13 +278,12 @@ impl SRaw {
 
 impl Ctx {
     /// The schema node of a data path, such as `/tranche-wifi:wifi/vif/name`.
-    pub(crate) fn schema_node(self, path: &str, output: bool) -> Option<SRaw> {
+    pub(crate) fn schema_node(self, path: &str) -> Option<SRaw> {
         self.clear_errors();
         let path = CString::new(path).ok()?;
         // SAFETY: live context, NUL-terminated path.
-        let found = SRaw::new(unsafe {
-            ly::lys_find_path(self.raw(), ptr::null(), path.as_ptr(), u8::from(output))
-        });
+        let found =
+            SRaw::new(unsafe { ly::lys_find_path(self.raw(), ptr::null(), path.as_ptr(), 0) });
         self.clear_errors();
         found
     }

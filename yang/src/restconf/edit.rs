@@ -1,6 +1,7 @@
 //! POST, PUT, PATCH and DELETE as edits (RFC 8040 4.4 to 4.8).
 
 use tranche_netconf::error::ErrorTag;
+use tranche_netconf::xml::Fragment;
 use yang5::ffi as ly;
 
 use super::{DATA_NS, Resource, ResourceKind};
@@ -73,6 +74,11 @@ pub fn edit(
     insert: Option<&Insert>,
 ) -> Result<Edit, Vec<Error>> {
     check(resource, method).map_err(|e| vec![e])?;
+    let whole = resource.kind == ResourceKind::Datastore && method != Method::Post;
+    if insert.is_some() && (whole || matches!(method, Method::Patch | Method::Delete)) {
+        let message = "insert goes with POST and PUT of an entry";
+        return Err(vec![Error::new(ErrorTag::InvalidValue, message)]);
+    }
     if method == Method::Delete {
         return delete(schema, resource).map_err(|e| vec![e]);
     }
@@ -89,7 +95,7 @@ pub fn edit(
         Method::Put => "replace",
         Method::Patch | Method::Delete => "merge",
     };
-    if resource.kind == ResourceKind::Datastore && method != Method::Post {
+    if whole {
         let data = parse(
             schema,
             &mut Forest::default(),
@@ -121,7 +127,7 @@ pub fn edit(
     node.set_metadata(OPERATION, operation)
         .map_err(&mut internal)?;
     if let Some(insert) = insert {
-        set_insert(schema, node, insert).map_err(|e| vec![e])?;
+        set_insert(schema, node, insert, &parent_path).map_err(|e| vec![e])?;
     }
     let data = if parent.is_some() { forest } else { detached };
     let mut edit = Edit::targeted(data, node.path());
@@ -189,7 +195,7 @@ fn delete(schema: &'static Schema, resource: &Resource) -> Result<Edit> {
     };
     let value = step.keys.first().map(String::as_str);
     let node = forest
-        .new_node(parent, step.schema, &step.predicate()?, value)
+        .new_node(parent, step.schema, &step.predicate("")?, value)
         .map_err(|Failed| {
             collect(schema.ctx, Phase::Parse)
                 .swap_remove(0)
@@ -278,7 +284,12 @@ fn same_resource(resource: &Resource, node: Raw) -> Result<()> {
     Ok(())
 }
 
-fn set_insert(schema: &'static Schema, node: Raw, insert: &Insert) -> Result<()> {
+fn set_insert(
+    schema: &'static Schema,
+    node: Raw,
+    insert: &Insert,
+    parent_path: &str,
+) -> Result<()> {
     let (how, point) = match insert {
         Insert::First => ("first", None),
         Insert::Last => ("last", None),
@@ -297,6 +308,7 @@ fn set_insert(schema: &'static Schema, node: Raw, insert: &Insert) -> Result<()>
         .steps
         .last()
         .filter(|s| Some(s.schema) == node.schema())
+        .filter(|_| resource.parent_path().is_ok_and(|p| p == parent_path))
     else {
         return Err(Error::new(
             ErrorTag::InvalidValue,
@@ -307,8 +319,7 @@ fn set_insert(schema: &'static Schema, node: Raw, insert: &Insert) -> Result<()>
         let value = step.keys.first().map_or("", String::as_str);
         return node.set_metadata("yang:value", value).map_err(internal);
     }
-    let module = step.schema.module();
-    let predicate = step.predicate()?.replace('[', &format!("[{module}:"));
+    let predicate = step.predicate(&format!("{}:", step.schema.module()))?;
     node.set_metadata("yang:key", &predicate).map_err(internal)
 }
 
@@ -332,21 +343,17 @@ fn unwrap_data(format: Format, text: &str) -> Result<String, Vec<Error>> {
                 .ok_or_else(|| malformed("an object with the one member ietf-restconf:data".into()))
         }
         Format::Xml => {
-            let open = text.find("<data").or_else(|| text.find(":data"));
-            let start = open.and_then(|o| text[o..].find('>').map(|e| (o, o + e)));
-            let Some((open, end)) = start else {
-                return Err(malformed(format!("a data element of {DATA_NS}")));
-            };
-            if !text[..end].contains(DATA_NS) {
-                return Err(malformed(format!("a data element of {DATA_NS}")));
+            let fragment = Fragment::parse(text).map_err(|e| malformed(format!("XML: {e}")))?;
+            let elements = fragment.elements();
+            let elements = elements.map_err(|e| malformed(format!("XML: {e}")))?;
+            match elements.as_slice() {
+                [data] if data.name == "data" && data.namespace == DATA_NS => {}
+                _ => return Err(malformed(format!("one element data of {DATA_NS}"))),
             }
-            if text[open..end].ends_with('/') {
-                return Ok(String::new());
-            }
-            let close = text.rfind("</").filter(|close| *close > end);
-            close
-                .map(|close| text[end + 1..close].to_owned())
-                .ok_or_else(|| malformed("a complete data element".into()))
+            let content = fragment.content();
+            content
+                .map(|content| content.as_str().to_owned())
+                .map_err(|e| malformed(format!("the content of a datastore: {e}")))
         }
     }
 }

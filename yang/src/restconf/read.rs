@@ -103,6 +103,7 @@ pub fn read(
     options: &GetOptions,
 ) -> Result<Option<String>> {
     let fields = options.fields.as_deref().map(Fields::parse).transpose()?;
+    let fields: Vec<&Fields> = fields.iter().collect();
     let mut selection = Selection {
         marks: Marks::default(),
         content: options.content,
@@ -118,18 +119,19 @@ pub fn read(
     for &node in &at {
         if resource.kind == ResourceKind::Datastore {
             // The datastore is the first level.
-            let wanted = match &fields {
-                Some(fields) => fields.select(node),
-                None => Some(None),
+            let wanted = if fields.is_empty() {
+                Some(Vec::new())
+            } else {
+                Fields::select(&fields, node)
             };
             if let Some(inner) = wanted
                 && depth > 1
             {
-                selection.walk(node, depth - 1, inner);
+                selection.walk(node, below(depth), &inner);
             }
         } else {
             selection.marks.way(Some(node));
-            selection.walk(node, depth, fields.as_ref());
+            selection.walk(node, depth, &fields);
         }
     }
     let mut out = Tree::empty(tree.schema);
@@ -187,8 +189,8 @@ struct Selection {
 }
 
 impl Selection {
-    /// Marks what is wanted of a node and its children.
-    fn walk(&mut self, node: Raw, depth: u16, fields: Option<&Fields>) {
+    /// Marks what is wanted of a node and its children; all of them without `fields`.
+    fn walk(&mut self, node: Raw, depth: u16, fields: &[&Fields]) {
         let Some(schema) = node.schema() else { return };
         let wanted = match self.content {
             GetContent::All => true,
@@ -201,7 +203,7 @@ impl Selection {
             }
             return;
         }
-        if fields.is_none() && depth == u16::MAX && self.content == GetContent::All {
+        if fields.is_empty() && depth == u16::MAX && self.content == GetContent::All {
             self.marks.whole(node);
             return;
         }
@@ -211,25 +213,26 @@ impl Selection {
         if depth <= 1 {
             return;
         }
+        let depth = below(depth);
         for child in Siblings(node.first_child()) {
-            match fields {
-                None => self.walk(
-                    child,
-                    depth.saturating_sub(u16::from(depth != u16::MAX)),
-                    None,
-                ),
-                Some(fields) => {
-                    if let Some(inner) = fields.select(child) {
-                        let depth = depth.saturating_sub(u16::from(depth != u16::MAX));
-                        self.walk(child, depth, inner);
-                    }
-                }
+            if fields.is_empty() {
+                self.walk(child, depth, &[]);
+            } else if let Some(inner) = Fields::select(fields, child) {
+                self.walk(child, depth, &inner);
             }
         }
     }
 }
 
-/// A parsed `fields`: names and what is wanted in each.
+/// The levels left below a level; unbounded stays unbounded.
+fn below(depth: u16) -> u16 {
+    depth.saturating_sub(u16::from(depth != u16::MAX))
+}
+
+/// How deep a `fields` may go: no data is nested deeper.
+const MAX_FIELDS_DEPTH: usize = 64;
+
+/// A parsed `fields`: names and what is wanted in each (`None`: all of it).
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Fields(Vec<(String, Option<Self>)>);
 
@@ -237,7 +240,7 @@ impl Fields {
     /// Parses `a;b/c;d(e;f/g)`.
     fn parse(text: &str) -> Result<Self> {
         let mut rest = text;
-        let fields = Self::alternatives(&mut rest).filter(|_| rest.is_empty());
+        let fields = Self::alternatives(&mut rest, MAX_FIELDS_DEPTH).filter(|_| rest.is_empty());
         fields.ok_or_else(|| {
             Error::new(
                 ErrorTag::InvalidValue,
@@ -246,27 +249,10 @@ impl Fields {
         })
     }
 
-    fn alternatives(rest: &mut &str) -> Option<Self> {
+    fn alternatives(rest: &mut &str, depth: usize) -> Option<Self> {
         let mut out = Self::default();
         loop {
-            let end = rest.find([';', '/', '(', ')']).unwrap_or(rest.len());
-            let (name, after) = rest.split_at(end);
-            if name.is_empty() {
-                return None;
-            }
-            *rest = after;
-            let inner = if let Some(after) = rest.strip_prefix('/') {
-                *rest = after;
-                Some(Self::path(rest)?)
-            } else if let Some(after) = rest.strip_prefix('(') {
-                *rest = after;
-                let inner = Self::alternatives(rest)?;
-                *rest = rest.strip_prefix(')')?;
-                Some(inner)
-            } else {
-                None
-            };
-            out.0.push((name.to_owned(), inner));
+            out.0.push(Self::one(rest, depth)?);
             match rest.strip_prefix(';') {
                 Some(after) => *rest = after,
                 None => return Some(out),
@@ -274,8 +260,9 @@ impl Fields {
         }
     }
 
-    /// The one alternative after a slash.
-    fn path(rest: &mut &str) -> Option<Self> {
+    /// A name, and what a slash or parentheses after it say.
+    fn one(rest: &mut &str, depth: usize) -> Option<(String, Option<Self>)> {
+        let depth = depth.checked_sub(1)?;
         let end = rest.find([';', '/', '(', ')']).unwrap_or(rest.len());
         let (name, after) = rest.split_at(end);
         if name.is_empty() {
@@ -284,24 +271,23 @@ impl Fields {
         *rest = after;
         let inner = if let Some(after) = rest.strip_prefix('/') {
             *rest = after;
-            Some(Self::path(rest)?)
+            Some(Self(vec![Self::one(rest, depth)?]))
         } else if let Some(after) = rest.strip_prefix('(') {
             *rest = after;
-            let inner = Self::alternatives(rest)?;
+            let inner = Self::alternatives(rest, depth)?;
             *rest = rest.strip_prefix(')')?;
             Some(inner)
         } else {
             None
         };
-        Some(Self(vec![(name.to_owned(), inner)]))
+        Some((name.to_owned(), inner))
     }
 
-    /// Whether a node is wanted, and what of it (`None` inside: all). The first matching alternative without inner
-    /// part wins over narrower ones.
-    fn select(&self, node: Raw) -> Option<Option<&Self>> {
+    /// Whether a node is wanted by any of `all`, and what of it; nothing in the answer is all of it.
+    fn select<'f>(all: &[&'f Self], node: Raw) -> Option<Vec<&'f Self>> {
         let schema: SRaw = node.schema()?;
         let mut found = None;
-        for (name, inner) in &self.0 {
+        for (name, inner) in all.iter().flat_map(|fields| &fields.0) {
             let (module, local) = match name.split_once(':') {
                 Some((module, local)) => (Some(module), local),
                 None => (None, name.as_str()),
@@ -310,8 +296,8 @@ impl Fields {
                 continue;
             }
             match inner {
-                None => return Some(None),
-                Some(inner) => found = found.or(Some(Some(inner))),
+                None => return Some(Vec::new()),
+                Some(inner) => found.get_or_insert_with(Vec::new).push(inner),
             }
         }
         found
@@ -341,6 +327,9 @@ mod tests {
         );
         for bad in ["", ";", "a;", "a/", "a(", "a(b", "a)b", "(a)"] {
             assert!(Fields::parse(bad).is_err(), "{bad}");
+        }
+        for deep in ["a/", "a("] {
+            assert!(Fields::parse(&deep.repeat(30_000)).is_err(), "{deep}");
         }
     }
 }

@@ -108,6 +108,17 @@ fn elements_cannot_be_blown_up_by_what_they_must_declare() {
     reader.next().unwrap();
     let error = reader.inner().unwrap_err();
     assert!(error.to_string().contains("repeated namespace"), "{error}");
+
+    // Nor one by one.
+    let mut reader = Reader::new(&xml, &limits).unwrap();
+    reader.next().unwrap();
+    let error = loop {
+        let tag = reader.next_child().unwrap().unwrap();
+        if let Err(error) = reader.whole(&tag) {
+            break error;
+        }
+    };
+    assert!(error.to_string().contains("repeated namespace"), "{error}");
 }
 
 #[test]
