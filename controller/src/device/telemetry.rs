@@ -144,18 +144,23 @@ impl Window {
             self.last = newest
                 .radios
                 .iter()
-                .map(|radio| Arc::new(mean(node, now, radio, &fresh, has)))
+                .map(|radio| {
+                    let is_it = |last: &&Arc<RadioReport>| *last.id.radio == *radio.name;
+                    let last = self.last.iter().find(is_it).map(|last| &**last);
+                    Arc::new(mean(node, now, (radio, last), &fresh, has))
+                })
                 .collect();
         }
         self.last.clone()
     }
 }
 
-/// Airtime is averaged over time; the rest is as the newest report says.
+/// Airtime is averaged over time; the rest is as the newest report says. Names and neighbours that are as they were are those
+/// of the last report itself: it saves their copies, and whoever compares them need not read them.
 fn mean(
     node: &str,
     now: Period,
-    newest: &RadioSample,
+    (newest, last): (&RadioSample, Option<&RadioReport>),
     all: &[AirtimeReport],
     has: Option<&Observed>,
 ) -> RadioReport {
@@ -185,9 +190,11 @@ fn mean(
         let (used, received, backlogged) = shares.get(&*vif.name).copied().unwrap_or_default();
         let config = has.and_then(|has| has.vifs.get(&vif.name));
         let ours = is_ours(&vif.name, vif.slice.as_deref(), &newest.name);
+        let last = last.and_then(|last| last.vifs.iter().find(|last| *last.name == *vif.name));
+        let slice = vif.slice.as_deref().filter(|_| ours);
         VifReport {
-            name: vif.name.as_str().into(),
-            slice: vif.slice.as_deref().filter(|_| ours).map(Into::into),
+            name: carried(last.map(|last| &last.name), &vif.name),
+            slice: slice.map(|slice| carried(last.and_then(|last| last.slice.as_ref()), slice)),
             bssid: vif.bssid,
             used,
             received,
@@ -197,21 +204,33 @@ fn mean(
             effective_max: vif.effective_max,
         }
     };
+    let neighbours: Vec<Neighbour> = newest
+        .heard
+        .iter()
+        .map(|&bssid| Neighbour {
+            bssid,
+            signal_dbm: None,
+            age: Duration::ZERO,
+        })
+        .collect();
     RadioReport {
-        id: RadioId::new(node, &newest.name),
+        id: last.map_or_else(|| RadioId::new(node, &newest.name), |last| last.id.clone()),
         ended: now,
         channel: newest.channel,
         busy,
         vifs: newest.vifs.iter().map(vif).collect(),
-        neighbours: newest
-            .heard
-            .iter()
-            .map(|&bssid| Neighbour {
-                bssid,
-                signal_dbm: None,
-                age: Duration::ZERO,
-            })
-            .collect(),
+        neighbours: carried(last.map(|last| &last.neighbours), &neighbours[..]),
+    }
+}
+
+/// What is equal to the former is the former itself.
+fn carried<T: ?Sized + PartialEq>(former: Option<&Arc<T>>, new: &T) -> Arc<T>
+where
+    for<'a> Arc<T>: From<&'a T>,
+{
+    match former {
+        Some(former) if **former == *new => Arc::clone(former),
+        Some(_) | None => new.into(),
     }
 }
 

@@ -1,9 +1,10 @@
 //! Who contends with whom: edges between radios from the access points they hear, with hysteresis.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::types::{Bssid, Period, RadioReport};
+use super::types::{Bssid, Neighbour, Period, RadioReport};
 
 /// An edge begins when a beacon is heard at this strength (preamble detection, IEEE 802.11 17.3.10.6)...
 const ENTER_DBM: i8 = -82;
@@ -32,6 +33,8 @@ struct Resolved {
 struct Ear {
     channel: Option<u16>,
     links: Vec<Link>,
+    /// The list heard last and the period it was heard in; `None` if it has to be gone through anew.
+    last: Option<(Arc<[Neighbour]>, Period)>,
     resolved: Vec<Resolved>,
     bssids: Vec<Bssid>,
 }
@@ -48,6 +51,25 @@ pub(crate) struct Graph {
     components: usize,
     stale_owners: bool,
     stale_rows: bool,
+}
+
+impl Ear {
+    /// Whether the report has the very list of the one before, which then has the same effect: what was heard then is heard now.
+    fn hears_the_same(&mut self, report: &RadioReport) -> bool {
+        let before = self
+            .last
+            .replace((Arc::clone(&report.neighbours), report.ended));
+        let Some((_, then)) = before.filter(|(list, _)| Arc::ptr_eq(list, &report.neighbours))
+        else {
+            return false;
+        };
+        for link in &mut self.links {
+            if link.heard == then {
+                link.heard = report.ended;
+            }
+        }
+        true
+    }
 }
 
 impl Graph {
@@ -95,6 +117,9 @@ impl Graph {
     pub(crate) fn hear(&mut self, radio: u32, report: &RadioReport) {
         self.refresh_owners();
         let ear = &mut self.ears[radio as usize];
+        if ear.hears_the_same(report) {
+            return;
+        }
         ear.resolved.truncate(report.neighbours.len());
         // The vifs of one radio stand together in most reports.
         let mut heard = None;
@@ -179,6 +204,7 @@ impl Graph {
         self.owners.clear();
         for (radio, ear) in self.ears.iter_mut().enumerate() {
             ear.resolved.clear();
+            ear.last = None;
             for bssid in &ear.bssids {
                 self.owners.insert(*bssid, radio as u32);
             }

@@ -190,7 +190,9 @@ impl Scheduler {
 
     /// The number of each report's radio; new radios get one, missing ones are forgotten.
     fn number(&mut self, input: &NetworkReport) -> Vec<u32> {
-        let same = |(radio, report): (&Radio, &Arc<RadioReport>)| radio.id == report.id;
+        let same = |(radio, report): (&Radio, &Arc<RadioReport>)| {
+            is_same(&radio.id.node, &report.id.node) && is_same(&radio.id.radio, &report.id.radio)
+        };
         if self.radios.len() == input.radios.len()
             && self.radios.iter().zip(&input.radios).all(same)
         {
@@ -288,9 +290,8 @@ impl Scheduler {
             let known = radio.is_fresh(now);
             for vif in radio.vifs.iter_mut() {
                 let slice = sla
-                    .place(vif.slice_at, &mut vif.slice)
+                    .place(&mut vif.place, &vif.slice)
                     .unwrap_or(target::BEST_EFFORT);
-                vif.slice_at = slice;
                 flows.slice.push(slice);
                 flows.used.push(if known { vif.used } else { 0.0 });
                 flows.demand.push(if known { vif.demand() } else { 0.0 });
@@ -368,3 +369,8 @@ impl Scheduler {
 
 /// A name that is cheap to copy.
 type Name = Arc<str>;
+
+/// Whether two names are equal, which shows without reading them where a report took its names from the one before.
+fn is_same(a: &Name, b: &Name) -> bool {
+    Arc::ptr_eq(a, b) || a == b
+}

@@ -3,7 +3,7 @@
 use super::capacity::Capacity;
 use super::types::{Period, RadioId, RadioReport, VifReport};
 use super::verdict::Memory;
-use super::{Name, STALE};
+use super::{Name, STALE, is_same};
 
 /// Below this use a vif that is not backlogged is idle.
 const IDLE: f64 = 0.001;
@@ -42,8 +42,8 @@ pub(super) struct Radio {
 pub(super) struct Vif {
     pub(super) name: Name,
     pub(super) slice: Name,
-    /// Where it was in the SLA table.
-    pub(super) slice_at: u32,
+    /// Where its slice was in the SLA table, with the table's own name for it.
+    pub(super) place: Option<(u32, Name)>,
     pub(super) used: f64,
     pub(super) backlogged: bool,
     pub(super) configured_min: f64,
@@ -117,8 +117,10 @@ impl Radio {
                 .iter()
                 .filter_map(|vif| Some((&vif.name, vif.slice.as_ref()?)))
         };
-        let same = managed().map(|(name, slice)| (&**name, &**slice));
-        if same.eq(self.vifs.iter().map(|vif| (&*vif.name, &*vif.slice))) {
+        let same = |(vif, (name, slice)): (&Vif, (&Name, &Name))| {
+            is_same(&vif.name, name) && is_same(&vif.slice, slice)
+        };
+        if self.vifs.len() == managed().count() && self.vifs.iter().zip(managed()).all(same) {
             return;
         }
         let mut old = std::mem::take(&mut self.vifs);
@@ -151,7 +153,7 @@ impl Vif {
         Self {
             name,
             slice,
-            slice_at: 0,
+            place: None,
             used: 0.0,
             backlogged: false,
             configured_min: 0.0,

@@ -129,7 +129,7 @@ pub struct RadioReport {
     /// Its virtual interfaces.
     pub vifs: Vec<VifReport>,
     /// Access points heard.
-    pub neighbours: Vec<Neighbour>,
+    pub neighbours: Arc<[Neighbour]>,
 }
 
 /// The newest report of every radio the controller knows.
@@ -182,17 +182,19 @@ impl SlaTable {
         self.index.get(slice).copied()
     }
 
-    /// The place of a slice, which is likely where it was last time; `slice` becomes the table's own name, which makes the
-    /// next look cheap.
-    pub(super) fn place(&self, hint: u32, slice: &mut Arc<str>) -> Option<u32> {
-        match self.entries.get(hint as usize) {
-            Some((name, _)) if Arc::ptr_eq(name, slice) => Some(hint),
-            _ => {
-                let at = self.position(slice)?;
-                slice.clone_from(&self.entries[at as usize].0);
-                Some(at)
-            }
+    /// The place of a slice. `known` is where it was last time, with the table's own name for it: most often it is still
+    /// there, and then no name is read.
+    pub(super) fn place(&self, known: &mut Option<(u32, Arc<str>)>, slice: &str) -> Option<u32> {
+        let is_there = |(at, name): &(u32, Arc<str>)| {
+            let entry = self.entries.get(*at as usize);
+            entry.is_some_and(|(entry, _)| Arc::ptr_eq(entry, name))
+        };
+        if !known.as_ref().is_some_and(is_there) {
+            *known = self
+                .position(slice)
+                .map(|at| (at, Arc::clone(&self.entries[at as usize].0)));
         }
+        known.as_ref().map(|&(at, _)| at)
     }
 }
 

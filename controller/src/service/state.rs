@@ -459,7 +459,7 @@ mod tests {
                 channel: None,
                 busy: 80.0,
                 vifs: Vec::new(),
-                neighbours: Vec::new(),
+                neighbours: Arc::default(),
             })
         };
         let mut live = Live {
