@@ -268,6 +268,17 @@ mod tests {
     }
 
     #[test]
+    fn what_others_put_in_it_is_not_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Database::open(dir.path()).unwrap().is_empty());
+        let other = Database::open(dir.path()).unwrap();
+        assert!(other.is_empty());
+        other.db.open_tree("data").unwrap();
+        drop(other);
+        assert!(!Database::open(dir.path()).unwrap().is_empty());
+    }
+
+    #[test]
     fn a_second_opening_is_refused_by_name() {
         let dir = tempfile::tempdir().unwrap();
         let _first = Database::open(dir.path()).unwrap();
