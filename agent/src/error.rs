@@ -198,8 +198,9 @@ mod tests {
         let refusal = Refusal::new("/tranche-wifi:wifi", "the radio is stuck");
         let error = Error::Stopping.after_undo(vec![refusal.clone()]);
         assert!(error.to_string().contains("the radio is stuck"), "{error}");
-        let store = StoreError::InUse {
+        let store = StoreError::Damaged {
             path: "/var/lib/store".into(),
+            what: "it is gone",
         };
         let error = Error::Store(store).after_undo(vec![refusal]).to_rpc_error();
         assert_eq!(error.tag, ErrorTag::RollbackFailed);

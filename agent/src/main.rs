@@ -16,7 +16,7 @@ use tranche_agent::config::{Args, LogFormat, LogSettings, Settings};
 
 /// The database logs what it writes, and there are secrets among it: whatever is asked for, it logs warnings only.
 fn shows_no_values(of: &Metadata<'_>) -> bool {
-    *of.level() <= Level::WARN || !of.target().starts_with("sled")
+    *of.level() <= Level::WARN || !of.target().starts_with(tranche_database::LOG_TARGET)
 }
 
 fn main() -> ExitCode {

@@ -27,16 +27,14 @@ use crate::error::Error;
 use crate::journal;
 use crate::node::{InForce, Node, Parts};
 use crate::rpc::{Service, startup_bytes};
-use crate::store::{Startup, Store, StoreError};
+use crate::store::{Startup, Store};
 use crate::telemetry;
 use crate::transaction::{Committer, Transactions, blocking};
 
 const HOST_KEY: &str = "ssh_host_ed25519_key";
-/// How long a store may take to be given back by the process (or agent of this process) that had it.
-const STORE_WAIT: Duration = Duration::from_secs(2);
-/// The same of the state directory.
+/// How long a state directory may take to be given back by the process (or agent of this process) that had it.
 const LOCK_WAIT: Duration = Duration::from_millis(500);
-/// How often both are tried.
+/// How often that is tried.
 const POLL: Duration = Duration::from_millis(20);
 
 /// The right to work on a state directory; given back when dropped.
@@ -252,18 +250,11 @@ fn host_key(dir: &Path) -> Result<HostKey, Error> {
     Ok(key)
 }
 
-/// The database gives its lock back a moment after its last user dropped it.
 async fn open_store(path: &Path) -> Result<Store, Error> {
-    let deadline = tokio::time::Instant::now() + STORE_WAIT;
-    loop {
-        let at = path.to_owned();
-        match blocking(move || Store::open(&at)).await.map_err(first)? {
-            Err(StoreError::InUse { .. }) if tokio::time::Instant::now() < deadline => {
-                tokio::time::sleep(POLL).await;
-            }
-            opened => return Ok(opened?),
-        }
-    }
+    let path = path.to_owned();
+    Ok(blocking(move || Store::open(&path))
+        .await
+        .map_err(first)??)
 }
 
 fn first(errors: Vec<Error>) -> Error {

@@ -19,15 +19,11 @@
 //! disk. So it is closed, opened again, and brought to what was acknowledged: at once if the disk lets it, else before the
 //! next use.
 
-mod database;
-
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use sled::Batch;
-
-use database::Database;
+use tranche_database::{Batch, Database, chunks};
 
 const LAYOUT: &[u8] = b"1";
 const VERSION_KEY: &[u8] = b"v";
@@ -37,9 +33,6 @@ const DELETED_KEY: &[u8] = b"d";
 const SNAPSHOT: u8 = b's';
 const JOURNAL: u8 = b'j';
 const STARTUP: u8 = b'u';
-/// The database keeps up to 17 values in one page. A page of more than 128 KiB it puts into a file of its own, and waits for
-/// ever where that cannot be written: so values are small.
-const CHUNK_BYTES: usize = 4 * 1024;
 /// Changes after which a new snapshot pays, however small they are.
 const JOURNAL_ENTRIES: u64 = 512;
 /// Bytes of changes that are always kept before a new snapshot.
@@ -48,30 +41,9 @@ const JOURNAL_BYTES: u64 = 256 * 1024;
 /// Why the store could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another process has it open.
-    #[error("the store {path} is in use by another process", path = .path.display())]
-    InUse {
-        /// The store.
-        path: PathBuf,
-    },
-    /// The database refused.
-    #[error("the store {path} failed", path = .path.display())]
-    Database {
-        /// The store.
-        path: PathBuf,
-        /// Its words.
-        #[source]
-        source: sled::Error,
-    },
-    /// The file system refused.
-    #[error("the store {path} could not be made durable", path = .path.display())]
-    Sync {
-        /// The store.
-        path: PathBuf,
-        /// Its words.
-        #[source]
-        source: std::io::Error,
-    },
+    /// The database cannot be opened, read or written.
+    #[error(transparent)]
+    Database(#[from] tranche_database::Error),
     /// What is in it is not what this agent writes.
     #[error("the store {path} is damaged: {what}", path = .path.display())]
     Damaged {
@@ -159,13 +131,15 @@ impl Store {
                 return Ok(None);
             };
             if version != LAYOUT {
-                return Err(database.damaged("it was written by another version of the agent"));
+                return Err(damaged(
+                    database,
+                    "it was written by another version of the agent",
+                ));
             }
-            let base = database
-                .number(HEAD_KEY)?
-                .ok_or_else(|| database.damaged("there is no snapshot"))?;
+            let base = number(database, HEAD_KEY)?
+                .ok_or_else(|| damaged(database, "there is no snapshot"))?;
             let snapshot = database.joined(&snapshot_prefix(base))?;
-            let pending = database.number(PENDING_KEY)?;
+            let pending = number(database, PENDING_KEY)?;
             let mut journal: Vec<Vec<u8>> = Vec::new();
             let mut dropped = Batch::default();
             let mut dropped_count = 0;
@@ -176,7 +150,7 @@ impl Store {
                     head += 1;
                 }
                 if !key.starts_with(&journal_key(head)) {
-                    return Err(database.damaged("a change is missing from the journal"));
+                    return Err(damaged(database, "a change is missing from the journal"));
                 }
                 if pending.is_some_and(|last| head > last) {
                     dropped.remove(key);
@@ -217,11 +191,11 @@ impl Store {
         let head = before.head + 1;
         let pending = before.pending_after(window);
         let mut batch = Batch::default();
-        for (key, chunk) in chunked(&journal_key(head), change) {
+        for (key, chunk) in chunks(&journal_key(head), change) {
             batch.insert(key, chunk);
         }
         put_pending(&mut batch, pending);
-        self.with(|database| database.write(batch))?;
+        self.with(|database| Ok(database.write(batch)?))?;
         let mut position = self.position();
         position.head = head;
         position.journal_bytes += change.len() as u64;
@@ -241,7 +215,7 @@ impl Store {
         }
         let mut batch = Batch::default();
         put_pending(&mut batch, pending);
-        self.with(|database| database.write(batch))?;
+        self.with(|database| Ok(database.write(batch)?))?;
         self.position().pending = pending;
         Ok(())
     }
@@ -292,7 +266,7 @@ impl Store {
             for stale in database.keys(&snapshot_prefix(seq))? {
                 database.remove(&stale)?;
             }
-            for (key, chunk) in chunked(&snapshot_prefix(seq), running) {
+            for (key, chunk) in chunks(&snapshot_prefix(seq), running) {
                 database.insert(&key, chunk)?;
             }
             database.flush()?;
@@ -308,7 +282,7 @@ impl Store {
                     batch.remove(key);
                 }
             }
-            database.write(batch)
+            Ok(database.write(batch)?)
         })?;
         *self.position() = Position {
             written: true,
@@ -328,7 +302,7 @@ impl Store {
     pub fn startup(&self) -> Result<Startup, StoreError> {
         self.with(|database| {
             if !database.keys(&[STARTUP])?.is_empty() {
-                return database.joined(&[STARTUP]).map(Startup::Stored);
+                return Ok(Startup::Stored(database.joined(&[STARTUP])?));
             }
             Ok(match database.get(DELETED_KEY)? {
                 Some(_) => Startup::Deleted,
@@ -350,13 +324,13 @@ impl Store {
             match startup {
                 Some(startup) => {
                     batch.remove(DELETED_KEY);
-                    for (key, chunk) in chunked(&[STARTUP], startup) {
+                    for (key, chunk) in chunks(&[STARTUP], startup) {
                         batch.insert(key, chunk);
                     }
                 }
                 None => batch.insert(DELETED_KEY, LAYOUT),
             }
-            database.write(batch)
+            Ok(database.write(batch)?)
         })
     }
 
@@ -372,7 +346,7 @@ impl Store {
         };
         let done = work(&database);
         match &done {
-            Err(StoreError::Database { .. } | StoreError::Sync { .. }) => {
+            Err(StoreError::Database(_)) => {
                 drop(database);
                 match self.open_again() {
                     Ok(again) => *slot = Some(again),
@@ -389,21 +363,27 @@ impl Store {
 
     /// Opens the database again and takes back what was written but not acknowledged.
     fn open_again(&self) -> Result<Database, StoreError> {
-        let database = Database::open_again(&self.path)?;
+        let database = Database::open(&self.path)?;
         let known = *self.position();
         if !known.written {
             return Ok(database);
         }
-        let base = database.number(HEAD_KEY)?;
+        let base = number(&database, HEAD_KEY)?;
         let is_base = |seq: u64| base == Some(seq);
         if !is_base(known.snapshot) && !is_base(known.head) {
-            return Err(database.damaged("its snapshot is another one than before it failed"));
+            return Err(damaged(
+                &database,
+                "its snapshot is another one than before it failed",
+            ));
         }
         if !is_base(known.head) && database.keys(&journal_key(known.head))?.is_empty() {
-            return Err(database.damaged("an acknowledged change is missing from the journal"));
+            return Err(damaged(
+                &database,
+                "an acknowledged change is missing from the journal",
+            ));
         }
         let refused = database.range(after(known.head))?;
-        if !refused.is_empty() || database.number(PENDING_KEY)? != known.pending {
+        if !refused.is_empty() || number(&database, PENDING_KEY)? != known.pending {
             let mut batch = Batch::default();
             for (key, _) in refused {
                 batch.remove(key);
@@ -473,36 +453,31 @@ fn numbered(kind: u8, seq: u64) -> [u8; 9] {
     key
 }
 
-/// At least one chunk, so that an empty configuration is told from none.
-fn chunked<'a>(prefix: &'a [u8], bytes: &'a [u8]) -> impl Iterator<Item = (Vec<u8>, &'a [u8])> {
-    let empty: &[u8] = &[];
-    let chunks = bytes
-        .chunks(CHUNK_BYTES)
-        .chain(bytes.is_empty().then_some(empty));
-    chunks.zip(0_u32..).map(move |(chunk, number)| {
-        let mut key = prefix.to_vec();
-        key.extend_from_slice(&number.to_be_bytes());
-        (key, chunk)
-    })
+/// A sequence number.
+fn number(database: &Database, key: &[u8]) -> Result<Option<u64>, StoreError> {
+    let Some(value) = database.get(key)? else {
+        return Ok(None);
+    };
+    let bytes = <[u8; 8]>::try_from(&*value)
+        .map_err(|_| damaged(database, "a sequence number is not one"))?;
+    Ok(Some(u64::from_be_bytes(bytes)))
+}
+
+fn damaged(database: &Database, what: &'static str) -> StoreError {
+    StoreError::Damaged {
+        path: database.path().to_owned(),
+        what,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use tranche_database::CHUNK_BYTES;
+
     use super::*;
 
-    /// The database gives its lock back a moment after it is dropped.
-    fn opened(dir: &Path) -> Store {
-        for _ in 0..100_000 {
-            match Store::open(dir) {
-                Err(StoreError::InUse { .. }) => std::thread::yield_now(),
-                opened => return opened.unwrap(),
-            }
-        }
-        panic!("the store stays locked");
-    }
-
     fn reopened(dir: &Path) -> (Store, Option<Stored>) {
-        let store = opened(dir);
+        let store = Store::open(dir).unwrap();
         let stored = store.load().unwrap();
         (store, stored)
     }
@@ -582,10 +557,11 @@ mod tests {
         // As if the disk had said no although it took it.
         *store.position() = known;
         let failed = store.with(|_| -> Result<(), StoreError> {
-            Err(StoreError::Sync {
+            Err(tranche_database::Error::Sync {
                 path: store.path.clone(),
                 source: std::io::Error::other("no"),
-            })
+            }
+            .into())
         });
         failed.unwrap_err();
         store.append(b"three", Window::Unchanged).unwrap();
@@ -660,13 +636,5 @@ mod tests {
         let stored = stored.unwrap();
         assert_eq!(stored.snapshot, b"anew");
         assert_eq!(stored.journal, [b"two".to_vec()]);
-    }
-
-    #[test]
-    fn a_second_opening_is_refused_by_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let _first = Store::open(dir.path()).unwrap();
-        let second = Store::open(dir.path()).unwrap_err();
-        assert!(matches!(second, StoreError::InUse { .. }), "{second:?}");
     }
 }

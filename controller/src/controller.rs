@@ -17,7 +17,7 @@ use crate::northbound::{Northbound, NorthboundError};
 use crate::reconcile::{ReconcileSettings, Reconciler};
 use crate::rollout::RolloutSettings;
 use crate::service::{Service, Setup, print, rpc_errors, schema};
-use crate::store::{History, HistoryError, SledStore, StoreError};
+use crate::store::{History, HistoryError, LocalStore, StoreError};
 use crate::users::store_passwords;
 
 /// A controller that listens and doesn't serve yet.
@@ -137,7 +137,7 @@ impl Controller {
 }
 
 /// Opens the store of a state directory, for its owner alone: there are secrets in it.
-fn open_store(state_dir: &Path) -> Result<SledStore, StartError> {
+fn open_store(state_dir: &Path) -> Result<LocalStore, StartError> {
     let path = state_dir.join("store");
     fs::DirBuilder::new()
         .recursive(true)
@@ -147,7 +147,7 @@ fn open_store(state_dir: &Path) -> Result<SledStore, StartError> {
             path: path.clone(),
             source,
         })?;
-    Ok(SledStore::open(&path)?)
+    Ok(LocalStore::open(&path)?)
 }
 
 /// The configuration of the newest commit; where there is none, the factory default, which becomes the first.

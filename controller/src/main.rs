@@ -7,7 +7,11 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 use tranche_controller::config::{Cli, Command, Config, LogFormat};
 use tranche_controller::{Controller, keys};
 
@@ -59,15 +63,21 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The database logs what it writes, and there are secrets among it: whatever is asked for, it logs warnings only.
+fn shows_no_values(of: &Metadata<'_>) -> bool {
+    *of.level() <= Level::WARN || !of.target().starts_with(tranche_database::LOG_TARGET)
+}
+
 fn init_log(config: &Config) -> anyhow::Result<()> {
     let filter =
         EnvFilter::try_new(&config.log).with_context(|| format!("log filter '{}'", config.log))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = tracing_subscriber::registry()
+        .with(filter)
+        .with(filter_fn(shows_no_values));
     match config.log_format {
-        LogFormat::Text => builder.with_ansi(false).init(),
-        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => log.with(lines.with_ansi(false)).init(),
+        LogFormat::Json => log.with(lines.json()).init(),
     }
     Ok(())
 }

@@ -1,18 +1,18 @@
 //! What outlives the process: keys and values with revisions, changed by transactions.
 //!
-//! [`Store`] is what the controller needs of a store, small enough for an embedded one ([`SledStore`]) and a replicated
+//! [`Store`] is what the controller needs of a store, small enough for an embedded one ([`LocalStore`]) and a replicated
 //! one alike. [`History`] keeps the last commits in a store. Owns durability: what a transaction acknowledged survives the
 //! loss of the process. Telemetry and scheduler state never come here.
 
 mod history;
-mod sled;
+mod local;
 
 use std::ops::Bound;
 
 use futures_util::future::BoxFuture;
 
 pub use self::history::{CommitInfo, CommitRecord, History, HistoryError};
-pub use self::sled::SledStore;
+pub use self::local::LocalStore;
 
 /// Number of a transaction; each one is greater than those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -82,12 +82,6 @@ pub enum StoreError {
         /// The key of the condition.
         key: Vec<u8>,
     },
-    /// Another process uses it.
-    #[error("{path} is in use by another process")]
-    Locked {
-        /// Where it is.
-        path: std::path::PathBuf,
-    },
     /// It was written by something else, or by a later version.
     #[error("{path} is not a store of this version: {reason}")]
     Foreign {
@@ -96,9 +90,12 @@ pub enum StoreError {
         /// How that shows.
         reason: String,
     },
-    /// It can't be read or written.
-    #[error("the store failed: {0}")]
-    Io(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It can't be opened, read or written; a transaction changed nothing then.
+    #[error(transparent)]
+    Database(#[from] tranche_database::Error),
+    /// What was asked for ended in a fault.
+    #[error("the store gave up what was asked for")]
+    GivenUp(#[source] tokio::task::JoinError),
 }
 
 /// Keys and values with revisions.

@@ -236,6 +236,17 @@ impl RpcError {
         self
     }
 
+    /// Its path as it stands in XML: where the namespaces of its prefixes are known, every name has one.
+    #[must_use]
+    pub fn xml_path(&self) -> Option<String> {
+        let path = self.path.as_deref()?;
+        Some(if self.path_namespaces.is_empty() {
+            path.to_owned()
+        } else {
+            path::qualified(path)
+        })
+    }
+
     /// With an application tag.
     #[must_use]
     pub fn with_app_tag(mut self, app_tag: impl Into<String>) -> Self {

@@ -38,13 +38,9 @@ async fn it_lapses_without_confirmation_and_the_backends_follow() {
     let vifs = async || node.view().wifi().vifs().await.unwrap().len();
     assert_eq!(vifs().await, 2);
     eventually("the access point goes", || async { vifs().await == 1 }).await;
-    // The radio comes first, then what is shown as running.
-    eventually("running follows", || async {
-        config(&client, Datastore::Running, &vif("b"))
-            .await
-            .is_empty()
-    })
-    .await;
+    // Readers are told once it is on the disk.
+    let running = async || config(&client, Datastore::Running, &vif("b")).await;
+    eventually("running follows", || async { running().await.is_empty() }).await;
 }
 
 #[tokio::test]

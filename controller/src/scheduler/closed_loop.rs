@@ -1,5 +1,7 @@
 //! The scheduler against a simulated network.
 
+mod delivery;
+
 use super::plant::Plant;
 use super::types::*;
 use super::{Scheduler, Settings};
@@ -401,21 +403,6 @@ fn a_silent_node_makes_its_slice_unknown_and_its_corrections_wait() {
     looped.plant.silent.clear();
     looped.run(12);
     assert_eq!(looped.measure("a").state, SliceState::Met);
-}
-
-#[test]
-fn what_did_not_arrive_is_sent_again() {
-    let mut looped = figure_21();
-    looped.run(30);
-    looped.step();
-    looped.scheduler.undelivered("node-0");
-    let again = looped.step().corrections.clone();
-    assert!(
-        again
-            .iter()
-            .any(|correction| &*correction.radio.node == "node-0"),
-        "{again:?}"
-    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! From targets to corrections: integral term, ceilings, minima, and only what moved.
 
-use super::radio::{Radio, Sent, Vif};
+use super::radio::{Delivery, Radio, Sent, Vif};
 use super::target::BEST_EFFORT;
 use super::types::{Correction, Period};
 use super::{Round, Scheduler};
@@ -39,8 +39,11 @@ const SHOWN_AFTER: u64 = 3;
 impl Scheduler {
     /// Decides what to send.
     pub(super) fn control(&mut self, round: &Round<'_>) -> Vec<Correction> {
+        for radio in &mut self.radios {
+            radio.delivered();
+        }
         if !self.settings.enabled {
-            return self.take_back();
+            return self.take_back(round.now);
         }
         self.integrate(round);
         let steered = self.steer(round);
@@ -71,16 +74,19 @@ impl Scheduler {
         corrections
     }
 
-    /// Back to what is configured, once, wherever a correction is in force.
-    fn take_back(&mut self) -> Vec<Correction> {
+    /// Back to what is configured, wherever a correction is in force: once, and where that did not arrive, as soon as the radio
+    /// is heard of.
+    fn take_back(&mut self, now: Period) -> Vec<Correction> {
         let mut corrections = Vec::new();
         for radio in &mut self.radios {
             radio.capped = false;
             radio.relaxed_for = 0;
+            let is_fresh = radio.is_fresh(now);
             for vif in &mut radio.vifs {
                 vif.integral = 0.0;
                 vif.error = 0.0;
-                if vif.sent.take().is_some() {
+                if vif.sent.take().is_some() || (vif.is_unknown() && is_fresh) {
+                    vif.delivery = Delivery::UnderWay;
                     corrections.push(Correction {
                         radio: radio.id.clone(),
                         vif: vif.name.clone(),
@@ -168,7 +174,8 @@ struct Sender {
     guarantee: bool,
 }
 
-/// Law 5 of the architecture text.
+/// Moves the integral term by what is between target and use, smoothed. Not while a new target has yet to take effect, for
+/// errors within the dead band, or upwards where the row has no more to give; while the vif asks for less it fades.
 fn integrate(vif: &mut Vif, target: f64, capacity: f64, gain: f64) {
     let jumped = (target - vif.last_target).abs() > JUMP * target.max(vif.last_target);
     vif.last_target = target;
@@ -219,18 +226,17 @@ fn correct(radio: &mut Radio, aims: &[f64], now: Period, lifetime: u64, out: &mu
         } else {
             0.0
         };
-        let (old_min, old_max) = vif
-            .sent
-            .map_or((vif.configured_min, vif.configured_max), |sent| {
-                (sent.min, sent.max)
-            });
+        let old_min = vif.sent.map_or(vif.configured_min, |sent| sent.min);
+        let old_max = vif.ceiling();
         let renew = vif.sent.is_some_and(|sent| {
             let age = now.since(sent.at);
             let lost = |shown: f64| age >= SHOWN_AFTER && (shown - sent.max).abs() > MAX_STEP;
             radio.capped && (age * 2 >= lifetime || vif.effective_max.is_some_and(lost))
         });
         let step = (MAX_STEP_PART * old_max).clamp(LEAST_STEP, MAX_STEP);
-        if (min - old_min).abs() > MIN_STEP || (max - old_max).abs() > step || renew {
+        let moved = (min - old_min).abs() > MIN_STEP || (max - old_max).abs() > step;
+        if moved || renew || vif.is_unknown() {
+            vif.delivery = Delivery::UnderWay;
             vif.sent = Some(Sent {
                 min,
                 max,
@@ -250,18 +256,28 @@ fn correct(radio: &mut Radio, aims: &[f64], now: Period, lifetime: u64, out: &mu
 /// Takes ceilings back; the last good minima stay.
 fn release(radio: &mut Radio, now: Period, out: &mut Vec<Correction>) {
     for vif in &mut radio.vifs {
-        let Some(sent) = &mut vif.sent else { continue };
-        if sent.max < vif.configured_max {
-            sent.before = (sent.max, now);
-            sent.max = vif.configured_max;
-            sent.at = now;
-            out.push(Correction {
-                radio: radio.id.clone(),
-                vif: vif.name.clone(),
-                min_ratio: sent.min,
-                max_ratio: sent.max,
-            });
+        let max = vif.configured_max;
+        let old_max = vif.ceiling();
+        if old_max >= max && !vif.is_unknown() {
+            continue;
         }
+        let min = vif
+            .sent
+            .map_or(vif.configured_min, |sent| sent.min)
+            .min(max);
+        vif.delivery = Delivery::UnderWay;
+        vif.sent = Some(Sent {
+            min,
+            max,
+            at: now,
+            before: (old_max, now),
+        });
+        out.push(Correction {
+            radio: radio.id.clone(),
+            vif: vif.name.clone(),
+            min_ratio: min,
+            max_ratio: max,
+        });
     }
 }
 

@@ -41,7 +41,7 @@ use target::Flows;
 /// A report older than this many periods says nothing about now.
 const STALE: u64 = 2;
 
-/// Settings of the control law (their meaning is in the architecture text).
+/// Settings of the control law.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
     /// Gain of the integral term. Stable below 1 with one period of extra delay, below 0.56 with two.
@@ -107,12 +107,6 @@ impl Scheduler {
         }
     }
 
-    /// Whether corrections are sent.
-    #[must_use]
-    pub fn is_enabled(&self) -> bool {
-        self.settings.enabled
-    }
-
     /// Switches corrections on or off. Once off, the next step takes back the corrections in force, and the ones after send none.
     pub fn set_enabled(&mut self, enabled: bool) {
         self.settings.enabled = enabled;
@@ -123,14 +117,14 @@ impl Scheduler {
         self.settings.lifetime = periods;
     }
 
-    /// The corrections last decided for a node did not arrive: they are decided anew in the next step.
+    /// What the newest step decided for a node may not have arrived: it is decided anew in the next step.
     pub fn undelivered(&mut self, node: &str) {
         for radio in self
             .radios
             .iter_mut()
             .filter(|radio| &*radio.id.node == node)
         {
-            radio.forget_sent();
+            radio.undelivered();
         }
     }
 

@@ -132,6 +132,10 @@ impl Plant {
         self.radios[radio][vif].max
     }
 
+    pub(super) fn minimum(&self, radio: usize, vif: usize) -> f64 {
+        self.radios[radio][vif].min
+    }
+
     /// One period: what was sent takes effect after the delay, the air is shared, and reports are made.
     pub(super) fn run(&mut self, corrections: Vec<Correction>) -> NetworkReport {
         self.under_way.push_back(corrections);

@@ -56,7 +56,9 @@ pub(super) struct Vif {
     pub(super) last_target: f64,
     /// Periods to go until a new target has had its effect.
     pub(super) settling: u8,
+    /// The correction decided last; `None`: what is configured.
     pub(super) sent: Option<Sent>,
+    pub(super) delivery: Delivery,
     held: bool,
     self_limited_for: u8,
 }
@@ -69,6 +71,17 @@ pub(super) struct Sent {
     pub(super) at: Period,
     /// The ceiling before this one, and when it was replaced.
     pub(super) before: (f64, Period),
+}
+
+/// What became of the correction decided last, or of taking one back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// It is in force.
+    Arrived,
+    /// The newest step decided it.
+    UnderWay,
+    /// It may be in force, or what was before it: it is decided anew, however little it differs from what is wanted.
+    Unknown,
 }
 
 impl Radio {
@@ -140,10 +153,21 @@ impl Radio {
         self.ended.is_some_and(|ended| now.since(ended) <= STALE)
     }
 
-    /// Nothing that was sent is in force for certain.
-    pub(super) fn forget_sent(&mut self) {
+    /// A new step begins: what the one before decided is in force.
+    pub(super) fn delivered(&mut self) {
         for vif in &mut self.vifs {
-            vif.sent = None;
+            if vif.delivery == Delivery::UnderWay {
+                vif.delivery = Delivery::Arrived;
+            }
+        }
+    }
+
+    /// What the newest step decided may be in force or not.
+    pub(super) fn undelivered(&mut self) {
+        for vif in &mut self.vifs {
+            if vif.delivery == Delivery::UnderWay {
+                vif.delivery = Delivery::Unknown;
+            }
         }
     }
 }
@@ -164,6 +188,7 @@ impl Vif {
             last_target: 0.0,
             settling: 0,
             sent: None,
+            delivery: Delivery::Arrived,
             held: false,
             self_limited_for: 0,
         }
@@ -188,6 +213,20 @@ impl Vif {
         }
     }
 
+    /// Whether what was decided last may be in force or not.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.delivery == Delivery::Unknown
+    }
+
+    /// The ceiling in force as far as is known, percent: the lower one where it may be one of two.
+    pub(super) fn ceiling(&self) -> f64 {
+        match self.sent {
+            Some(sent) if self.is_unknown() => sent.max.min(sent.before.0),
+            Some(sent) => sent.max,
+            None => self.configured_max,
+        }
+    }
+
     /// The ceiling under which the last measurement was made, fraction.
     fn limit(&self, now: Period) -> f64 {
         let sent = match self.sent {
@@ -195,7 +234,7 @@ impl Vif {
                 max,
                 before: (before, since),
                 ..
-            }) if now.since(since) <= SETTLING => max.min(before),
+            }) if self.is_unknown() || now.since(since) <= SETTLING => max.min(before),
             Some(Sent { max, .. }) => max,
             None => 100.0,
         };

@@ -172,12 +172,6 @@ impl SlaTable {
         }
     }
 
-    /// What a slice is owed.
-    #[must_use]
-    pub fn get(&self, slice: &str) -> Option<Sla> {
-        self.position(slice).map(|at| self.entries[at as usize].1)
-    }
-
     fn position(&self, slice: &str) -> Option<u32> {
         self.index.get(slice).copied()
     }

@@ -312,7 +312,7 @@ fn words(errors: &[RpcError]) -> String {
 /// What a client is told of a rollout that failed: one error for each node, with the node's own words.
 fn refused(failed: &RolloutFailed) -> Vec<RpcError> {
     if let Some(why) = &failed.not_kept {
-        let message = format!("the change could not be kept, and the nodes undid it: {why}");
+        let message = format!("{why}, and the nodes undid it");
         return vec![RpcError::new(ErrorTag::OperationFailed, message)];
     }
     let left: Vec<String> = failed.not_undone.iter().map(ToString::to_string).collect();

@@ -10,7 +10,7 @@ use tranche_yang::{Content, Datastores, Format, Operation, Proposal, Tree};
 
 use super::apply::{Concern, Consequence};
 use super::{Published, Service, Version, blocking, internal, print, rpc_errors};
-use crate::store::History;
+use crate::store::{History, HistoryError, StoreError};
 use crate::users::passwords_to_store;
 
 /// What only the one change at a time may touch.
@@ -106,7 +106,7 @@ impl Service {
         let kept = async {
             let name = &author.user.name;
             let commit = history.commit(name, &author.label, config.into_bytes());
-            *noted = Some(commit.await.map_err(|e| e.to_string())?);
+            *noted = Some(commit.await.map_err(|e| not_stored(&e))?);
             Ok(())
         };
         let put = match consequence.plans {
@@ -182,7 +182,7 @@ impl Service {
             .map_or_else(|| format!("rollback to {to}"), str::to_owned);
         let record = self.writer.lock().await.history.get(to).await;
         let record = record
-            .map_err(|e| internal(&e.to_string()))?
+            .map_err(|e| internal(&not_read(to, &e)))?
             .ok_or_else(|| {
                 let message = format!("commit {to} is not among those that are kept");
                 vec![
@@ -279,4 +279,25 @@ impl Writer {
         }
         errors
     }
+}
+
+/// What a peer is told of a change that could not be stored; what is ours alone goes to the log.
+fn not_stored(error: &HistoryError) -> String {
+    match error {
+        HistoryError::Store(StoreError::Conflict { .. }) => {
+            "another controller changed the store meanwhile".to_owned()
+        }
+        _ => {
+            let error: &dyn std::error::Error = error;
+            tracing::error!(error, "a change could not be stored");
+            "the change could not be stored".to_owned()
+        }
+    }
+}
+
+/// The same of a commit that could not be read.
+fn not_read(commit: u64, error: &HistoryError) -> String {
+    let error: &dyn std::error::Error = error;
+    tracing::error!(commit, error, "a commit could not be read");
+    format!("commit {commit} could not be read")
 }

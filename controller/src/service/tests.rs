@@ -17,7 +17,7 @@ use super::{Author, Published, Service, Setup, Version, print, rpc_errors, schem
 use crate::device::{DeviceState, Fleet};
 use crate::network::Network;
 use crate::rollout::RolloutSettings;
-use crate::store::{History, SledStore};
+use crate::store::{History, LocalStore};
 use crate::toy::{Fault, ToyNode, eventually, quick};
 
 struct Bench {
@@ -45,7 +45,7 @@ impl Bench {
         let schema = schema::build().unwrap();
         let text = running.to_string();
         let running = Tree::parse(schema, Format::Json, &text, Content::Config).unwrap();
-        let store = Arc::new(SledStore::open(&dir.path().join("store")).unwrap());
+        let store = Arc::new(LocalStore::open(&dir.path().join("store")).unwrap());
         let mut history = History::open(store, 10).await.unwrap();
         let config = print(&running).into_bytes();
         let first = history.commit("test", "first", config).await.unwrap();

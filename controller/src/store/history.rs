@@ -233,11 +233,11 @@ fn number(key: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::SledStore;
+    use super::super::LocalStore;
     use super::*;
 
     async fn open(dir: &tempfile::TempDir, keep: usize) -> History {
-        let store = Arc::new(SledStore::open(dir.path()).unwrap());
+        let store = Arc::new(LocalStore::open(dir.path()).unwrap());
         History::open(store, keep).await.unwrap()
     }
 
@@ -303,7 +303,7 @@ mod tests {
     #[tokio::test]
     async fn a_second_writer_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(SledStore::open(dir.path()).unwrap());
+        let store = Arc::new(LocalStore::open(dir.path()).unwrap());
         let mut first = History::open(store.clone(), 10).await.unwrap();
         let mut second = History::open(store, 10).await.unwrap();
         commit(&mut first, "first").await;

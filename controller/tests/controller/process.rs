@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use reqwest::{Client, Response};
 use serde_json::{Value, json};
 
-use crate::support::{JSON, client, factory, write_factory};
+use crate::support::{JSON, client, error, factory, write_factory};
 
 fn program(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tranche-controller"));
@@ -46,13 +47,17 @@ impl Drop for Running {
 
 /// Starts it and waits for the line that says where it listens.
 fn start(dir: &Path, factory: &Value) -> (Running, String) {
+    spawn(with_factory(dir, factory))
+}
+
+fn with_factory(dir: &Path, factory: &Value) -> Command {
     let mut command = command(dir);
-    command.args([
-        "--log",
-        "warn",
-        "--factory-default",
-        &write_factory(dir, factory),
-    ]);
+    let factory = write_factory(dir, factory);
+    command.args(["--log", "warn", "--factory-default", &factory]);
+    command
+}
+
+fn spawn(mut command: Command) -> (Running, String) {
     let mut child = Running(command.stdout(Stdio::piped()).spawn().unwrap());
     let mut line = String::new();
     BufReader::new(child.0.stdout.take().unwrap())
@@ -91,19 +96,12 @@ async fn it_says_where_it_listens_serves_and_ends_well() {
 async fn what_was_acknowledged_survives_a_kill_at_any_moment() {
     let dir = tempfile::tempdir().unwrap();
     let client = client();
-    let path = "restconf/data/tranche-inventory:inventory/site=street/description";
     let mut acknowledged = 0u32;
     for round in 0..3 {
         let (mut child, line) = start(dir.path(), &factory());
-        let url = format!("{}{path}", line.rsplit_once("page=").unwrap().1);
+        let url = comment(&line);
         if acknowledged > 0 {
-            let get = client.get(&url).basic_auth("admin", Some("admin"));
-            let kept: Value = get.send().await.unwrap().json().await.unwrap();
-            let kept: u32 = kept["tranche-inventory:description"]
-                .as_str()
-                .unwrap()
-                .parse()
-                .unwrap();
+            let kept: u32 = read(&client, &url).await.parse().unwrap();
             // The one that was under way may be there or not.
             assert!(
                 kept == acknowledged || kept == acknowledged + 1,
@@ -111,24 +109,133 @@ async fn what_was_acknowledged_survives_a_kill_at_any_moment() {
             );
         }
         let kill = tokio::time::sleep(Duration::from_millis(150 + 70 * round));
-        let write = async {
+        let writer = async {
             loop {
-                let body =
-                    json!({ "tranche-inventory:description": (acknowledged + 1).to_string() });
-                let put = client.put(&url).basic_auth("admin", Some("admin"));
-                let put = put.header("content-type", JSON).body(body.to_string());
-                assert!(put.send().await.unwrap().status().is_success());
+                let next = (acknowledged + 1).to_string();
+                let answer = write(&client, &url, next).await;
+                assert!(answer.status().is_success());
                 acknowledged += 1;
             }
         };
         tokio::select! {
             () = kill => {}
-            () = write => {}
+            () = writer => {}
         }
         child.0.kill().unwrap();
         child.0.wait().unwrap();
     }
     assert!(acknowledged > 10, "{acknowledged} writes");
+}
+
+/// The controller under a limit of the size of its files, in blocks of 512 bytes: writing past it fails as on a full disk.
+fn start_on_a_small_disk(dir: &Path, blocks: u32) -> (Running, String) {
+    let controller = with_factory(dir, &factory());
+    let mut limited = Command::new("/bin/sh");
+    limited
+        .args(["-c", "trap '' XFSZ; ulimit -S -f $0; exec \"$@\""])
+        .arg(blocks.to_string())
+        .arg(controller.get_program())
+        .args(controller.get_args());
+    spawn(limited)
+}
+
+/// The URL of a text of any length, which these tests write.
+fn comment(line: &str) -> String {
+    let path = "restconf/data/ietf-netconf-acm:nacm/rule-list=admin/rule=all/comment";
+    format!("{}{path}", line.rsplit_once("page=").unwrap().1)
+}
+
+/// A text that fills the disk soon.
+fn text(number: u32) -> String {
+    format!("{number} {}", "x".repeat(200_000))
+}
+
+async fn write(client: &Client, url: &str, text: String) -> Response {
+    let body = json!({ "ietf-netconf-acm:comment": text });
+    let put = client.put(url).basic_auth("admin", Some("admin"));
+    let put = put.header("content-type", JSON).body(body.to_string());
+    put.send().await.unwrap()
+}
+
+async fn read(client: &Client, url: &str) -> String {
+    let get = client.get(url).basic_auth("admin", Some("admin"));
+    let body: Value = get.send().await.unwrap().json().await.unwrap();
+    let text = body["ietf-netconf-acm:comment"].as_str();
+    text.unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_changes_and_a_roomy_one_takes_them_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut child, line) = start_on_a_small_disk(dir.path(), 4000);
+    let (client, url) = (client(), comment(&line));
+    let mut acknowledged = 0;
+    let refusal = loop {
+        let answer = write(&client, &url, text(acknowledged + 1)).await;
+        if !answer.status().is_success() {
+            break answer;
+        }
+        acknowledged += 1;
+        assert!(acknowledged < 100, "the disk never fills");
+    };
+    assert!(acknowledged > 2, "{acknowledged}");
+    assert_eq!(refusal.status(), 500);
+    let refusal = error(refusal).await;
+    assert_eq!(refusal["error-tag"], "operation-failed");
+    assert_eq!(refusal["error-message"], "the change could not be stored");
+    assert_eq!(read(&client, &url).await, text(acknowledged));
+    let again = write(&client, &url, text(acknowledged + 1)).await;
+    assert_eq!(again.status(), 500);
+    assert_eq!(read(&client, &url).await, text(acknowledged));
+
+    let pid = child.0.id().to_string();
+    let lifted = Command::new("prlimit")
+        .args(["--pid", &pid, "--fsize=unlimited"])
+        .status();
+    assert!(lifted.unwrap().success());
+    for number in [acknowledged + 1, acknowledged + 2] {
+        let answer = write(&client, &url, text(number)).await;
+        assert!(answer.status().is_success(), "{}", answer.status());
+    }
+    child.0.kill().unwrap();
+    child.0.wait().unwrap();
+    let (_child, line) = start(dir.path(), &factory());
+    assert_eq!(read(&client, &comment(&line)).await, text(acknowledged + 2));
+}
+
+#[tokio::test]
+async fn what_a_full_disk_refused_does_not_come_back_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut child, line) = start_on_a_small_disk(dir.path(), 2000);
+    let (client, url) = (client(), comment(&line));
+    let mut acknowledged = 0;
+    let next = |acknowledged| write(&client, &url, text(acknowledged + 1));
+    while next(acknowledged).await.status().is_success() {
+        acknowledged += 1;
+        assert!(acknowledged < 100, "the disk never fills");
+    }
+    assert!(acknowledged > 0);
+    child.0.kill().unwrap();
+    child.0.wait().unwrap();
+    let (_child, line) = start(dir.path(), &factory());
+    assert_eq!(read(&client, &comment(&line)).await, text(acknowledged));
+}
+
+#[test]
+fn the_log_has_no_values_of_the_store_whatever_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let mut command = command(dir.path());
+    let factory = write_factory(dir.path(), &factory());
+    command.args(["--log", "info,sled=trace,sled::pagecache=trace"]);
+    command.args(["--factory-default", &factory]);
+    command.stderr(fs::File::create(&log).unwrap());
+    let (mut child, _) = spawn(command);
+    terminate(&child);
+    assert!(child.0.wait().unwrap().success());
+    let text = fs::read_to_string(&log).unwrap();
+    assert!(text.contains("SIGTERM"), "{text}");
+    assert!(!text.contains("sled"), "{text}");
 }
 
 #[test]

@@ -206,17 +206,20 @@ async fn the_whole_datastore_is_merged_and_replaced() {
         text.starts_with("<data xmlns=\"urn:ietf:params:xml:ns:yang:ietf-restconf\">"),
         "{text}"
     );
-    let put = instance
-        .request(Method::PUT, "/restconf/data")
-        .header("content-type", XML)
-        .body(format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{text}"
-        ))
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(put.status(), 204, "{}", put.text().await.unwrap());
-    assert_eq!(instance.json("?content=config").await, before);
+    let prefixed = text
+        .replacen("<data xmlns=", "<!-- not <data> --><r:data xmlns:r=", 1)
+        .replace("</data>", "</r:data>");
+    for body in [text, prefixed] {
+        let put = instance
+            .request(Method::PUT, "/restconf/data")
+            .header("content-type", XML)
+            .body(format!(
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{body}"
+            ));
+        let put = put.send().await.unwrap();
+        assert_eq!(put.status(), 204, "{}", put.text().await.unwrap());
+        assert_eq!(instance.json("?content=config").await, before);
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use super::{
     BASE_NAMESPACE, Commit, ConfigSource, ConfigTarget, CreateSubscription, Datastore,
     DefaultOperation, EditConfig, ErrorOption, Filter, Hello, MONITORING_NAMESPACE,
     NOTIFICATION_NAMESPACE, Notification, Operation, Outcome, Reply, Rpc, TestOption,
-    WITH_DEFAULTS_NAMESPACE, WithDefaults, path,
+    WITH_DEFAULTS_NAMESPACE, WithDefaults,
 };
 use crate::error::RpcError;
 use crate::xml::{push_attribute, push_escaped, push_leaf};
@@ -187,8 +187,14 @@ fn push_error(xml: &mut String, error: &RpcError) {
     if let Some(app_tag) = &error.app_tag {
         push_leaf(xml, "error-app-tag", app_tag);
     }
-    if let Some(error_path) = &error.path {
-        push_path(xml, error_path, &error.path_namespaces);
+    if let Some(error_path) = error.xml_path() {
+        xml.push_str("<error-path");
+        for (prefix, namespace) in &error.path_namespaces {
+            push_attribute(xml, &format!("xmlns:{prefix}"), namespace);
+        }
+        xml.push('>');
+        push_escaped(xml, &error_path);
+        xml.push_str("</error-path>");
     }
     if let Some(message) = &error.message {
         xml.push_str(r#"<error-message xml:lang="en">"#);
@@ -204,20 +210,6 @@ fn push_error(xml: &mut String, error: &RpcError) {
         xml.push_str("</error-info>");
     }
     xml.push_str("</rpc-error>");
-}
-
-/// A path whose prefixes are not known stays as it is.
-fn push_path(xml: &mut String, error_path: &str, namespaces: &[(String, String)]) {
-    if namespaces.is_empty() {
-        return push_leaf(xml, "error-path", error_path);
-    }
-    xml.push_str("<error-path");
-    for (prefix, namespace) in namespaces {
-        push_attribute(xml, &format!("xmlns:{prefix}"), namespace);
-    }
-    xml.push('>');
-    push_escaped(xml, &path::qualified(error_path));
-    xml.push_str("</error-path>");
 }
 
 fn push_operation(xml: &mut String, operation: &Operation) {

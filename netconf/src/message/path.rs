@@ -2,7 +2,7 @@
 //! 6.11), and `/a:b/a:c[a:k='v']`, where every name has its own (XML, RFC 7950 9.13.2).
 
 /// The form for XML: every name with its prefix.
-pub(super) fn qualified(path: &str) -> String {
+pub(crate) fn qualified(path: &str) -> String {
     rewrite(path, |_, prefix, local| format!("{prefix}:{local}"))
 }
 

@@ -239,9 +239,7 @@ async fn edit(
         None
     } else {
         let encoding = media::of_body(headers)?;
-        let datastore =
-            resource.kind() == ResourceKind::Datastore && method != restconf::Method::Post;
-        let text = blocking(move || well_formed(encoding, text, datastore)).await??;
+        let text = blocking(move || well_formed(encoding, text)).await??;
         Some((encoding.format(), text))
     };
     let edit = Edit {
@@ -271,11 +269,7 @@ async fn edit(
 }
 
 /// Checks the text of a body before libyang reads it: JSON or XML, and in XML no DTD and no entities.
-pub(crate) fn well_formed(
-    encoding: Encoding,
-    text: String,
-    datastore: bool,
-) -> Result<String, Refusal> {
+pub(crate) fn well_formed(encoding: Encoding, text: String) -> Result<String, Refusal> {
     if text.trim().is_empty() {
         return Err(Refusal::new(
             ErrorTag::MalformedMessage,
@@ -292,33 +286,10 @@ pub(crate) fn well_formed(
         Encoding::Json => serde_json::from_str::<serde::de::IgnoredAny>(&text)
             .map(|_| text)
             .map_err(|e| malformed("JSON", &e)),
-        Encoding::Xml => {
-            let fragment = Fragment::parse(text.trim_start_matches('\u{feff}'))
-                .map_err(|e| malformed("the XML it should be", &e))?;
-            if datastore {
-                return data_element(&fragment);
-            }
-            Ok(fragment.as_str().to_owned())
-        }
+        Encoding::Xml => Fragment::parse(text.trim_start_matches('\u{feff}'))
+            .map(|fragment| fragment.as_str().to_owned())
+            .map_err(|e| malformed("the XML it should be", &e)),
     }
-}
-
-/// The one form of `<data>` in which its content can be found by looking.
-fn data_element(fragment: &Fragment) -> Result<String, Refusal> {
-    const NAMESPACE: &str = "urn:ietf:params:xml:ns:yang:ietf-restconf";
-    let wrong = || {
-        Refusal::new(
-            ErrorTag::MalformedMessage,
-            format!("the body must be one element data of {NAMESPACE}"),
-        )
-    };
-    let elements = fragment.elements().map_err(|_| wrong())?;
-    match elements.as_slice() {
-        [root] if root.name == "data" && root.namespace == NAMESPACE => {}
-        _ => return Err(wrong()),
-    }
-    let content = fragment.content().map_err(|_| wrong())?;
-    Ok(format!("<data xmlns=\"{NAMESPACE}\">{content}</data>"))
 }
 
 impl Edit {

@@ -188,8 +188,14 @@ fn xml(errors: &[RpcError], namespace_of: impl Fn(&str) -> Option<String>) -> St
         if let Some(app_tag) = &error.app_tag {
             element(&mut out, "error-app-tag", "", app_tag);
         }
-        if let Some(path) = &error.path {
-            let (attributes, path) = qualify(path, &namespace_of);
+        let declared = error.clone().with_path_namespaces(&namespace_of);
+        if let Some(path) = declared.xml_path() {
+            let mut attributes = String::new();
+            for (prefix, namespace) in &declared.path_namespaces {
+                attributes.push_str(&format!(" xmlns:{prefix}=\""));
+                escape(&mut attributes, namespace);
+                attributes.push('"');
+            }
             element(&mut out, "error-path", &attributes, &path);
         }
         if let Some(message) = &error.message {
@@ -219,68 +225,6 @@ fn element(out: &mut String, name: &str, attributes: &str, text: &str) {
     out.push('>');
 }
 
-/// Turns an instance path as JSON writes it (the module where it changes) into one as XML needs it (a prefix on
-/// every name), with the declarations of those prefixes: the module names.
-fn qualify(path: &str, namespace_of: &impl Fn(&str) -> Option<String>) -> (String, String) {
-    let mut out = String::with_capacity(path.len() * 2);
-    let mut modules: Vec<String> = Vec::new();
-    let mut current = String::new();
-    let mut rest = path;
-    while let Some(c) = rest.chars().next() {
-        match c {
-            '\'' | '"' => {
-                let end = rest[1..].find(c).map_or(rest.len(), |i| i + 2);
-                out.push_str(&rest[..end]);
-                rest = &rest[end..];
-            }
-            '/' | '[' => {
-                out.push(c);
-                rest = &rest[1..];
-                let end = rest
-                    .find(|c: char| {
-                        !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':'))
-                    })
-                    .unwrap_or(rest.len());
-                let name = &rest[..end];
-                let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-                if is_name {
-                    let (module, local) = name.split_once(':').unwrap_or((&current, name));
-                    let module = module.to_owned();
-                    if !module.is_empty() {
-                        out.push_str(&module);
-                        out.push(':');
-                        if !modules.contains(&module) {
-                            modules.push(module.clone());
-                        }
-                    }
-                    out.push_str(local);
-                    if c == '/' {
-                        current = module;
-                    }
-                } else {
-                    out.push_str(name);
-                }
-                rest = &rest[end..];
-            }
-            c => {
-                out.push(c);
-                rest = &rest[c.len_utf8()..];
-            }
-        }
-    }
-    let mut attributes = String::new();
-    for module in modules {
-        if let Some(namespace) = namespace_of(&module) {
-            attributes.push_str(" xmlns:");
-            attributes.push_str(&module);
-            attributes.push_str("=\"");
-            escape(&mut attributes, &namespace);
-            attributes.push('"');
-        }
-    }
-    (attributes, out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,33 +234,20 @@ mod tests {
     }
 
     #[test]
-    fn paths_in_xml_have_a_prefix_on_every_name() {
-        let (attributes, path) = qualify(
-            "/a:top/list[name='x/y[z]'][id='1']/b:leaf/other[.='q']",
-            &namespace,
-        );
-        assert_eq!(
-            path,
-            "/a:top/a:list[a:name='x/y[z]'][a:id='1']/b:leaf/b:other[.='q']"
-        );
-        assert_eq!(attributes, r#" xmlns:a="urn:a" xmlns:b="urn:b""#);
-    }
-
-    #[test]
     fn both_encodings_carry_every_field() {
         let error = RpcError::new(ErrorTag::LockDenied, "held by <4> & \"co\"")
-            .at("/a:top")
+            .at("/a:top/list[name='x/y']/b:leaf")
             .with_app_tag("tag")
             .with_info("session-id", "4");
         assert_eq!(
             print(std::slice::from_ref(&error), Encoding::Json, namespace),
-            r#"{"ietf-restconf:errors":{"error":[{"error-type":"protocol","error-tag":"lock-denied","error-app-tag":"tag","error-path":"/a:top","error-message":"held by <4> & \"co\"","error-info":{"session-id":"4"}}]}}"#
+            r#"{"ietf-restconf:errors":{"error":[{"error-type":"protocol","error-tag":"lock-denied","error-app-tag":"tag","error-path":"/a:top/list[name='x/y']/b:leaf","error-message":"held by <4> & \"co\"","error-info":{"session-id":"4"}}]}}"#
         );
         assert_eq!(
             print(&[error], Encoding::Xml, namespace),
             "<errors xmlns=\"urn:ietf:params:xml:ns:yang:ietf-restconf\"><error><error-type>protocol</error-type>\
              <error-tag>lock-denied</error-tag><error-app-tag>tag</error-app-tag>\
-             <error-path xmlns:a=\"urn:a\">/a:top</error-path>\
+             <error-path xmlns:a=\"urn:a\" xmlns:b=\"urn:b\">/a:top/a:list[a:name='x/y']/b:leaf</error-path>\
              <error-message>held by &lt;4&gt; &amp; &quot;co&quot;</error-message>\
              <error-info><session-id>4</session-id></error-info></error></errors>"
         );

@@ -109,7 +109,7 @@ fn parse(
     published: &Published,
 ) -> Result<Operation, Refusal> {
     let input = match body.filter(|(_, text)| !text.is_empty()) {
-        Some((encoding, text)) => Some((encoding.format(), well_formed(encoding, text, false)?)),
+        Some((encoding, text)) => Some((encoding.format(), well_formed(encoding, text)?)),
         None => None,
     };
     let input = input
