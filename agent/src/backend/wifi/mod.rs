@@ -5,6 +5,7 @@
 
 mod channel;
 mod config;
+pub mod hostapd;
 pub mod sim;
 mod state;
 #[cfg(test)]
@@ -12,7 +13,7 @@ pub(crate) mod suite;
 
 pub use channel::spectrum;
 pub use config::{
-    AccessPoint, AirtimeConfig, Attachment, Band, MeshPoint, RadioConfig, Radius, Role,
+    AccessPoint, AirtimeConfig, Attachment, Band, MeshPoint, RadioConfig, Radius, Roaming, Role,
     SchedulerConfig, Security, SecurityMode, TelemetryConfig, VifConfig, Width, WifiConfig,
 };
 pub use state::{Neighbour, RadioOperState, RadioState, StationState, VifOperState, VifState};
