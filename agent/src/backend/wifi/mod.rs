@@ -5,7 +5,9 @@
 
 mod channel;
 mod config;
+mod diff;
 pub mod hostapd;
+pub mod kernel;
 pub mod netlink;
 pub mod nl80211;
 pub mod sim;
