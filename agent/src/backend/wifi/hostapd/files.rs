@@ -45,7 +45,9 @@ impl Files {
         self.0.join("radio.conf")
     }
 
-    pub(super) fn bss(&self, interface: &str) -> PathBuf {
+    /// What the access point of an interface runs; there as long as it does.
+    #[must_use]
+    pub fn bss(&self, interface: &str) -> PathBuf {
         self.0.join("bss").join(interface)
     }
 

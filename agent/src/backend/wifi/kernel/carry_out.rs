@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
+use super::super::bridge::AttachError;
 use super::super::hostapd::render::{self, Change};
 use super::super::hostapd::{Hostapd, HostapdError, Running};
 use super::super::nl80211::{
@@ -106,6 +107,7 @@ impl Engine {
         for (found, wanted) in all_found.iter_mut().zip(&all_wanted) {
             self.build(found, wanted, &target, &mut work).await?;
         }
+        self.detach(&target).await?;
         self.read_back(&target, &mut work).await?;
         let mut view = lock(&self.view);
         view.target = target;
@@ -315,6 +317,7 @@ impl Engine {
                 work.failed(refusal, [name.as_str()])?;
             }
         }
+        self.attach(&found.wiphy.name, target, work).await?;
         if let Some(radio) = target.wifi.radio(&found.wiphy.name)
             && radio.enabled
             && let Err(refusal) = self.set_power(&found.wiphy, radio, work).await
@@ -391,7 +394,7 @@ impl Engine {
         fs::write(&mark, &found.wiphy.name).map_err(noted)?;
         let joined = async {
             let made = self.nl80211.create_interface(&new).await?;
-            self.links.up(made.ifindex).await?;
+            self.links.set_up(made.ifindex, true).await?;
             self.nl80211.join_mesh(made.ifindex, join).await
         };
         if let Err(error) = joined.await {
@@ -404,6 +407,50 @@ impl Engine {
         let action = format!("create vif {name} on radio {}", found.wiphy.name);
         work.done(vif_path(name), action, 0);
         Ok(())
+    }
+
+    /// Joins the interfaces of a radio to their bridges.
+    async fn attach(&self, radio: &str, target: &Target, work: &mut Work) -> Result<(), Refusal> {
+        if !target.wifi.radio(radio).is_some_and(|radio| radio.enabled) {
+            return Ok(());
+        }
+        for vif in target.wifi.vifs_of(radio).filter(|vif| vif.enabled) {
+            if work.faults.contains_key(&vif.name) {
+                continue;
+            }
+            let path = vif_path(&vif.name);
+            let attach = async {
+                if self.links.attachment(&vif.name).await? == vif.attachment {
+                    return Ok(false);
+                }
+                self.links.attach(&vif.name, &vif.attachment).await?;
+                Ok::<_, AttachError>(true)
+            };
+            match attach.await {
+                Ok(true) if !work.steps.iter().any(|step| step.path == path) => {
+                    work.done(path, format!("update vif {}", vif.name), 0);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let refusal = Refusal::new(format!("{path}/attachment"), error.to_string());
+                    work.failed(refusal, [vif.name.as_str()])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves nothing of interfaces that are not wanted any more on the wired side.
+    async fn detach(&self, target: &Target) -> Result<(), Refusal> {
+        let before = lock(&self.view).target.wifi.vifs.clone();
+        for vif in before {
+            if target.wifi.vif(&vif.name).is_none() {
+                let detached = self.links.detach(&vif.name).await;
+                detached.map_err(|error| Refusal::new(vif_path(&vif.name), error.to_string()))?;
+            }
+        }
+        let removed = self.links.remove_unused_bridges().await;
+        removed.map_err(|error| Refusal::new("/tranche-wifi:wifi", error.to_string()))
     }
 
     /// Sets the power, if one is wanted and another in force, or none is wanted any more.

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::super::hostapd::Status;
+use super::super::link::Links;
 use super::super::nl80211::Nl80211;
 use super::{KernelSettings, Target, View, lock, wanted};
 use crate::backend::wifi::Role;
@@ -61,6 +62,7 @@ struct Backoff {
 /// Everything the task needs.
 pub(super) struct Engine {
     pub(super) nl80211: Nl80211,
+    pub(super) links: Links,
     pub(super) settings: Arc<KernelSettings>,
     pub(super) view: Arc<Mutex<View>>,
     backoffs: BTreeMap<String, Backoff>,
@@ -68,12 +70,13 @@ pub(super) struct Engine {
 
 impl Engine {
     pub(super) fn new(
-        nl80211: Nl80211,
+        (nl80211, links): (Nl80211, Links),
         settings: Arc<KernelSettings>,
         view: Arc<Mutex<View>>,
     ) -> Self {
         Self {
             nl80211,
+            links,
             settings,
             view,
             backoffs: BTreeMap::new(),

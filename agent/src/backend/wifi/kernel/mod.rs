@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::diff::{self, Judge};
+use super::link::Links;
 use super::nl80211::Nl80211;
 use super::{RadioState, VifConfig, VifState, WifiBackend, WifiConfig};
 use crate::backend::{
@@ -94,7 +95,11 @@ impl KernelWifi {
     ///
     /// # Errors
     /// A [`Refusal`] when the kernel can't be asked, or the runtime directory is too long for the address of a socket.
-    pub async fn start(nl80211: Nl80211, settings: KernelSettings) -> Result<Self, Refusal> {
+    pub async fn start(
+        nl80211: Nl80211,
+        links: Links,
+        settings: KernelSettings,
+    ) -> Result<Self, Refusal> {
         check::runtime_dir(&settings.runtime_dir)?;
         let country = nl80211.regulatory_domain().await;
         let view = View {
@@ -104,7 +109,11 @@ impl KernelWifi {
         let view = Arc::new(Mutex::new(view));
         let settings = Arc::new(settings);
         let (orders, queue) = mpsc::channel(QUEUE);
-        let engine = Engine::new(nl80211.clone(), Arc::clone(&settings), Arc::clone(&view));
+        let engine = Engine::new(
+            (nl80211.clone(), links),
+            Arc::clone(&settings),
+            Arc::clone(&view),
+        );
         let task = tokio::spawn(engine.run(queue));
         Ok(Self {
             nl80211,
