@@ -1,6 +1,6 @@
 //! Virtual interfaces: listing, making, removing, channel, power, and 802.11s meshes.
 
-use std::fmt;
+use std::{fmt, io};
 
 use wl_nl80211::{
     Nl80211Attr, Nl80211ChannelWidth, Nl80211Command, Nl80211InterfaceType, Nl80211Message,
@@ -155,8 +155,8 @@ impl Nl80211 {
             Nl80211Attr::IfType(Nl80211InterfaceType::from(new.kind.number())),
         ];
         attributes.extend(new.mac.map(|mac| Nl80211Attr::Mac(mac.0)));
-        self.order(&action, Nl80211Command::NewInterface, attributes)
-            .await?;
+        let order = self.order(&action, Nl80211Command::NewInterface, attributes);
+        order.await.map_err(name_is_taken)?;
         let made = self.interface(&new.name).await?.filter(|made| {
             made.kind == new.kind
                 && made.wiphy == new.wiphy
@@ -240,6 +240,22 @@ impl Nl80211 {
         };
         self.order(&action, Nl80211Command::SetWiphy, attributes)
             .await
+    }
+}
+
+/// mac80211 answers `ENFILE` for a name that is taken, whose usual meaning ("too many open files") misleads.
+fn name_is_taken(error: NetlinkError) -> NetlinkError {
+    const ENFILE: i32 = 23;
+    const EEXIST: i32 = 17;
+    match error {
+        NetlinkError::Refused { action, source, .. } if source.raw_os_error() == Some(ENFILE) => {
+            NetlinkError::Refused {
+                action,
+                message: Some("there is a network interface of that name".to_owned()),
+                source: io::Error::from_raw_os_error(EEXIST),
+            }
+        }
+        other => other,
     }
 }
 
