@@ -72,14 +72,27 @@ impl Files {
     /// The process in the pid file, if it is a hostapd of this directory that runs still.
     pub(super) fn process(&self) -> Option<u32> {
         let pid: u32 = fs::read_to_string(self.pid()).ok()?.trim().parse().ok()?;
-        // A number may have gone to another process long since; a process that ended and was not waited for has no
-        // command line any more.
-        let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        self.is_ours(pid).then_some(pid)
+    }
+
+    /// A process of this directory, whether it has written its number down or not.
+    pub(super) fn any_process(&self) -> Option<u32> {
+        let numbers = fs::read_dir("/proc").ok()?.filter_map(|entry| {
+            let name = entry.ok()?.file_name();
+            name.to_str()?.parse().ok()
+        });
+        let mut ours = numbers.filter(|pid| self.is_ours(*pid));
+        ours.next()
+    }
+
+    /// Whether a process was started with the control socket of this directory: numbers go from one process to another.
+    /// One that has ended but was not waited for has no command line any more.
+    fn is_ours(&self, pid: u32) -> bool {
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let global = self.global();
         command
             .split(|octet| *octet == 0)
             .any(|argument| argument == global.as_os_str().as_encoded_bytes())
-            .then_some(pid)
     }
 
     pub(super) fn log_length(&self) -> u64 {

@@ -41,8 +41,8 @@ use render::Change;
 /// A radio needs time for a change of the regulatory domain (5 s at most) and a scan before a 40 MHz channel.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
-/// A process that was told to end has this long.
-const STOP_WITHIN: Duration = Duration::from_secs(5);
+/// A process has this long to get going, and this long to end.
+const TURN_WITHIN: Duration = Duration::from_secs(5);
 
 const POLL: Duration = Duration::from_millis(50);
 
@@ -127,7 +127,7 @@ impl Hostapd {
     /// # Errors
     /// Why it does not run; nothing of it is left then.
     pub async fn start(&self, radio: &str) -> Result<(), HostapdError> {
-        self.end_process().await?;
+        self.end_process(Duration::ZERO).await?;
         self.files.make()?;
         let output = Command::new(&self.program)
             .arg("-B")
@@ -152,11 +152,26 @@ impl Hostapd {
             let words = last_words(&String::from_utf8_lossy(&text));
             return Err(HostapdError::Start(words));
         }
-        let up = self.bring_up(radio).await;
+        let up = match self.written_down().await {
+            true => self.bring_up(radio).await,
+            false => Err(HostapdError::Start(last_words(&self.files.log_since(0)))),
+        };
         if up.is_err() {
             self.stop().await?;
         }
         up
+    }
+
+    /// Waits until the process, which goes to the background first, has written its number down.
+    async fn written_down(&self) -> bool {
+        let deadline = Instant::now() + TURN_WITHIN;
+        while self.files.process().is_none() {
+            if Instant::now() > deadline {
+                return false;
+            }
+            sleep(POLL).await;
+        }
+        true
     }
 
     async fn bring_up(&self, radio: &str) -> Result<(), HostapdError> {
@@ -294,11 +309,12 @@ impl Hostapd {
     /// # Errors
     /// It runs still, or its files can't be removed.
     pub async fn stop(&self) -> Result<(), HostapdError> {
-        if self.is_alive().await {
-            // The answer may get lost in the end of the process; what counts is that it is gone.
-            drop(self.global("TERMINATE").await);
-        }
-        self.end_process().await?;
+        // The answer may get lost in the end of the process; what counts is that it is gone.
+        let patience = match self.global("TERMINATE").await {
+            Ok(_) => TURN_WITHIN,
+            Err(_) => Duration::ZERO,
+        };
+        self.end_process(patience).await?;
         self.files.clear()
     }
 
@@ -310,16 +326,17 @@ impl Hostapd {
         self.files.trim_log()
     }
 
-    /// Waits for the end of the process in the pid file; helps with a signal when it takes too long.
-    async fn end_process(&self) -> Result<(), HostapdError> {
-        let deadline = Instant::now() + STOP_WITHIN;
-        while let Some(pid) = self.files.process() {
-            if !self.is_alive().await || Instant::now() > deadline {
-                kill(pid)?;
-            }
-            if Instant::now() > deadline + STOP_WITHIN {
+    /// Waits for the end of the process in the pid file, and ends it by force when its time is up.
+    async fn end_process(&self, patience: Duration) -> Result<(), HostapdError> {
+        let deadline = Instant::now() + patience;
+        let last = deadline + TURN_WITHIN;
+        while let Some(pid) = self.files.any_process() {
+            if Instant::now() > last {
                 let message = format!("process {pid} of an earlier hostapd does not end");
                 return Err(HostapdError::Start(message));
+            }
+            if Instant::now() >= deadline {
+                kill(pid)?;
             }
             sleep(POLL).await;
         }
@@ -353,7 +370,16 @@ impl Hostapd {
             source,
         };
         let control = Control::connect(socket).map_err(failed)?;
-        control.request(command).await.map_err(failed)
+        // The death of the other side is no event for a datagram socket.
+        let died = async {
+            while self.files.process().is_some() {
+                sleep(POLL).await;
+            }
+        };
+        tokio::select! {
+            answer = control.request(command) => answer.map_err(failed),
+            () = died => Err(failed(io::Error::new(io::ErrorKind::ConnectionReset, "it has ended"))),
+        }
     }
 }
 
