@@ -1,6 +1,5 @@
 //! The nl80211 handle against mac80211.
 
-use std::process::Command;
 use std::time::Duration;
 
 use tranche_agent::backend::MacAddress;
@@ -9,10 +8,7 @@ use tranche_agent::backend::wifi::nl80211::{
 };
 use tranche_agent::backend::wifi::{Band, Channel, Width};
 
-fn run(line: &str) {
-    let status = Command::new("sh").args(["-c", line]).status().unwrap();
-    assert!(status.success(), "{line}");
-}
+use crate::run;
 
 async fn phy(nl80211: &Nl80211, name: &str) -> Wiphy {
     let wiphys = nl80211.wiphys().await.unwrap();

@@ -3,13 +3,16 @@
 //! Owns the typed `tranche-wifi` configuration, what can be observed, and the [`WifiBackend`] trait. Leaves the shares of
 //! airtime to [`super::airtime`]: this domain brings interfaces up, that one divides the radio between them.
 
+pub mod bridge;
 mod channel;
 mod config;
 mod diff;
 pub mod hostapd;
 pub mod kernel;
+pub mod link;
 pub mod netlink;
 pub mod nl80211;
+mod openvswitch;
 pub mod sim;
 mod state;
 #[cfg(test)]

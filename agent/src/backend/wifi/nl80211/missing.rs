@@ -1,6 +1,8 @@
-//! What `wl-nl80211` (0.8.0) lacks: attributes that it has no variant for, and two things that it reads wrongly.
+//! What `wl-nl80211` (0.8.0) lacks: attributes that it has no variant for, and what it reads wrongly or not at all.
 //!
-//! Numbers are those of linux/nl80211.h. Each item goes when the crate has it.
+//! It refuses a whole station for one attribute of a mesh peer, swaps the times of a survey spent sending and receiving,
+//! and takes the list of a band's HE capabilities for one of them. Numbers are those of linux/nl80211.h. Each item goes
+//! when the crate has it.
 
 use netlink_packet_core::{
     DecodeError, DefaultNla, Emitable, NLA_ALIGNTO, NLA_HEADER_SIZE, NlasIterator,
@@ -9,12 +11,12 @@ use netlink_packet_core::{
 use netlink_packet_generic::{GenlFamily, GenlHeader};
 use wl_nl80211::{Nl80211Attr, Nl80211Command, Nl80211Message};
 
-use super::Survey;
+use super::{Station, Survey};
+use crate::backend::MacAddress;
 
-const NL80211_CMD_GET_SURVEY: u8 = 50;
-
-const NL80211_ATTR_IFINDEX: u16 = 3;
+const NL80211_ATTR_MAC: u16 = 6;
 const NL80211_ATTR_BEACON_INTERVAL: u16 = 12;
+const NL80211_ATTR_STA_INFO: u16 = 21;
 const NL80211_ATTR_WIPHY_BANDS: u16 = 22;
 const NL80211_ATTR_MESH_ID: u16 = 24;
 const NL80211_ATTR_REG_ALPHA2: u16 = 33;
@@ -25,6 +27,24 @@ const NL80211_ATTR_AIRTIME_WEIGHT: u16 = 274;
 
 const NL80211_BAND_ATTR_IFTYPE_DATA: u16 = 9;
 const NL80211_BAND_IFTYPE_ATTR_HE_CAP_PHY: u16 = 3;
+
+const NL80211_STA_INFO_RX_BYTES: u16 = 2;
+const NL80211_STA_INFO_TX_BYTES: u16 = 3;
+const NL80211_STA_INFO_SIGNAL: u16 = 7;
+const NL80211_STA_INFO_TX_BITRATE: u16 = 8;
+const NL80211_STA_INFO_TX_PACKETS: u16 = 10;
+const NL80211_STA_INFO_TX_RETRIES: u16 = 11;
+const NL80211_STA_INFO_TX_FAILED: u16 = 12;
+const NL80211_STA_INFO_RX_BITRATE: u16 = 14;
+const NL80211_STA_INFO_CONNECTED_TIME: u16 = 16;
+const NL80211_STA_INFO_RX_BYTES64: u16 = 23;
+const NL80211_STA_INFO_TX_BYTES64: u16 = 24;
+const NL80211_STA_INFO_EXPECTED_THROUGHPUT: u16 = 27;
+const NL80211_STA_INFO_RX_DURATION: u16 = 32;
+const NL80211_STA_INFO_TX_DURATION: u16 = 39;
+const NL80211_STA_INFO_AIRTIME_WEIGHT: u16 = 40;
+const NL80211_RATE_INFO_BITRATE: u16 = 1;
+const NL80211_RATE_INFO_BITRATE32: u16 = 5;
 
 const NL80211_SURVEY_INFO_FREQUENCY: u16 = 1;
 const NL80211_SURVEY_INFO_NOISE: u16 = 2;
@@ -96,123 +116,126 @@ fn other(attributes: &[Nl80211Attr], kind: u16) -> Option<Vec<u8>> {
     })
 }
 
-/// A part of a wiphy, with the HE capabilities of its bands: the crate takes the list of them, one for each group of
-/// interface types, for one of them.
+/// A message of nl80211, not read yet.
 #[derive(Debug)]
-pub(super) struct WiphyPart {
-    /// The message as the crate reads it.
-    pub(super) message: Nl80211Message,
-    /// First octet of the HE PHY capabilities, by band (`NL80211_BAND_*`).
-    pub(super) he_phy: Vec<(u16, u8)>,
+pub(super) struct RawMessage {
+    command: u8,
+    attributes: Vec<u8>,
 }
 
-impl WiphyPart {
-    /// Asks for all wiphys, in parts.
-    pub(super) fn request() -> Self {
+impl RawMessage {
+    /// A message to send.
+    pub(super) fn new(command: Nl80211Command, attributes: Vec<Nl80211Attr>) -> Self {
+        let message = Nl80211Message {
+            cmd: command,
+            attributes,
+        };
+        let mut buffer = vec![0; message.buffer_len()];
+        message.emit(&mut buffer);
         Self {
-            message: Nl80211Message {
-                cmd: Nl80211Command::GetWiphy,
-                attributes: vec![Nl80211Attr::SplitWiphyDump],
-            },
-            he_phy: Vec::new(),
+            command: command.into(),
+            attributes: buffer,
+        }
+    }
+
+    /// The message as the crate reads it.
+    pub(super) fn read(&self) -> Result<Nl80211Message, DecodeError> {
+        let header = GenlHeader {
+            cmd: self.command,
+            version: self.version(),
+        };
+        Nl80211Message::parse_with_param(&self.attributes, header)
+    }
+
+    /// First octet of the HE PHY capabilities of each band (`NL80211_BAND_*`) that has some, one for each group of interface
+    /// types.
+    pub(super) fn he_phy(&self) -> Vec<(u16, u8)> {
+        let mut found = Vec::new();
+        for (band, attributes) in all(nested(&self.attributes, NL80211_ATTR_WIPHY_BANDS)) {
+            for (_, entry) in all(nested(attributes, NL80211_BAND_ATTR_IFTYPE_DATA)) {
+                let capability = nested(entry, NL80211_BAND_IFTYPE_ATTR_HE_CAP_PHY);
+                found.extend(capability.first().map(|octet| (band, *octet)));
+            }
+        }
+        found
+    }
+
+    /// The survey of a channel in it, if there is one.
+    pub(super) fn survey(&self) -> Option<Survey> {
+        let mut survey = Survey::default();
+        for (kind, value) in all(nested(&self.attributes, NL80211_ATTR_SURVEY_INFO)) {
+            match kind {
+                NL80211_SURVEY_INFO_FREQUENCY => survey.frequency_mhz = u32_of(value)?,
+                NL80211_SURVEY_INFO_NOISE => survey.noise_dbm = i8_of(value),
+                NL80211_SURVEY_INFO_IN_USE => survey.in_use = true,
+                NL80211_SURVEY_INFO_TIME => survey.time_ms = u64_of(value),
+                NL80211_SURVEY_INFO_TIME_BUSY => survey.busy_ms = u64_of(value),
+                NL80211_SURVEY_INFO_TIME_RX => survey.rx_ms = u64_of(value),
+                NL80211_SURVEY_INFO_TIME_TX => survey.tx_ms = u64_of(value),
+                _ => {}
+            }
+        }
+        Some(survey).filter(|survey| survey.frequency_mhz != 0)
+    }
+
+    /// The station in it, if there is one.
+    pub(super) fn station(&self) -> Option<Station> {
+        let mac = nested(&self.attributes, NL80211_ATTR_MAC);
+        let mut station = Station {
+            mac: MacAddress(mac.try_into().ok()?),
+            ..Station::default()
+        };
+        for (kind, value) in all(nested(&self.attributes, NL80211_ATTR_STA_INFO)) {
+            station.take(kind, value);
+        }
+        Some(station)
+    }
+}
+
+impl Station {
+    fn take(&mut self, kind: u16, value: &[u8]) {
+        let count = || u32_of(value).unwrap_or_default();
+        match kind {
+            NL80211_STA_INFO_SIGNAL => self.signal_dbm = i8_of(value),
+            NL80211_STA_INFO_TX_BITRATE => self.tx_bitrate_kbps = kbps(value),
+            NL80211_STA_INFO_RX_BITRATE => self.rx_bitrate_kbps = kbps(value),
+            // The 32-bit byte counters come beside the 64-bit ones, and wrap.
+            NL80211_STA_INFO_TX_BYTES => self.tx_bytes = self.tx_bytes.max(count().into()),
+            NL80211_STA_INFO_RX_BYTES => self.rx_bytes = self.rx_bytes.max(count().into()),
+            NL80211_STA_INFO_TX_BYTES64 => self.tx_bytes = u64_of(value).unwrap_or_default(),
+            NL80211_STA_INFO_RX_BYTES64 => self.rx_bytes = u64_of(value).unwrap_or_default(),
+            NL80211_STA_INFO_TX_PACKETS => self.tx_packets = count(),
+            NL80211_STA_INFO_TX_RETRIES => self.tx_retries = count(),
+            NL80211_STA_INFO_TX_FAILED => self.tx_failed = count(),
+            NL80211_STA_INFO_CONNECTED_TIME => self.connected_s = count(),
+            NL80211_STA_INFO_TX_DURATION => self.tx_duration_us = u64_of(value),
+            NL80211_STA_INFO_RX_DURATION => self.rx_duration_us = u64_of(value),
+            NL80211_STA_INFO_EXPECTED_THROUGHPUT => self.expected_throughput_kbps = u32_of(value),
+            NL80211_STA_INFO_AIRTIME_WEIGHT => {
+                self.airtime_weight = value.try_into().ok().map(u16::from_ne_bytes);
+            }
+            _ => {}
         }
     }
 }
 
-impl GenlFamily for WiphyPart {
+/// The kernel counts in 100 kbit/s; the 32-bit figure is there for rates that the 16-bit one cannot hold.
+fn kbps(rate: &[u8]) -> Option<u32> {
+    let wide = u32_of(nested(rate, NL80211_RATE_INFO_BITRATE32));
+    let narrow = || {
+        let value = nested(rate, NL80211_RATE_INFO_BITRATE).try_into().ok()?;
+        Some(u32::from(u16::from_ne_bytes(value)))
+    };
+    wide.or_else(narrow).map(|rate| rate.saturating_mul(100))
+}
+
+impl GenlFamily for RawMessage {
     fn family_name() -> &'static str {
         Nl80211Message::family_name()
     }
 
     fn command(&self) -> u8 {
-        self.message.command()
-    }
-
-    fn version(&self) -> u8 {
-        self.message.version()
-    }
-}
-
-impl Emitable for WiphyPart {
-    fn buffer_len(&self) -> usize {
-        self.message.buffer_len()
-    }
-
-    fn emit(&self, buffer: &mut [u8]) {
-        self.message.emit(buffer);
-    }
-}
-
-impl ParseableParametrized<[u8], GenlHeader> for WiphyPart {
-    fn parse_with_param(buffer: &[u8], header: GenlHeader) -> Result<Self, DecodeError> {
-        let mut he_phy = Vec::new();
-        for band in members(buffer, NL80211_ATTR_WIPHY_BANDS)? {
-            let (of_band, attributes) = band?;
-            for entry in members(attributes, NL80211_BAND_ATTR_IFTYPE_DATA)? {
-                let (_, entry) = entry?;
-                for attribute in NlasIterator::new(entry) {
-                    let attribute = attribute?;
-                    let first = attribute.value().first();
-                    if attribute.kind() == NL80211_BAND_IFTYPE_ATTR_HE_CAP_PHY {
-                        he_phy.extend(first.map(|octet| (of_band, *octet)));
-                    }
-                }
-            }
-        }
-        Ok(Self {
-            message: Nl80211Message::parse_with_param(buffer, header)?,
-            he_phy,
-        })
-    }
-}
-
-/// The members of the nested attribute `kind` among attributes: each one's kind and content.
-fn members(
-    attributes: &[u8],
-    kind: u16,
-) -> Result<impl Iterator<Item = Result<(u16, &[u8]), DecodeError>>, DecodeError> {
-    let mut nested: &[u8] = &[];
-    for attribute in raw_attributes(attributes) {
-        let (of_kind, content) = attribute?;
-        if of_kind == kind {
-            nested = content;
-        }
-    }
-    Ok(raw_attributes(nested))
-}
-
-/// Kind and content of each attribute, borrowed from the message.
-fn raw_attributes(buffer: &[u8]) -> impl Iterator<Item = Result<(u16, &[u8]), DecodeError>> {
-    let mut at = 0;
-    NlasIterator::new(buffer).map(move |attribute| {
-        let attribute = attribute?;
-        let start = at + NLA_HEADER_SIZE;
-        let end = start + attribute.value_length();
-        at = end.next_multiple_of(NLA_ALIGNTO);
-        let content = buffer.get(start..end).unwrap_or_default();
-        Ok((attribute.kind(), content))
-    })
-}
-
-/// Survey messages: the crate takes the time spent receiving for the time spent sending and the other way round.
-#[derive(Debug)]
-pub(super) enum SurveyMessage {
-    /// Asks for the surveys of an interface's wiphy.
-    Get {
-        /// The interface.
-        ifindex: u32,
-    },
-    /// One channel.
-    Results(Option<Survey>),
-}
-
-impl GenlFamily for SurveyMessage {
-    fn family_name() -> &'static str {
-        "nl80211"
-    }
-
-    fn command(&self) -> u8 {
-        NL80211_CMD_GET_SURVEY
+        self.command
     }
 
     fn version(&self) -> u8 {
@@ -220,61 +243,52 @@ impl GenlFamily for SurveyMessage {
     }
 }
 
-impl Emitable for SurveyMessage {
+impl Emitable for RawMessage {
     fn buffer_len(&self) -> usize {
-        match self {
-            Self::Get { .. } => ifindex(0).buffer_len(),
-            Self::Results(_) => 0,
-        }
+        self.attributes.len()
     }
 
     fn emit(&self, buffer: &mut [u8]) {
-        if let Self::Get { ifindex: index } = self {
-            ifindex(*index).emit(buffer);
-        }
+        buffer.copy_from_slice(&self.attributes);
     }
 }
 
-fn ifindex(index: u32) -> DefaultNla {
-    DefaultNla::new(NL80211_ATTR_IFINDEX, index.to_ne_bytes().to_vec())
-}
-
-impl ParseableParametrized<[u8], GenlHeader> for SurveyMessage {
-    fn parse_with_param(buffer: &[u8], _header: GenlHeader) -> Result<Self, DecodeError> {
-        for attribute in NlasIterator::new(buffer) {
-            let attribute = attribute?;
-            if attribute.kind() == NL80211_ATTR_SURVEY_INFO {
-                return survey(attribute.value()).map(Self::Results);
-            }
-        }
-        Ok(Self::Results(None))
+impl ParseableParametrized<[u8], GenlHeader> for RawMessage {
+    fn parse_with_param(buffer: &[u8], header: GenlHeader) -> Result<Self, DecodeError> {
+        Ok(Self {
+            command: header.cmd,
+            attributes: buffer.to_vec(),
+        })
     }
 }
 
-/// One channel's survey; `None` if it does not say of which channel.
-fn survey(buffer: &[u8]) -> Result<Option<Survey>, DecodeError> {
-    let mut survey = Survey::default();
-    for attribute in NlasIterator::new(buffer) {
-        let attribute = attribute?;
-        let value = attribute.value();
-        match attribute.kind() {
-            NL80211_SURVEY_INFO_FREQUENCY => {
-                survey.frequency_mhz = netlink_packet_core::parse_u32(value)?;
-            }
-            NL80211_SURVEY_INFO_NOISE => {
-                survey.noise_dbm = Some(netlink_packet_core::parse_i8(value)?);
-            }
-            NL80211_SURVEY_INFO_IN_USE => survey.in_use = true,
-            NL80211_SURVEY_INFO_TIME => survey.time_ms = milliseconds(value)?,
-            NL80211_SURVEY_INFO_TIME_BUSY => survey.busy_ms = milliseconds(value)?,
-            NL80211_SURVEY_INFO_TIME_RX => survey.rx_ms = milliseconds(value)?,
-            NL80211_SURVEY_INFO_TIME_TX => survey.tx_ms = milliseconds(value)?,
-            _ => {}
-        }
-    }
-    Ok(Some(survey).filter(|survey| survey.frequency_mhz != 0))
+/// Content of the attribute `kind`, empty if it is not there.
+fn nested(attributes: &[u8], kind: u16) -> &[u8] {
+    let mut found = all(attributes).filter(|(of_kind, _)| *of_kind == kind);
+    found.next().map(|(_, content)| content).unwrap_or_default()
 }
 
-fn milliseconds(value: &[u8]) -> Result<Option<u64>, DecodeError> {
-    netlink_packet_core::parse_u64(value).map(Some)
+/// Kind and content of each attribute, up to one that is not whole.
+fn all(buffer: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    let mut at = 0;
+    NlasIterator::new(buffer)
+        .map_while(Result::ok)
+        .map(move |attribute| {
+            let start = at + NLA_HEADER_SIZE;
+            let end = start + attribute.value_length();
+            at = end.next_multiple_of(NLA_ALIGNTO);
+            (attribute.kind(), buffer.get(start..end).unwrap_or_default())
+        })
+}
+
+fn i8_of(value: &[u8]) -> Option<i8> {
+    value.try_into().ok().map(i8::from_ne_bytes)
+}
+
+fn u32_of(value: &[u8]) -> Option<u32> {
+    value.try_into().ok().map(u32::from_ne_bytes)
+}
+
+fn u64_of(value: &[u8]) -> Option<u64> {
+    value.try_into().ok().map(u64::from_ne_bytes)
 }

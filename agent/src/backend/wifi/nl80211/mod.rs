@@ -16,15 +16,15 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use netlink_packet_core::{
-    DecodeError, Emitable, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
-    ParseableParametrized,
+    DecodeError, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
-use netlink_packet_generic::{GenlFamily, GenlHeader, GenlMessage};
+use netlink_packet_generic::GenlMessage;
 use rtnetlink::sys::AsyncSocket as _;
 use tokio::sync::broadcast;
 use tokio_util::task::AbortOnDropHandle;
 use wl_nl80211::{Nl80211Attr, Nl80211Command, Nl80211Handle, Nl80211Message};
 
+use self::missing::RawMessage;
 use super::netlink::NetlinkError;
 
 pub use event::Event;
@@ -89,11 +89,11 @@ impl Nl80211 {
     /// # Errors
     /// The kernel can't be asked.
     pub async fn wiphys(&self) -> Result<Vec<Wiphy>, NetlinkError> {
-        let action = "list wiphys";
-        let ask = missing::WiphyPart::request();
-        let flags = NLM_F_REQUEST | NLM_F_DUMP;
-        let parts = self.exchange(action, ask, flags).await?;
-        let wiphys = wiphy::assemble(readable(action, parts));
+        let ask = vec![Nl80211Attr::SplitWiphyDump];
+        let parts = self
+            .dump_raw("list wiphys", Nl80211Command::GetWiphy, ask)
+            .await?;
+        let wiphys = wiphy::assemble(&parts);
         *self.wiphys.write().unwrap_or_else(PoisonError::into_inner) = wiphys.clone().into();
         Ok(wiphys)
     }
@@ -111,9 +111,9 @@ impl Nl80211 {
     pub async fn regulatory_domain(&self) -> Result<String, NetlinkError> {
         let what = "read the regulatory domain";
         let answers = self
-            .request(what, Nl80211Command::GetReg, Vec::new(), NLM_F_REQUEST)
+            .exchange(what, Nl80211Command::GetReg, Vec::new(), NLM_F_REQUEST)
             .await?;
-        answers
+        read_all(what, &answers)?
             .iter()
             .find_map(|message| missing::alpha2_of(&message.attributes))
             .ok_or_else(|| NetlinkError::Unreadable {
@@ -156,7 +156,7 @@ impl Nl80211 {
         attributes: Vec<Nl80211Attr>,
     ) -> Result<(), NetlinkError> {
         let flags = NLM_F_REQUEST | NLM_F_ACK;
-        self.request(action, command, attributes, flags)
+        self.exchange(action, command, attributes, flags)
             .await
             .map(drop)
     }
@@ -168,32 +168,29 @@ impl Nl80211 {
         command: Nl80211Command,
         attributes: Vec<Nl80211Attr>,
     ) -> Result<Vec<Nl80211Message>, NetlinkError> {
-        let flags = NLM_F_REQUEST | NLM_F_DUMP;
-        self.request(action, command, attributes, flags).await
+        let messages = self.dump_raw(action, command, attributes).await?;
+        read_all(action, &messages)
     }
 
-    async fn request(
+    async fn dump_raw(
         &self,
         action: &str,
-        cmd: Nl80211Command,
+        command: Nl80211Command,
         attributes: Vec<Nl80211Attr>,
-        flags: u16,
-    ) -> Result<Vec<Nl80211Message>, NetlinkError> {
-        let message = Nl80211Message { cmd, attributes };
-        let answers = self.exchange(action, message, flags).await?;
-        Ok(readable(action, answers))
+    ) -> Result<Vec<RawMessage>, NetlinkError> {
+        let flags = NLM_F_REQUEST | NLM_F_DUMP;
+        self.exchange(action, command, attributes, flags).await
     }
 
     /// One request with all its answers.
-    async fn exchange<M>(
+    async fn exchange(
         &self,
         action: &str,
-        message: M,
+        command: Nl80211Command,
+        attributes: Vec<Nl80211Attr>,
         flags: u16,
-    ) -> Result<Vec<Result<M, DecodeError>>, NetlinkError>
-    where
-        M: GenlFamily + Emitable + ParseableParametrized<[u8], GenlHeader> + std::fmt::Debug,
-    {
+    ) -> Result<Vec<RawMessage>, NetlinkError> {
+        let message = RawMessage::new(command, attributes);
         let mut request = NetlinkMessage::from(GenlMessage::from_payload(message));
         request.header.flags = flags;
         let mut handle = self.handle.handle.clone();
@@ -202,26 +199,27 @@ impl Nl80211 {
         let mut answers = Vec::new();
         while let Some(answer) = stream.next().await {
             match answer.map(|answer| answer.payload) {
-                Ok(NetlinkPayload::InnerMessage(message)) => answers.push(Ok(message.payload)),
+                Ok(NetlinkPayload::InnerMessage(message)) => answers.push(message.payload),
                 Ok(NetlinkPayload::Error(error)) if error.code.is_some() => {
                     return Err(NetlinkError::refused(action, &error));
                 }
                 Ok(_) => {}
-                Err(reason) => answers.push(Err(reason)),
+                Err(reason) => return Err(unreadable(action, &reason)),
             }
         }
         Ok(answers)
     }
 }
 
-/// One part of a list that the crate cannot read must not hide the rest.
-fn readable<M>(action: &str, answers: Vec<Result<M, DecodeError>>) -> Vec<M> {
-    let readable = |answer| match answer {
-        Ok(message) => Some(message),
-        Err(reason) => {
-            tracing::warn!(action, %reason, "a part of the kernel's answer cannot be read and is left out");
-            None
-        }
-    };
-    answers.into_iter().filter_map(readable).collect()
+fn read_all(action: &str, messages: &[RawMessage]) -> Result<Vec<Nl80211Message>, NetlinkError> {
+    let each = messages.iter().map(RawMessage::read);
+    each.collect::<Result<_, _>>()
+        .map_err(|reason| unreadable(action, &reason))
+}
+
+fn unreadable(action: &str, reason: &DecodeError) -> NetlinkError {
+    NetlinkError::Unreadable {
+        action: action.to_owned(),
+        reason: reason.to_string(),
+    }
 }

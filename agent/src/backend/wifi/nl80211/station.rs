@@ -1,10 +1,9 @@
 //! Who is associated, and what the radio heard: stations and channel surveys.
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
-use wl_nl80211::{Nl80211Attr, Nl80211Command, Nl80211RateInfo, Nl80211StationInfo};
+use wl_nl80211::{Nl80211Attr, Nl80211Command};
 
-use super::missing::SurveyMessage;
-use super::{NetlinkError, Nl80211, missing};
+use super::missing::{self, RawMessage};
+use super::{NetlinkError, Nl80211};
 use crate::backend::MacAddress;
 
 /// An associated station or mesh peer. Absent is what the driver does not say.
@@ -68,9 +67,9 @@ impl Nl80211 {
     pub async fn stations(&self, ifindex: u32) -> Result<Vec<Station>, NetlinkError> {
         let ask = vec![Nl80211Attr::IfIndex(ifindex)];
         let messages = self
-            .dump("list stations", Nl80211Command::GetStation, ask)
+            .dump_raw("list stations", Nl80211Command::GetStation, ask)
             .await?;
-        let each = messages.iter().filter_map(|one| station(&one.attributes));
+        let each = messages.iter().filter_map(RawMessage::station);
         let mut stations: Vec<Station> = each.collect();
         stations.sort_by_key(|station| station.mac);
         Ok(stations)
@@ -103,86 +102,14 @@ impl Nl80211 {
     /// The kernel can't be asked, or the interface is gone.
     pub async fn survey(&self, ifindex: u32) -> Result<Vec<Survey>, NetlinkError> {
         const EOPNOTSUPP: i32 = 95;
-        let ask = SurveyMessage::Get { ifindex };
-        let answers = match self
-            .exchange("read the survey", ask, NLM_F_REQUEST | NLM_F_DUMP)
-            .await
-        {
-            Err(error) if error.errno() == Some(EOPNOTSUPP) => return Ok(Vec::new()),
-            answers => answers?,
-        };
-        let mut surveys = Vec::new();
-        for answer in answers {
-            match answer {
-                Ok(SurveyMessage::Results(survey)) => surveys.extend(survey),
-                Ok(SurveyMessage::Get { .. }) => {}
-                Err(reason) => {
-                    return Err(NetlinkError::Unreadable {
-                        action: "read the survey".to_owned(),
-                        reason: reason.to_string(),
-                    });
-                }
-            }
-        }
-        Ok(surveys)
-    }
-}
-
-/// The station in a message.
-fn station(attributes: &[Nl80211Attr]) -> Option<Station> {
-    let (mut mac, mut infos) = (None, None);
-    for attribute in attributes {
-        match attribute {
-            Nl80211Attr::Mac(octets) => mac = Some(MacAddress(*octets)),
-            Nl80211Attr::StationInfo(list) => infos = Some(list),
-            _ => {}
+        let ask = vec![Nl80211Attr::IfIndex(ifindex)];
+        let answers = self
+            .dump_raw("read the survey", Nl80211Command::GetSurvey, ask)
+            .await;
+        match answers {
+            Ok(messages) => Ok(messages.iter().filter_map(RawMessage::survey).collect()),
+            Err(error) if error.errno() == Some(EOPNOTSUPP) => Ok(Vec::new()),
+            Err(error) => Err(error),
         }
     }
-    let mut station = Station {
-        mac: mac?,
-        ..Station::default()
-    };
-    // The 32-bit byte counters come beside the 64-bit ones and wrap: the larger is the newer kind.
-    for info in infos? {
-        match info {
-            Nl80211StationInfo::Signal(dbm) => station.signal_dbm = Some(*dbm),
-            Nl80211StationInfo::TxBitrate(rate) => station.tx_bitrate_kbps = kbps(rate),
-            Nl80211StationInfo::RxBitrate(rate) => station.rx_bitrate_kbps = kbps(rate),
-            Nl80211StationInfo::TxBytes64(bytes) => station.tx_bytes = *bytes,
-            Nl80211StationInfo::RxBytes64(bytes) => station.rx_bytes = *bytes,
-            Nl80211StationInfo::TxBytes(bytes) => {
-                station.tx_bytes = station.tx_bytes.max(u64::from(*bytes));
-            }
-            Nl80211StationInfo::RxBytes(bytes) => {
-                station.rx_bytes = station.rx_bytes.max(u64::from(*bytes));
-            }
-            Nl80211StationInfo::TxPackets(count) => station.tx_packets = *count,
-            Nl80211StationInfo::TxRetries(count) => station.tx_retries = *count,
-            Nl80211StationInfo::TxFailed(count) => station.tx_failed = *count,
-            Nl80211StationInfo::ConnectedTime(seconds) => station.connected_s = *seconds,
-            Nl80211StationInfo::TxDuration(us) => station.tx_duration_us = Some(*us),
-            Nl80211StationInfo::RxDuration(us) => station.rx_duration_us = Some(*us),
-            Nl80211StationInfo::ExpectedThroughput(kbps) => {
-                station.expected_throughput_kbps = Some(*kbps);
-            }
-            Nl80211StationInfo::AirtimeWeight(weight) => station.airtime_weight = Some(*weight),
-            _ => {}
-        }
-    }
-    Some(station)
-}
-
-/// The kernel counts in 100 kbit/s; the 32-bit figure is there for rates that the 16-bit one cannot hold.
-fn kbps(rate: &[Nl80211RateInfo]) -> Option<u32> {
-    let wide = rate.iter().find_map(|info| match info {
-        Nl80211RateInfo::Bitrate32(rate) => Some(*rate),
-        _ => None,
-    });
-    let narrow = || {
-        rate.iter().find_map(|info| match info {
-            Nl80211RateInfo::Bitrate(rate) => Some(u32::from(*rate)),
-            _ => None,
-        })
-    };
-    wide.or_else(narrow).map(|rate| rate.saturating_mul(100))
 }

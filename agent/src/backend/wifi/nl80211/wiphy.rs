@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use wl_nl80211::{
     Ieee80211HtCaps, Ieee80211VhtCapInfo, Nl80211Attr, Nl80211Band, Nl80211BandInfo,
     Nl80211BandType, Nl80211ExtFeature, Nl80211Features, Nl80211Frequency, Nl80211FrequencyInfo,
-    Nl80211IfaceComb, Nl80211IfaceCombAttribute, Nl80211IfaceCombLimitAttribute,
+    Nl80211IfaceComb, Nl80211IfaceCombAttribute, Nl80211IfaceCombLimitAttribute, Nl80211Message,
 };
 
 use super::InterfaceKind;
-use super::missing::{self, WiphyPart};
+use super::missing::{self, RawMessage};
 use crate::backend::wifi::{Band, Channel, Width, number_at};
 
 /// A radio of this machine.
@@ -233,9 +233,9 @@ impl InterfaceCombination {
 }
 
 /// Puts the parts of a split dump together, wiphy by wiphy.
-pub(super) fn assemble(parts: Vec<WiphyPart>) -> Vec<Wiphy> {
+pub(super) fn assemble(parts: &[RawMessage]) -> Vec<Wiphy> {
     let mut wiphys: BTreeMap<u32, Wiphy> = BTreeMap::new();
-    for WiphyPart { message, he_phy } in parts {
+    for (message, he_phy) in parts.iter().filter_map(read) {
         let index = message.attributes.iter().find_map(|one| match one {
             Nl80211Attr::Wiphy(index) => Some(*index),
             _ => None,
@@ -256,6 +256,17 @@ pub(super) fn assemble(parts: Vec<WiphyPart>) -> Vec<Wiphy> {
         }
     }
     wiphys.into_values().collect()
+}
+
+/// One part. What the crate cannot read must not hide the rest.
+fn read(part: &RawMessage) -> Option<(Nl80211Message, Vec<(u16, u8)>)> {
+    match part.read() {
+        Ok(message) => Some((message, part.he_phy())),
+        Err(reason) => {
+            tracing::warn!(%reason, "a part of a wiphy cannot be read and is left out");
+            None
+        }
+    }
 }
 
 impl Wiphy {
