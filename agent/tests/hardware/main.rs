@@ -8,7 +8,9 @@
     reason = "a helper that fails is a test that fails"
 )]
 
+mod access_points;
 mod bridge;
+mod clients;
 mod nl80211;
 
 /// Runs a shell command that must succeed.

@@ -6,6 +6,9 @@
 pub mod bridge;
 mod channel;
 mod config;
+mod diff;
+pub mod hostapd;
+pub mod kernel;
 pub mod link;
 pub mod netlink;
 pub mod nl80211;
@@ -17,7 +20,7 @@ pub(crate) mod suite;
 
 pub use channel::{Channel, number_at, spectrum};
 pub use config::{
-    AccessPoint, AirtimeConfig, Attachment, Band, MeshPoint, RadioConfig, Radius, Role,
+    AccessPoint, AirtimeConfig, Attachment, Band, MeshPoint, RadioConfig, Radius, Roaming, Role,
     SchedulerConfig, Security, SecurityMode, TelemetryConfig, VifConfig, Width, WifiConfig,
 };
 pub use state::{Neighbour, RadioOperState, RadioState, StationState, VifOperState, VifState};

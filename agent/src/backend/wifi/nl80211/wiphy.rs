@@ -46,6 +46,10 @@ pub struct BandLimits {
     pub ht: bool,
     /// 802.11ac.
     pub vht: bool,
+    /// HT capability info (IEEE Std 802.11-2020 9.4.2.55.2), 0 without HT.
+    pub ht_info: u16,
+    /// VHT capabilities info (9.4.2.157.2), 0 without VHT.
+    pub vht_info: u32,
     /// 802.11ax.
     pub he: bool,
     /// Widest channel.
@@ -319,6 +323,8 @@ impl Wiphy {
                 channels: Vec::new(),
                 ht: false,
                 vht: false,
+                ht_info: 0,
+                vht_info: 0,
                 he: false,
                 max_width: Width::Mhz20,
             });
@@ -337,6 +343,7 @@ impl BandLimits {
             }
             Nl80211BandInfo::HtCapa(ht) => {
                 self.ht = true;
+                self.ht_info = ht.bits();
                 if ht.contains(Ieee80211HtCaps::SupWidth2040) {
                     self.widen(Width::Mhz40);
                 }
@@ -344,6 +351,7 @@ impl BandLimits {
             Nl80211BandInfo::VhtCap(vht) => {
                 // The kernel also gives it, empty, for bands that have no VHT.
                 self.vht = !vht.is_empty();
+                self.vht_info = vht.bits();
                 if self.vht && self.band != Band::Ghz2 {
                     self.widen(Width::Mhz80);
                 }
