@@ -120,6 +120,8 @@ impl RadioLaw {
             vif.weight = weight;
             vif.ceiling = ceiling.hundredths().max(1);
         }
+        let used = self.state.vif.iter().rposition(|vif| vif.weight > 0);
+        self.state.slots = used.map_or(0, |last| last as u32 + 1);
         // Shares follow at once, not at the next millisecond.
         self.state.refresh_at = 0;
     }
