@@ -5,12 +5,14 @@
 
 mod channel;
 mod config;
+pub mod netlink;
+pub mod nl80211;
 pub mod sim;
 mod state;
 #[cfg(test)]
 pub(crate) mod suite;
 
-pub use channel::spectrum;
+pub use channel::{Channel, number_at, spectrum};
 pub use config::{
     AccessPoint, AirtimeConfig, Attachment, Band, MeshPoint, RadioConfig, Radius, Role,
     SchedulerConfig, Security, SecurityMode, TelemetryConfig, VifConfig, Width, WifiConfig,
