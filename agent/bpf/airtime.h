@@ -77,6 +77,9 @@ struct airtime_vif_settings {
 	airtime_u32 corrected;         /* the ceiling until `until`; 0: there is none */
 	airtime_u32 epoch;             /* another one when another vif has this place */
 	airtime_u64 until;
+	/* the agent's notes, for when it starts again */
+	airtime_u32 min_ratio;         /* as configured, hundredths of a percent */
+	airtime_u32 corrected_min;     /* 1 more than that; 0: there is none */
 };
 
 /* What the agent wants of a radio. */
@@ -107,7 +110,7 @@ struct airtime_vif {
 	airtime_u32 share;             /* of what is available, now */
 	airtime_u32 used;              /* of what is available, smoothed */
 	airtime_u32 inflation;         /* measured over estimated, smoothed */
-	airtime_u32 backlogged;        /* set when a packet had to wait long; cleared by the reader */
+	airtime_u32 backlogged;        /* packets that had to wait long, or in vain */
 	airtime_u64 next;              /* share clock */
 	airtime_u64 next_ceiling;      /* ceiling clock */
 	airtime_u64 depart;            /* when the current burst leaves */
@@ -524,7 +527,7 @@ AIRTIME_FN enum airtime_verdict airtime_admit(struct airtime_radio *r, airtime_u
 	} else if (at > now + r->horizon) {
 		if (earliest <= now + r->horizon)
 			v->dropped++;
-		v->backlogged = 1;
+		v->backlogged++;
 		return AIRTIME_DROP;
 	}
 
@@ -556,7 +559,7 @@ AIRTIME_FN enum airtime_verdict airtime_admit(struct airtime_radio *r, airtime_u
 	if (at > airtime_max(now, earliest))
 		v->delayed++;
 	if (at > now + r->horizon / 4)
-		v->backlogged = 1;
+		v->backlogged++;
 	if (next > next_ceiling && next > now + r->burst)
 		r->paced = 1;
 	*departure = at;

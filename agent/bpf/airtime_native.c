@@ -23,6 +23,11 @@ int tranche_airtime_admit(struct airtime_radio *r, airtime_u32 k, airtime_u64 no
 	return airtime_admit(r, k, now, airtime, earliest, AIRTIME_ORDINARY, departure);
 }
 
+void tranche_airtime_configure(struct airtime_radio *r, const struct airtime_settings *s, airtime_u64 now)
+{
+	airtime_configure(r, s, now);
+}
+
 void tranche_airtime_complete(struct airtime_radio *r, airtime_u32 k, airtime_u64 now, airtime_u64 departure,
 			      airtime_u64 estimated, airtime_u64 measured)
 {

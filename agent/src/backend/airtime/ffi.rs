@@ -142,6 +142,26 @@ impl Default for Radio {
     }
 }
 
+impl Radio {
+    /// The state of a radio as it lies in memory; none if the length is another.
+    #[cfg(feature = "bpf")]
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Box<Self>> {
+        if bytes.len() != size_of::<Self>() {
+            return None;
+        }
+        // SAFETY: as many bytes as the type has, which consists of integers without padding between them: every value of
+        // the bytes is one of the type's.
+        Some(Box::new(unsafe {
+            bytes.as_ptr().cast::<Self>().read_unaligned()
+        }))
+    }
+
+    /// The congestion factor in thousandths.
+    pub(super) fn congestion_thousandths(&self) -> u32 {
+        (u64::from(self.congestion) * 1000 / 65_536) as u32
+    }
+}
+
 unsafe extern "C" {
     fn tranche_airtime_estimate(overhead: u64, segments: u32, bytes: u32, kbps: u32) -> u64;
     fn tranche_airtime_radio_reset(radio: *mut Radio, now: u64);

@@ -22,6 +22,8 @@ pub struct Station {
     pub tx_bytes: u64,
     /// Bytes received from it.
     pub rx_bytes: u64,
+    /// Frames received from it.
+    pub rx_packets: u32,
     /// Frames sent to it.
     pub tx_packets: u32,
     /// Frames sent again.
@@ -156,6 +158,7 @@ fn station(attributes: &[Nl80211Attr]) -> Option<Station> {
             Nl80211StationInfo::RxBytes(bytes) => {
                 station.rx_bytes = station.rx_bytes.max(u64::from(*bytes));
             }
+            Nl80211StationInfo::RxPackets(count) => station.rx_packets = *count,
             Nl80211StationInfo::TxPackets(count) => station.tx_packets = *count,
             Nl80211StationInfo::TxRetries(count) => station.tx_retries = *count,
             Nl80211StationInfo::TxFailed(count) => station.tx_failed = *count,
