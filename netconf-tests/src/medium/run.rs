@@ -23,7 +23,7 @@ use super::ledger::Entry;
 use super::message::Event;
 
 /// How late the medium may be before its clock waits.
-const PATIENCE: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_millis(100);
 /// Waits shorter than this are not worth a system call.
 const SPIN: Duration = Duration::from_micros(20);
 
@@ -39,15 +39,13 @@ pub fn run(
 ) -> Result<(), Error> {
     let journal = config.ledger.as_deref().map(Journal::create).transpose()?;
     let mut control = config.control.as_deref().map(Control::listen).transpose()?;
-    // Else the kernel may wake us 50 us late, for the sake of the battery.
-    rustix::thread::set_current_timer_slack(NonZeroU64::new(1))
-        .map_err(|error| Error::Wait(error.into()))?;
     let mut medium = Contention::new(config.links.clone(), config.queue, config.seed);
     let mut radios = Radios {
         hwsim: Hwsim::register()?,
         journal,
         failed: None,
     };
+    hurry()?;
     let mut clock = Clock::start();
     take_in(&mut medium, &mut radios, &clock)?;
     ready(medium.radios().count())?;
@@ -79,6 +77,14 @@ pub fn run(
             control.serve(&mut medium, clock.slipped_ns);
         }
     }
+}
+
+/// Hardware does not wait for programs: we go before all of them, and are woken on time rather than, for the sake of the
+/// battery, 50 us later.
+fn hurry() -> Result<(), Error> {
+    rustix::process::setpriority_process(None, -20)
+        .and_then(|()| rustix::thread::set_current_timer_slack(NonZeroU64::new(1)))
+        .map_err(|error| Error::Wait(error.into()))
 }
 
 fn take_in(medium: &mut Contention, radios: &mut Radios, clock: &Clock) -> Result<(), Error> {
