@@ -13,6 +13,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::Step;
 use super::absent::{AbsentAirtime, AbsentWifi};
 use super::airtime::AirtimeBackend;
+use super::airtime::mac80211::Mac80211Airtime;
 use super::wifi::WifiBackend;
 use super::wifi::kernel::{KernelSettings, KernelWifi};
 use super::wifi::link::{LinkEvent, Links};
@@ -57,10 +58,13 @@ pub enum AirtimeScheduler {
     Off,
 }
 
+type MakeWifi = Box<dyn Fn() -> Box<dyn WifiBackend> + Send + Sync>;
+type MakeAirtime = Box<dyn Fn() -> Box<dyn AirtimeBackend> + Send + Sync>;
+
 /// The hardware of a node. Every registry made of it ([`super::Registry::hardware`]) is a handle of the same.
 pub struct Hardware {
-    wifi: Box<dyn Fn() -> Box<dyn WifiBackend> + Send + Sync>,
-    airtime: Box<dyn Fn() -> Box<dyn AirtimeBackend> + Send + Sync>,
+    wifi: MakeWifi,
+    airtime: MakeAirtime,
     watch: Option<(Nl80211, Links, KernelWifi)>,
 }
 
@@ -160,19 +164,45 @@ async fn open_radios(
 }
 
 /// The airtime domain that the operator wants, as far as this machine has it.
-fn airtime(
-    wanted: AirtimeScheduler,
-    nl80211: &Nl80211,
-    node: &str,
-) -> Box<dyn Fn() -> Box<dyn AirtimeBackend> + Send + Sync> {
-    let reason = "airtime is not scheduled (airtime = off)";
-    let _ = (wanted, nl80211, node);
-    no_airtime(reason)
+fn airtime(wanted: AirtimeScheduler, nl80211: &Nl80211, node: &str) -> MakeAirtime {
+    let wiphys = nl80211.known_wiphys();
+    let unfair = wiphys.iter().find(|wiphy| !wiphy.airtime_fairness);
+    let mac80211 = || match unfair {
+        Some(wiphy) => Err(format!("the driver of radio {} has no airtime fairness", wiphy.name)),
+        None => Ok(each(Mac80211Airtime::new(nl80211.clone()))),
+    };
+    let made = match wanted {
+        AirtimeScheduler::Off => return no_airtime("airtime is not scheduled (--airtime off)"),
+        AirtimeScheduler::Bpf => bpf(nl80211, node),
+        AirtimeScheduler::Mac80211 => mac80211(),
+        AirtimeScheduler::Auto => bpf(nl80211, node).or_else(|first| {
+            mac80211().map_err(|second| format!("{first}, and {second}"))
+        }),
+    };
+    made.unwrap_or_else(|reason| {
+        tracing::warn!("airtime cannot be scheduled: {reason}");
+        no_airtime(&format!("airtime cannot be scheduled ({reason})"))
+    })
 }
 
-fn no_airtime(reason: &str) -> Box<dyn Fn() -> Box<dyn AirtimeBackend> + Send + Sync> {
-    let absent = AbsentAirtime::new(reason);
-    Box::new(move || Box::new(absent.clone()))
+#[cfg(feature = "bpf")]
+fn bpf(nl80211: &Nl80211, node: &str) -> Result<MakeAirtime, String> {
+    let bpf = super::airtime::bpf::BpfAirtime::new(nl80211.clone(), node);
+    bpf.map(each).map_err(|refusal| refusal.message)
+}
+
+#[cfg(not(feature = "bpf"))]
+fn bpf(_: &Nl80211, _: &str) -> Result<MakeAirtime, String> {
+    Err("the agent was built without the feature bpf".to_owned())
+}
+
+fn no_airtime(reason: &str) -> MakeAirtime {
+    each(AbsentAirtime::new(reason))
+}
+
+/// A handle for each registry.
+fn each(airtime: impl AirtimeBackend + Clone + 'static) -> MakeAirtime {
+    Box::new(move || Box::new(airtime.clone()))
 }
 
 /// Whether this process may change network interfaces: bit 12 of its effective capabilities (capabilities(7)).

@@ -32,6 +32,7 @@ const NL80211_STA_INFO_RX_BYTES: u16 = 2;
 const NL80211_STA_INFO_TX_BYTES: u16 = 3;
 const NL80211_STA_INFO_SIGNAL: u16 = 7;
 const NL80211_STA_INFO_TX_BITRATE: u16 = 8;
+const NL80211_STA_INFO_RX_PACKETS: u16 = 9;
 const NL80211_STA_INFO_TX_PACKETS: u16 = 10;
 const NL80211_STA_INFO_TX_RETRIES: u16 = 11;
 const NL80211_STA_INFO_TX_FAILED: u16 = 12;
@@ -204,6 +205,7 @@ impl Station {
             NL80211_STA_INFO_RX_BYTES => self.rx_bytes = self.rx_bytes.max(count().into()),
             NL80211_STA_INFO_TX_BYTES64 => self.tx_bytes = u64_of(value).unwrap_or_default(),
             NL80211_STA_INFO_RX_BYTES64 => self.rx_bytes = u64_of(value).unwrap_or_default(),
+            NL80211_STA_INFO_RX_PACKETS => self.rx_packets = count(),
             NL80211_STA_INFO_TX_PACKETS => self.tx_packets = count(),
             NL80211_STA_INFO_TX_RETRIES => self.tx_retries = count(),
             NL80211_STA_INFO_TX_FAILED => self.tx_failed = count(),
@@ -336,6 +338,7 @@ mod tests {
             rx_bitrate_kbps: Some(13_000),
             tx_bytes: 342,
             rx_bytes: 33_128,
+            rx_packets: 398,
             tx_packets: 3,
             tx_retries: 0,
             tx_failed: 0,
