@@ -9,8 +9,8 @@ use tranche_agent::backend::wifi::kernel::{KernelSettings, KernelWifi};
 use tranche_agent::backend::wifi::link::Links;
 use tranche_agent::backend::wifi::nl80211::Nl80211;
 use tranche_agent::backend::wifi::{
-    AccessPoint, Attachment, Band, MeshPoint, RadioConfig, Roaming, Role, SecurityMode, Security,
-    VifConfig, VifOperState, VifState, WifiBackend as _, WifiConfig, Width,
+    AccessPoint, Attachment, Band, MeshPoint, RadioConfig, Roaming, Role, Security, SecurityMode,
+    VifConfig, VifOperState, VifState, Width, WifiBackend as _, WifiConfig,
 };
 use tranche_agent::backend::{Backend as _, Cost, NodeConfig, Plan, Refusal, Secret};
 
@@ -71,7 +71,10 @@ fn nothing_is_left() {
     let interfaces = run("iw phy phy0 info >/dev/null; ls /sys/class/ieee80211/phy0/device/net");
     assert_eq!(interfaces.split_whitespace().collect::<Vec<_>>(), ["wlan0"]);
     assert_eq!(run("ip -br link show type bridge"), "");
-    assert_eq!(run("ps -e -o comm= | grep -c '^hostapd$' || true").trim(), "0");
+    assert_eq!(
+        run("ps -e -o comm= | grep -c '^hostapd$' || true").trim(),
+        "0"
+    );
     let files = run(&format!("find {RUNTIME_DIR} -type f"));
     assert_eq!(files, "");
 }
@@ -224,7 +227,12 @@ async fn three_tenants_and_a_mesh_share_one_radio() {
     let plan = node.apply(&[a, renamed, c.clone(), mesh.clone()]).await;
     let [step] = plan.unwrap().steps().to_vec().try_into().unwrap();
     assert_eq!(step.action, "restart vif b");
-    assert_eq!(step.cost, Cost::Restart { stations_dropped: 1 });
+    assert_eq!(
+        step.cost,
+        Cost::Restart {
+            stations_dropped: 1
+        }
+    );
     node.apply(&[c, mesh]).await.unwrap();
     let (sent, answered) = pinging.stop();
     assert!(sent > 20, "{sent}");
@@ -335,7 +343,9 @@ async fn what_hostapd_refuses_leaves_the_rest_running() {
         .unwrap_err();
     assert_eq!(refusal.path, "/tranche-wifi:wifi/vif[name='b']");
     assert!(
-        refusal.message.contains("hostapd refused to set max_num_sta of b to 3000: ")
+        refusal
+            .message
+            .contains("hostapd refused to set max_num_sta of b to 3000: ")
             && refusal.message.contains("Invalid max_num_sta=3000"),
         "{refusal}"
     );
@@ -343,14 +353,19 @@ async fn what_hostapd_refuses_leaves_the_rest_running() {
     let refusal = node.apply(&[a, b, c]).await.unwrap_err();
     assert_eq!(refusal.path, "/tranche-wifi:wifi/vif[name='c']");
     assert!(
-        refusal.message.contains("hostapd refused to add access point c: Line ")
+        refusal
+            .message
+            .contains("hostapd refused to add access point c: Line ")
             && refusal.message.contains("Invalid max_num_sta=3000"),
         "{refusal}"
     );
     let (sent, answered) = pinging.stop();
     assert_eq!(answered, sent);
     let vifs = node.wifi.vifs().await.unwrap();
-    let states: Vec<_> = vifs.iter().map(|vif| (vif.name.as_str(), vif.oper_state)).collect();
+    let states: Vec<_> = vifs
+        .iter()
+        .map(|vif| (vif.name.as_str(), vif.oper_state))
+        .collect();
     assert_eq!(states, [("a", VifOperState::Up), ("b", VifOperState::Up)]);
     drop(client);
     node.end().await;
@@ -364,7 +379,11 @@ async fn settings_change_under_associated_stations() {
     node.apply(std::slice::from_ref(&a)).await.unwrap();
     let first = Client::join("phy1", "10.1.1.2/24", &network(&a));
     let second = Client::join("phy2", "10.1.1.3/24", &network(&a));
-    assert_eq!(first.station.ping("10.1.1.3", 3), 0, "stations are isolated");
+    assert_eq!(
+        first.station.ping("10.1.1.3", 3),
+        0,
+        "stations are isolated"
+    );
     let together = edit(&a, |a| {
         a.station_isolation = false;
         a.max_stations = Some(2);
@@ -373,7 +392,11 @@ async fn settings_change_under_associated_stations() {
         a.roaming.bss_transition = true;
     });
     let plan = node.apply(std::slice::from_ref(&together)).await.unwrap();
-    let steps: Vec<_> = plan.steps().iter().map(|step| (step.action.as_str(), step.cost)).collect();
+    let steps: Vec<_> = plan
+        .steps()
+        .iter()
+        .map(|step| (step.action.as_str(), step.cost))
+        .collect();
     assert_eq!(steps, [("update vif a", Cost::Hot)]);
     assert_eq!(first.station.ping("10.1.1.3", 10), 10, "isolated no more");
     assert!(first.is_joined() && second.is_joined());

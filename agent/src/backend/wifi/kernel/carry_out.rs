@@ -7,10 +7,8 @@ use std::io;
 use super::super::bridge::AttachError;
 use super::super::hostapd::render::{self, Change};
 use super::super::hostapd::{Hostapd, HostapdError, Running};
-use super::super::nl80211::{
-    Interface, InterfaceKind, MeshJoin, NewInterface, TxPower, Wiphy,
-};
 use super::super::netlink::NetlinkError;
+use super::super::nl80211::{Interface, InterfaceKind, MeshJoin, NewInterface, TxPower, Wiphy};
 use super::super::{Channel, RadioConfig, Role, VifConfig};
 use super::engine::{Engine, Mode};
 use super::wanted::{self, Wanted};
@@ -199,9 +197,10 @@ impl Engine {
     /// What is wanted of a radio, if the regulatory domain that is in force now allows it.
     fn wanted(&self, found: &Found, target: &Target) -> Result<Wanted, Refusal> {
         if let Some(radio) = target.wifi.radio(&found.wiphy.name) {
-            let channel = Channel::new(radio.band, radio.channel, radio.width).map_err(|reason| {
-                Refusal::new(format!("{}/channel", radio_path(&radio.name)), reason)
-            })?;
+            let channel =
+                Channel::new(radio.band, radio.channel, radio.width).map_err(|reason| {
+                    Refusal::new(format!("{}/channel", radio_path(&radio.name)), reason)
+                })?;
             check::allowed(&found.wiphy, radio, &channel)?;
         }
         Wanted::new(&self.settings, &found.wiphy, target)
@@ -222,7 +221,10 @@ impl Engine {
         });
         if !keeps_running {
             if let Err(error) = self.stop(found, work).await {
-                work.failed(error, target.wifi.vifs_of(&radio).map(|vif| vif.name.as_str()))?;
+                work.failed(
+                    error,
+                    target.wifi.vifs_of(&radio).map(|vif| vif.name.as_str()),
+                )?;
             }
         } else if let Err(error) = remove_bsses(found, wanted, work).await {
             work.failed(error, [])?;
@@ -382,9 +384,8 @@ impl Engine {
             return Ok(());
         }
         let mark = wanted::mesh_mark(&self.settings, name);
-        let noted = |error: io::Error| {
-            NetlinkError::NotInForce(format!("{}: {error}", mark.display()))
-        };
+        let noted =
+            |error: io::Error| NetlinkError::NotInForce(format!("{}: {error}", mark.display()));
         if let Some(directory) = mark.parent() {
             fs::create_dir_all(directory).map_err(noted)?;
         }
@@ -465,9 +466,8 @@ impl Engine {
         work: &mut Work,
     ) -> Result<(), Refusal> {
         let path = radio_path(&radio.name);
-        let failed = |error: NetlinkError| {
-            Refusal::new(format!("{path}/tx-power"), error.to_string())
-        };
+        let failed =
+            |error: NetlinkError| Refusal::new(format!("{path}/tx-power"), error.to_string());
         let interfaces = self.nl80211.interfaces().await.map_err(failed)?;
         let mut used = interfaces
             .iter()
@@ -523,7 +523,8 @@ impl Engine {
                 if let Some(reason) = reason
                     && !work.faults.contains_key(&vif.name)
                 {
-                    let message = format!("vif {} did not come up as asked for: {reason}", vif.name);
+                    let message =
+                        format!("vif {} did not come up as asked for: {reason}", vif.name);
                     let refusal = Refusal::new(vif_path(&vif.name), message);
                     work.failed(refusal, [vif.name.as_str()])?;
                 }
@@ -534,11 +535,7 @@ impl Engine {
 }
 
 /// Takes access points off a running hostapd that are not wanted, or whose interface somebody removed.
-async fn remove_bsses(
-    found: &mut Found,
-    wanted: &Wanted,
-    work: &mut Work,
-) -> Result<(), Refusal> {
+async fn remove_bsses(found: &mut Found, wanted: &Wanted, work: &mut Work) -> Result<(), Refusal> {
     let Some(running) = &found.running else {
         return Ok(());
     };
@@ -565,12 +562,7 @@ async fn remove_bsses(
 }
 
 /// Adds an access point to a running hostapd, or changes it.
-async fn add_bss(
-    found: &Found,
-    name: &str,
-    text: &str,
-    work: &mut Work,
-) -> Result<(), Refusal> {
+async fn add_bss(found: &Found, name: &str, text: &str, work: &mut Work) -> Result<(), Refusal> {
     let failed = |error: HostapdError| Refusal::new(vif_path(name), error.to_string());
     let running = found.running.as_ref();
     let Some(before) = running.and_then(|running| running.bsses.get(name)) else {
@@ -605,9 +597,10 @@ fn is_joined(interface: &Interface, join: &MeshJoin) -> bool {
 /// How an interface differs from what is wanted.
 fn differs(found: &Interface, vif: &VifConfig, radio: &RadioConfig) -> Option<String> {
     let (kind, ssid) = match &vif.role {
-        Role::AccessPoint(access_point) => {
-            (InterfaceKind::AccessPoint, Some(access_point.ssid.as_bytes()))
-        }
+        Role::AccessPoint(access_point) => (
+            InterfaceKind::AccessPoint,
+            Some(access_point.ssid.as_bytes()),
+        ),
         // The kernel does not tell the identifier of a mesh.
         Role::MeshPoint(_) => (InterfaceKind::MeshPoint, found.ssid.as_deref()),
     };
@@ -620,7 +613,9 @@ fn differs(found: &Interface, vif: &VifConfig, radio: &RadioConfig) -> Option<St
     match found.channel {
         None => Some("it is on no channel".to_owned()),
         Some(channel) if (channel.number(), channel.width()) != (radio.channel, radio.width) => {
-            Some(format!("it is on {channel} (networks that overlap can make hostapd do so)"))
+            Some(format!(
+                "it is on {channel} (networks that overlap can make hostapd do so)"
+            ))
         }
         Some(_) => None,
     }

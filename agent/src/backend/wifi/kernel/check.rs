@@ -149,11 +149,7 @@ pub(super) fn allowed(
     }
 }
 
-fn check_vif(
-    machine: &Machine<'_>,
-    vif: &VifConfig,
-    radio: &RadioConfig,
-) -> Result<(), Refusal> {
+fn check_vif(machine: &Machine<'_>, vif: &VifConfig, radio: &RadioConfig) -> Result<(), Refusal> {
     let path = vif_path(&vif.name);
     match &vif.role {
         Role::AccessPoint(_) => {

@@ -168,7 +168,10 @@ impl Engine {
             Some(backoff) if now < backoff.next => return,
             Some(backoff) if now < backoff.next + STABLE => backoff.delay,
             _ => {
-                tracing::warn!(radio, "hostapd has ended or does not answer: it is started again");
+                tracing::warn!(
+                    radio,
+                    "hostapd has ended or does not answer: it is started again"
+                );
                 FIRST_DELAY
             }
         };

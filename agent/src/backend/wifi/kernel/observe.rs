@@ -1,7 +1,7 @@
 //! What the kernel says of radios, interfaces and stations.
 
-use super::super::nl80211::{Bss, Interface, InterfaceKind, Station};
 use super::super::netlink::NetlinkError;
+use super::super::nl80211::{Bss, Interface, InterfaceKind, Station};
 use super::super::{
     Neighbour, RadioOperState, RadioState, Role, StationState, VifConfig, VifOperState, VifState,
 };
@@ -65,7 +65,11 @@ async fn neighbours(wifi: &KernelWifi, interface: &Interface) -> Result<Vec<Neig
     let Some(channel) = interface.channel else {
         return Ok(Vec::new());
     };
-    let heard = wifi.nl80211.heard(interface.ifindex).await.map_err(failed)?;
+    let heard = wifi
+        .nl80211
+        .heard(interface.ifindex)
+        .await
+        .map_err(failed)?;
     let mut neighbours: Vec<Neighbour> = heard
         .into_iter()
         .filter(|bss| bss.frequency_mhz == channel.primary_mhz())
@@ -89,7 +93,11 @@ pub(super) async fn vifs(wifi: &KernelWifi) -> Result<Vec<VifState>, Refusal> {
     let interfaces = wifi.nl80211.interfaces().await.map_err(failed)?;
     let (target, faults, starting) = {
         let view = wifi.view();
-        (view.target.clone(), view.faults.clone(), view.starting.clone())
+        (
+            view.target.clone(),
+            view.faults.clone(),
+            view.starting.clone(),
+        )
     };
     let mut states = Vec::new();
     for vif in &target.wifi.vifs {

@@ -208,7 +208,9 @@ fn address(base: MacAddress, slot: u16) -> MacAddress {
 
 /// The address that a radio was made with.
 fn hardware_address(radio: &str) -> Option<MacAddress> {
-    let path = Path::new("/sys/class/ieee80211").join(radio).join("macaddress");
+    let path = Path::new("/sys/class/ieee80211")
+        .join(radio)
+        .join("macaddress");
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
@@ -225,7 +227,10 @@ mod tests {
         assert!(all.iter().all(|address| address.0[0] & 0b11 == 0b10));
 
         let wifi = |names: &[&str]| WifiConfig {
-            vifs: names.iter().map(|name| vif(name, "none", 0.0, 100.0)).collect(),
+            vifs: names
+                .iter()
+                .map(|name| vif(name, "none", 0.0, 100.0))
+                .collect(),
             ..WifiConfig::default()
         };
         let names: Vec<String> = (0..70).map(|number| format!("t-{number}")).collect();
@@ -238,6 +243,9 @@ mod tests {
             .map(|(name, address)| (name.clone(), ("none".to_owned(), *address)))
             .collect();
         let second = addresses(&wifi(&["t-69", "new", "t-3"]), &known);
-        assert_eq!((second["t-69"], second["t-3"]), (first["t-69"], first["t-3"]));
+        assert_eq!(
+            (second["t-69"], second["t-3"]),
+            (first["t-69"], first["t-3"])
+        );
     }
 }
