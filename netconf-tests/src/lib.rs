@@ -6,6 +6,7 @@
 
 pub mod error;
 pub mod figure_21;
+pub mod medium;
 pub mod process;
 pub mod proxy;
 pub mod restconf;

@@ -160,10 +160,8 @@ async fn two_mesh_points_become_peers() {
     assert!(stations[0].rx_bitrate_kbps.is_some(), "{stations:?}");
     assert_eq!(there.channel, Some(mesh.channel));
 
-    let surveys = nl80211.survey(one).await.unwrap();
-    let used = surveys.iter().find(|survey| survey.in_use).unwrap();
-    assert_eq!(used.frequency_mhz, 2437);
-    assert!(used.noise_dbm.is_some_and(|dbm| dbm < -50), "{used:?}");
+    // The simulated radio measures nothing unless it is made with several channels.
+    assert_eq!(nl80211.survey(one).await.unwrap(), []);
 
     for ifindex in [one, two] {
         nl80211.leave_mesh(ifindex).await.unwrap();

@@ -193,7 +193,7 @@ fn is_taken(machine: &Machine<'_>, name: &str) -> bool {
     name.starts_with(wanted::ANCHOR) || (is_there && !is_ours())
 }
 
-fn is_installed(program: &str) -> bool {
+pub(super) fn is_installed(program: &str) -> bool {
     if program.contains('/') {
         return fs::metadata(program).is_ok_and(|file| file.is_file());
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::super::hostapd::Status;
@@ -66,6 +66,7 @@ pub(super) struct Engine {
     pub(super) settings: Arc<KernelSettings>,
     pub(super) view: Arc<Mutex<View>>,
     backoffs: BTreeMap<String, Backoff>,
+    repairs: broadcast::Sender<Vec<Step>>,
 }
 
 impl Engine {
@@ -73,6 +74,7 @@ impl Engine {
         (nl80211, links): (Nl80211, Links),
         settings: Arc<KernelSettings>,
         view: Arc<Mutex<View>>,
+        repairs: broadcast::Sender<Vec<Step>>,
     ) -> Self {
         Self {
             nl80211,
@@ -80,6 +82,7 @@ impl Engine {
             settings,
             view,
             backoffs: BTreeMap::new(),
+            repairs,
         }
     }
 
@@ -182,9 +185,11 @@ impl Engine {
         self.backoffs.insert(radio.to_owned(), backoff);
         match self.carry_out(target.clone(), Mode::WhatCan).await {
             Ok(steps) => {
-                for step in steps {
+                for step in &steps {
                     tracing::info!(radio, path = step.path, "{}", step.action);
                 }
+                // Nobody need listen.
+                drop(self.repairs.send(steps));
             }
             Err(refusal) => {
                 tracing::error!(radio, %refusal, "what should run could not be brought back");

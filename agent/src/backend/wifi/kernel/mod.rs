@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::diff::{self, Judge};
@@ -28,7 +28,7 @@ use super::link::Links;
 use super::nl80211::Nl80211;
 use super::{RadioState, VifConfig, VifState, WifiBackend, WifiConfig};
 use crate::backend::{
-    Applied, Backend, BoxFuture, MacAddress, NodeConfig, Plan, Reconciled, Refusal,
+    Applied, Backend, BoxFuture, MacAddress, NodeConfig, Plan, Reconciled, Refusal, Step,
 };
 
 use check::Machine;
@@ -86,6 +86,7 @@ pub struct KernelWifi {
     settings: Arc<KernelSettings>,
     view: Arc<Mutex<View>>,
     orders: mpsc::Sender<Order>,
+    repairs: broadcast::Sender<Vec<Step>>,
     _task: Arc<AbortOnDropHandle<()>>,
 }
 
@@ -109,10 +110,12 @@ impl KernelWifi {
         let view = Arc::new(Mutex::new(view));
         let settings = Arc::new(settings);
         let (orders, queue) = mpsc::channel(QUEUE);
+        let (repairs, _) = broadcast::channel(QUEUE);
         let engine = Engine::new(
             (nl80211.clone(), links),
             Arc::clone(&settings),
             Arc::clone(&view),
+            repairs.clone(),
         );
         let task = tokio::spawn(engine.run(queue));
         Ok(Self {
@@ -120,8 +123,21 @@ impl KernelWifi {
             settings,
             view,
             orders,
+            repairs,
             _task: Arc::new(AbortOnDropHandle::new(task)),
         })
+    }
+
+    /// What it took each time to bring back what died, from now on.
+    #[must_use]
+    pub fn repairs(&self) -> broadcast::Receiver<Vec<Step>> {
+        self.repairs.subscribe()
+    }
+
+    /// Whether there is a hostapd to run.
+    #[must_use]
+    pub fn has_hostapd(&self) -> bool {
+        check::is_installed(&self.settings.hostapd)
     }
 
     fn view(&self) -> MutexGuard<'_, View> {

@@ -130,6 +130,10 @@ impl Nl80211 {
             .dump("list interfaces", Nl80211Command::GetInterface, Vec::new())
             .await?;
         let mut found: Vec<Interface> = messages.iter().filter_map(interface).collect();
+        if !self.only.is_empty() {
+            let ours = self.wiphys().await?;
+            found.retain(|one| ours.iter().any(|wiphy| wiphy.index == one.wiphy));
+        }
         found.sort_by_key(|interface| interface.ifindex);
         Ok(found)
     }

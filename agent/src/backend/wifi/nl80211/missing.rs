@@ -32,6 +32,7 @@ const NL80211_STA_INFO_RX_BYTES: u16 = 2;
 const NL80211_STA_INFO_TX_BYTES: u16 = 3;
 const NL80211_STA_INFO_SIGNAL: u16 = 7;
 const NL80211_STA_INFO_TX_BITRATE: u16 = 8;
+const NL80211_STA_INFO_RX_PACKETS: u16 = 9;
 const NL80211_STA_INFO_TX_PACKETS: u16 = 10;
 const NL80211_STA_INFO_TX_RETRIES: u16 = 11;
 const NL80211_STA_INFO_TX_FAILED: u16 = 12;
@@ -204,6 +205,7 @@ impl Station {
             NL80211_STA_INFO_RX_BYTES => self.rx_bytes = self.rx_bytes.max(count().into()),
             NL80211_STA_INFO_TX_BYTES64 => self.tx_bytes = u64_of(value).unwrap_or_default(),
             NL80211_STA_INFO_RX_BYTES64 => self.rx_bytes = u64_of(value).unwrap_or_default(),
+            NL80211_STA_INFO_RX_PACKETS => self.rx_packets = count(),
             NL80211_STA_INFO_TX_PACKETS => self.tx_packets = count(),
             NL80211_STA_INFO_TX_RETRIES => self.tx_retries = count(),
             NL80211_STA_INFO_TX_FAILED => self.tx_failed = count(),
@@ -291,4 +293,113 @@ fn u32_of(value: &[u8]) -> Option<u32> {
 
 fn u64_of(value: &[u8]) -> Option<u64> {
     value.try_into().ok().map(u64::from_ne_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(attribute: u16, content: &[u8]) -> RawMessage {
+        let nested = DefaultNla::new(attribute, content.to_vec());
+        let mac = DefaultNla::new(NL80211_ATTR_MAC, vec![0x42, 0, 0, 0, 1, 0]);
+        let mut attributes = vec![0; mac.buffer_len() + nested.buffer_len()];
+        let (first, rest) = attributes.split_at_mut(mac.buffer_len());
+        mac.emit(first);
+        nested.emit(rest);
+        RawMessage {
+            command: 0,
+            attributes,
+        }
+    }
+
+    /// Of a mesh peer of mac80211 6.1, up to its flags.
+    #[rustfmt::skip]
+    const MESH_PEER: [u8; 252] = [
+        8, 0, 16, 0, 20, 0, 0, 0, 8, 0, 1, 0, 32, 0, 0, 0, 12, 0, 42, 0, 218, 197, 215, 52, 2, 0, 0, 0,
+        8, 0, 2, 0, 104, 129, 0, 0, 8, 0, 3, 0, 86, 1, 0, 0, 12, 0, 23, 0, 104, 129, 0, 0, 0, 0, 0, 0,
+        12, 0, 24, 0, 86, 1, 0, 0, 0, 0, 0, 0, 6, 0, 4, 0, 40, 126, 0, 0, 6, 0, 5, 0, 6, 93, 0, 0,
+        5, 0, 6, 0, 4, 0, 0, 0, 12, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 0, 39, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        5, 0, 7, 0, 226, 0, 0, 0, 5, 0, 13, 0, 226, 0, 0, 0,
+        28, 0, 8, 0, 8, 0, 5, 0, 130, 0, 0, 0, 6, 0, 1, 0, 130, 0, 0, 0, 5, 0, 2, 0, 8, 0, 0, 0,
+        28, 0, 14, 0, 8, 0, 5, 0, 130, 0, 0, 0, 6, 0, 1, 0, 130, 0, 0, 0, 5, 0, 2, 0, 8, 0, 0, 0,
+        8, 0, 9, 0, 142, 1, 0, 0, 8, 0, 10, 0, 3, 0, 0, 0, 8, 0, 11, 0, 0, 0, 0, 0, 8, 0, 12, 0, 0, 0, 0, 0,
+        8, 0, 41, 0, 211, 18, 0, 0, 24, 0, 15, 0, 4, 0, 3, 0, 5, 0, 4, 0, 2, 0, 0, 0, 6, 0, 5, 0, 100, 0, 0, 0,
+    ];
+
+    #[test]
+    fn a_mesh_peer_is_a_station() {
+        let station = message(NL80211_ATTR_STA_INFO, &MESH_PEER)
+            .station()
+            .unwrap();
+        let expected = Station {
+            mac: MacAddress([0x42, 0, 0, 0, 1, 0]),
+            signal_dbm: Some(-30),
+            tx_bitrate_kbps: Some(13_000),
+            rx_bitrate_kbps: Some(13_000),
+            tx_bytes: 342,
+            rx_bytes: 33_128,
+            rx_packets: 398,
+            tx_packets: 3,
+            tx_retries: 0,
+            tx_failed: 0,
+            connected_s: 20,
+            tx_duration_us: Some(0),
+            rx_duration_us: Some(0),
+            expected_throughput_kbps: None,
+            airtime_weight: None,
+        };
+        assert_eq!(station, expected);
+        let cut = message(NL80211_ATTR_STA_INFO, &MESH_PEER[..190]).station();
+        assert_eq!(cut.unwrap().signal_dbm, Some(-30), "what is whole counts");
+    }
+
+    #[test]
+    fn a_byte_counter_beyond_32_bits_is_not_cut() {
+        let mut infos = Vec::new();
+        for (kind, value) in [
+            (NL80211_STA_INFO_TX_BYTES64, vec![1, 0, 0, 0, 2, 0, 0, 0]),
+            (NL80211_STA_INFO_TX_BYTES, vec![9, 0, 0, 0]),
+        ] {
+            let attribute = DefaultNla::new(kind, value);
+            let at = infos.len();
+            infos.resize(at + attribute.buffer_len(), 0);
+            attribute.emit(&mut infos[at..]);
+        }
+        let station = message(NL80211_ATTR_STA_INFO, &infos).station().unwrap();
+        assert_eq!(station.tx_bytes, (2 << 32) + 1);
+    }
+
+    #[test]
+    fn a_survey_keeps_sending_and_receiving_apart() {
+        #[rustfmt::skip]
+        let infos = [
+            8, 0, 1, 0, 0x85, 9, 0, 0, 5, 0, 2, 0, 0xa4, 0, 0, 0, 4, 0, 3, 0,
+            12, 0, 4, 0, 100, 0, 0, 0, 0, 0, 0, 0, 12, 0, 5, 0, 60, 0, 0, 0, 0, 0, 0, 0,
+            12, 0, 7, 0, 20, 0, 0, 0, 0, 0, 0, 0, 12, 0, 8, 0, 30, 0, 0, 0, 0, 0, 0, 0,
+        ];
+        let survey = message(NL80211_ATTR_SURVEY_INFO, &infos).survey().unwrap();
+        let expected = Survey {
+            frequency_mhz: 2437,
+            in_use: true,
+            noise_dbm: Some(-92),
+            time_ms: Some(100),
+            busy_ms: Some(60),
+            rx_ms: Some(20),
+            tx_ms: Some(30),
+        };
+        assert_eq!(survey, expected);
+        assert_eq!(message(NL80211_ATTR_SURVEY_INFO, &[]).survey(), None);
+    }
+
+    #[test]
+    fn nothing_makes_the_reader_panic() {
+        for end in 0..MESH_PEER.len() {
+            let raw = RawMessage {
+                command: 0,
+                attributes: MESH_PEER[end..].to_vec(),
+            };
+            assert_eq!(raw.survey(), None);
+            drop((raw.station(), raw.he_phy()));
+        }
+    }
 }

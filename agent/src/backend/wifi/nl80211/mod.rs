@@ -45,6 +45,8 @@ const REGULATORY_POLL: Duration = Duration::from_millis(50);
 pub struct Nl80211 {
     handle: Nl80211Handle,
     events: broadcast::Sender<Event>,
+    /// The wiphys that are ours, by name; all if none is named.
+    only: Arc<[String]>,
     wiphys: Arc<RwLock<Arc<[Wiphy]>>>,
     _tasks: Arc<[AbortOnDropHandle<()>; 2]>,
 }
@@ -55,6 +57,15 @@ impl Nl80211 {
     /// # Errors
     /// [`NetlinkError::Absent`] if this kernel has no `nl80211` (module `cfg80211`).
     pub async fn connect() -> Result<Self, NetlinkError> {
+        Self::connect_to(&[]).await
+    }
+
+    /// The same for the wiphys of these names only: others, and their interfaces, are not there for this handle. All if none
+    /// is named.
+    ///
+    /// # Errors
+    /// [`NetlinkError::Absent`] if this kernel has no `nl80211` (module `cfg80211`).
+    pub async fn connect_to(names: &[String]) -> Result<Self, NetlinkError> {
         let (mut connection, handle, _) =
             wl_nl80211::new_connection().map_err(NetlinkError::Socket)?;
         let socket = connection.socket_mut().socket_mut();
@@ -69,6 +80,7 @@ impl Nl80211 {
         let this = Self {
             handle,
             events,
+            only: names.into(),
             wiphys: Arc::new(RwLock::new(Arc::new([]))),
             _tasks: Arc::new([requests, forward]),
         };
@@ -93,7 +105,8 @@ impl Nl80211 {
         let parts = self
             .dump_raw("list wiphys", Nl80211Command::GetWiphy, ask)
             .await?;
-        let wiphys = wiphy::assemble(&parts);
+        let mut wiphys = wiphy::assemble(&parts);
+        wiphys.retain(|wiphy| self.only.is_empty() || self.only.contains(&wiphy.name));
         *self.wiphys.write().unwrap_or_else(PoisonError::into_inner) = wiphys.clone().into();
         Ok(wiphys)
     }

@@ -21,6 +21,8 @@ pub struct Station {
     pub tx_bytes: u64,
     /// Bytes received from it.
     pub rx_bytes: u64,
+    /// Frames received from it.
+    pub rx_packets: u32,
     /// Frames sent to it.
     pub tx_packets: u32,
     /// Frames sent again.
