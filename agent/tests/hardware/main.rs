@@ -10,7 +10,8 @@
 )]
 
 mod access_points;
+mod agent;
 mod bridge;
 mod clients;
 mod nl80211;
-mod node;
+
