@@ -168,16 +168,18 @@ fn airtime(wanted: AirtimeScheduler, nl80211: &Nl80211, node: &str) -> MakeAirti
     let wiphys = nl80211.known_wiphys();
     let unfair = wiphys.iter().find(|wiphy| !wiphy.airtime_fairness);
     let mac80211 = || match unfair {
-        Some(wiphy) => Err(format!("the driver of radio {} has no airtime fairness", wiphy.name)),
+        Some(wiphy) => Err(format!(
+            "the driver of radio {} has no airtime fairness",
+            wiphy.name
+        )),
         None => Ok(each(Mac80211Airtime::new(nl80211.clone()))),
     };
     let made = match wanted {
         AirtimeScheduler::Off => return no_airtime("airtime is not scheduled (--airtime off)"),
         AirtimeScheduler::Bpf => bpf(nl80211, node),
         AirtimeScheduler::Mac80211 => mac80211(),
-        AirtimeScheduler::Auto => bpf(nl80211, node).or_else(|first| {
-            mac80211().map_err(|second| format!("{first}, and {second}"))
-        }),
+        AirtimeScheduler::Auto => bpf(nl80211, node)
+            .or_else(|first| mac80211().map_err(|second| format!("{first}, and {second}"))),
     };
     made.unwrap_or_else(|reason| {
         tracing::warn!("airtime cannot be scheduled: {reason}");

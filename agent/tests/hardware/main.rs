@@ -13,6 +13,9 @@ mod access_points;
 mod bridge;
 mod clients;
 mod nl80211;
+mod node;
+mod roaming;
+mod security_modes;
 
 /// Runs a shell command that must succeed.
 fn run(line: &str) {
