@@ -13,7 +13,7 @@ mod access_points;
 mod bridge;
 mod clients;
 mod nl80211;
-mod node;
+mod rig;
 mod roaming;
 mod security_modes;
 

@@ -8,7 +8,7 @@ use tranche_agent::backend::Secret;
 use tranche_agent::backend::wifi::{AccessPoint, SecurityMode, VifConfig, WifiBackend as _};
 
 use crate::clients::{Client, run, wait_for};
-use crate::node::{Node, RUNTIME_DIR, access_point, edit, network};
+use crate::rig::{Node, RUNTIME_DIR, access_point, edit, network};
 
 /// Two access points of one network and one bridge, on a radio each.
 fn pair(mode: SecurityMode, key: Option<&str>) -> [VifConfig; 2] {

@@ -5,7 +5,7 @@ use std::fs;
 use tranche_agent::backend::wifi::SecurityMode;
 
 use crate::clients::{Client, run};
-use crate::node::{Node, access_point, network};
+use crate::rig::{Node, access_point, network};
 
 /// hostapd as a RADIUS server.
 struct RadiusServer(String);
