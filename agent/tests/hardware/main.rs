@@ -14,4 +14,7 @@ mod agent;
 mod bridge;
 mod clients;
 mod nl80211;
+mod rig;
+mod roaming;
+mod security_modes;
 
