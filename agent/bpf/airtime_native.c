@@ -18,7 +18,14 @@ void tranche_airtime_refresh(struct airtime_radio *r, airtime_u64 now) { airtime
 int tranche_airtime_admit(struct airtime_radio *r, airtime_u32 k, airtime_u64 now, airtime_u64 airtime,
 			  airtime_u64 earliest, airtime_u64 *departure)
 {
-	return airtime_admit(r, k, now, airtime, earliest, departure);
+	if (airtime_is_due(r, k, now))
+		airtime_refresh(r, now);
+	return airtime_admit(r, k, now, airtime, earliest, AIRTIME_ORDINARY, departure);
+}
+
+void tranche_airtime_configure(struct airtime_radio *r, const struct airtime_settings *s, airtime_u64 now)
+{
+	airtime_configure(r, s, now);
 }
 
 void tranche_airtime_complete(struct airtime_radio *r, airtime_u32 k, airtime_u64 now, airtime_u64 departure,

@@ -20,6 +20,7 @@ pub(super) struct Slot {
 pub(super) struct Vif {
     pub(super) weight: u32,
     pub(super) ceiling: u32,
+    epoch: u32,
     pub(super) share: u32,
     pub(super) used: u32,
     pub(super) inflation: u32,
@@ -48,12 +49,17 @@ pub(super) struct Radio {
     pub(super) horizon: u64,
     pub(super) interval: u64,
     pub(super) burst: u64,
+    epoch: u32,
+    pub(super) slots: u32,
     pub(super) congestion: u32,
     capacity: u32,
     bias: i64,
     paced: u32,
     completions: u32,
     measuring: u32,
+    silence: u32,
+    expired: u32,
+    refreshing: u32,
     pub(super) refresh_at: u64,
     usage_since: u64,
     control_since: u64,
@@ -65,6 +71,9 @@ pub(super) struct Radio {
     pub(super) outstanding: i64,
     wheel_at: u64,
     wheel_slot: u64,
+    all: u64,
+    contending: u64,
+    light: u64,
     pub(super) vif: [Vif; MAX_VIFS],
 }
 
@@ -73,6 +82,7 @@ impl Default for Vif {
         Self {
             weight: 0,
             ceiling: 0,
+            epoch: 0,
             share: 0,
             used: 0,
             inflation: 0,
@@ -102,12 +112,17 @@ impl Default for Radio {
             horizon: 0,
             interval: 0,
             burst: 0,
+            epoch: 0,
+            slots: 0,
             congestion: 0,
             capacity: 0,
             bias: 0,
             paced: 0,
             completions: 0,
             measuring: 0,
+            silence: 0,
+            expired: 0,
+            refreshing: 0,
             refresh_at: 0,
             usage_since: 0,
             control_since: 0,
@@ -119,8 +134,31 @@ impl Default for Radio {
             outstanding: 0,
             wheel_at: 0,
             wheel_slot: 0,
+            all: 0,
+            contending: 0,
+            light: 0,
             vif: [Vif::default(); MAX_VIFS],
         }
+    }
+}
+
+impl Radio {
+    /// The state of a radio as it lies in memory; none if the length is another.
+    #[cfg(feature = "bpf")]
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Box<Self>> {
+        if bytes.len() != size_of::<Self>() {
+            return None;
+        }
+        // SAFETY: as many bytes as the type has, which consists of integers without padding between them: every value of
+        // the bytes is one of the type's.
+        Some(Box::new(unsafe {
+            bytes.as_ptr().cast::<Self>().read_unaligned()
+        }))
+    }
+
+    /// The congestion factor in thousandths.
+    pub(super) fn congestion_thousandths(&self) -> u32 {
+        (u64::from(self.congestion) * 1000 / 65_536) as u32
     }
 }
 

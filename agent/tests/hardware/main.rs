@@ -1,0 +1,24 @@
+//! What touches the kernel's real wireless stack and bridges, on simulated radios (`mac80211_hwsim`) in a virtual machine.
+//!
+//! Every test needs root in a machine of its own, two fresh radios `phy0` and `phy1`, and to run alone
+//! (`--ignored --test-threads=1`); each leaves the machine as it found it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper that fails is a test that fails"
+)]
+
+mod access_points;
+mod bridge;
+mod clients;
+mod nl80211;
+
+/// Runs a shell command that must succeed.
+fn run(line: &str) {
+    let status = std::process::Command::new("sh")
+        .args(["-c", line])
+        .status()
+        .unwrap();
+    assert!(status.success(), "{line}");
+}
