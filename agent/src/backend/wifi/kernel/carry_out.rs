@@ -265,7 +265,11 @@ impl Engine {
         for interface in std::mem::take(&mut found.interfaces) {
             let mark = wanted::mesh_mark(&self.settings, &interface.name);
             let join = wanted.meshes.iter().find(|one| one.0 == interface.name);
-            if !mark.exists() || join.is_some_and(|(_, join)| is_joined(&interface, join)) {
+            let is_kept = |(_, join): &(String, MeshJoin)| {
+                is_joined(&interface, join)
+                    && fs::read(&mark).is_ok_and(|id| id == join.mesh_id.as_bytes())
+            };
+            if !mark.exists() || join.is_some_and(is_kept) {
                 kept.push(interface);
                 continue;
             }
@@ -392,7 +396,7 @@ impl Engine {
             mac: address,
         };
         // The mark comes first: what is made is never without one.
-        fs::write(&mark, &found.wiphy.name).map_err(noted)?;
+        fs::write(&mark, &join.mesh_id).map_err(noted)?;
         let joined = async {
             let made = self.nl80211.create_interface(&new).await?;
             self.links.set_up(made.ifindex, true).await?;
@@ -581,10 +585,9 @@ async fn add_bss(found: &Found, name: &str, text: &str, work: &mut Work) -> Resu
     Ok(())
 }
 
-/// Whether an interface is in a mesh as wanted.
+/// Whether an interface is in a mesh on the channel that is wanted. The kernel does not tell in which.
 fn is_joined(interface: &Interface, join: &MeshJoin) -> bool {
     interface.kind == InterfaceKind::MeshPoint
-        && interface.ssid.as_deref() == Some(join.mesh_id.as_bytes())
         && interface.channel.is_some_and(|channel| {
             (channel.primary_mhz(), channel.width())
                 == (join.channel.primary_mhz(), join.channel.width())
@@ -593,15 +596,19 @@ fn is_joined(interface: &Interface, join: &MeshJoin) -> bool {
 
 /// How an interface differs from what is wanted.
 fn differs(found: &Interface, vif: &VifConfig, radio: &RadioConfig) -> Option<String> {
-    let (kind, name) = match &vif.role {
-        Role::AccessPoint(access_point) => (InterfaceKind::AccessPoint, &access_point.ssid),
-        Role::MeshPoint(mesh) => (InterfaceKind::MeshPoint, &mesh.mesh_id),
+    let (kind, ssid) = match &vif.role {
+        Role::AccessPoint(access_point) => (
+            InterfaceKind::AccessPoint,
+            Some(access_point.ssid.as_bytes()),
+        ),
+        // The kernel does not tell the identifier of a mesh.
+        Role::MeshPoint(_) => (InterfaceKind::MeshPoint, found.ssid.as_deref()),
     };
     if found.kind != kind {
         return Some(format!("it is no {kind}"));
     }
-    if found.ssid.as_deref() != Some(name.as_bytes()) {
-        return Some("it does not beacon with its name".to_owned());
+    if found.ssid.as_deref() != ssid {
+        return Some("it does not beacon with its SSID".to_owned());
     }
     match found.channel {
         None => Some("it is on no channel".to_owned()),

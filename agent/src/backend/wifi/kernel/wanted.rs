@@ -81,7 +81,7 @@ pub(super) fn hostapd(settings: &KernelSettings, radio: &str) -> Hostapd {
     Hostapd::new(radio, &settings.hostapd, &settings.runtime_dir.join(radio))
 }
 
-/// The file that says that a mesh point is ours.
+/// The file that says that a mesh point is ours, and in which mesh it is.
 pub(super) fn mesh_mark(settings: &KernelSettings, vif: &str) -> PathBuf {
     settings.runtime_dir.join("mesh").join(vif)
 }
