@@ -196,7 +196,8 @@ impl Scene {
     }
 }
 
-/// The template of a node with a real radio in the place of the simulated one.
+/// The template of a node with a real radio in the place of the simulated one. Without country: not every machine has the
+/// regulatory database, and the channel is allowed everywhere.
 fn on_radio(template: &str, radio: &str) -> Result<String, Error> {
     let mut value: Value = serde_json::from_str(template).map_err(|error| Error::Answer {
         from: "the template of a node".to_owned(),
@@ -204,6 +205,9 @@ fn on_radio(template: &str, radio: &str) -> Result<String, Error> {
     })?;
     if let Some(top) = value.as_object_mut() {
         top.remove("tranche-sim:sim");
+    }
+    if let Some(wifi) = value["tranche-wifi:wifi"].as_object_mut() {
+        wifi.remove("country");
     }
     value["tranche-wifi:wifi"]["radio"][0]["name"] = json!(radio);
     Ok(value.to_string())

@@ -14,7 +14,7 @@ use rtnetlink::packet_route::link::{
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::AsyncSocket as _;
 use rtnetlink::{Handle, LinkUnspec, MulticastGroup};
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::netlink::NetlinkError;
@@ -74,6 +74,8 @@ pub enum LinkEvent {
 pub struct Links {
     handle: Handle,
     events: broadcast::Sender<LinkEvent>,
+    /// One list at a time: a second one on the same socket is refused by the kernel.
+    lists: std::sync::Arc<Semaphore>,
     _tasks: std::sync::Arc<[AbortOnDropHandle<()>; 2]>,
 }
 
@@ -95,6 +97,7 @@ impl Links {
         Ok(Self {
             handle,
             events,
+            lists: std::sync::Arc::new(Semaphore::new(1)),
             _tasks: std::sync::Arc::new([requests, forward]),
         })
     }
@@ -111,6 +114,8 @@ impl Links {
     /// # Errors
     /// The kernel can't be asked.
     pub async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
+        let turn = self.lists.acquire().await;
+        let _turn = turn.map_err(|_| NetlinkError::Closed)?;
         let messages = collect(
             "list network interfaces",
             self.handle.link().get().execute(),

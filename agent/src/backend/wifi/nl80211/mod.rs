@@ -20,7 +20,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_generic::GenlMessage;
 use rtnetlink::sys::AsyncSocket as _;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use tokio_util::task::AbortOnDropHandle;
 use wl_nl80211::{Nl80211Attr, Nl80211Command, Nl80211Handle, Nl80211Message};
 
@@ -48,6 +48,8 @@ pub struct Nl80211 {
     /// The wiphys that are ours, by name; all if none is named.
     only: Arc<[String]>,
     wiphys: Arc<RwLock<Arc<[Wiphy]>>>,
+    /// One list at a time: a second one on the same socket is refused by the kernel.
+    lists: Arc<Semaphore>,
     _tasks: Arc<[AbortOnDropHandle<()>; 2]>,
 }
 
@@ -82,6 +84,7 @@ impl Nl80211 {
             events,
             only: names.into(),
             wiphys: Arc::new(RwLock::new(Arc::new([]))),
+            lists: Arc::new(Semaphore::new(1)),
             _tasks: Arc::new([requests, forward]),
         };
         this.wiphys().await?;
@@ -192,6 +195,8 @@ impl Nl80211 {
         attributes: Vec<Nl80211Attr>,
     ) -> Result<Vec<RawMessage>, NetlinkError> {
         let flags = NLM_F_REQUEST | NLM_F_DUMP;
+        let turn = self.lists.acquire().await;
+        let _turn = turn.map_err(|_| NetlinkError::Closed)?;
         self.exchange(action, command, attributes, flags).await
     }
 
