@@ -74,7 +74,7 @@ pub async fn run(node: Arc<Node>, mut news: News, is_well: bool, stop: Cancellat
         reported: Vec::new(),
     };
     if !is_well {
-        watch.expect("the configuration is not in force".to_owned());
+        watch.expect("the configuration is not in force".to_owned(), None);
     }
     loop {
         let at = watch.due.as_ref().map(|due| due.at);
@@ -99,6 +99,8 @@ pub async fn run(node: Arc<Node>, mut news: News, is_well: bool, stop: Cancellat
 struct Due {
     at: Instant,
     cause: String,
+    /// The interface that it is about.
+    interface: Option<String>,
 }
 
 struct Watch {
@@ -114,11 +116,16 @@ impl Watch {
     async fn take(&mut self, disturbance: Disturbance) {
         match disturbance {
             Disturbance::Interface { name, what } if concerns(&self.node, &name) => {
-                self.expect(format!("interface {name} {what}"));
+                let cause = format!("interface {name} {what}");
+                match &mut self.due {
+                    // An interface is switched off before it is removed: the end of it is the news.
+                    Some(due) if due.interface.as_ref() == Some(&name) => due.cause = cause,
+                    _ => self.expect(cause, Some(name)),
+                }
             }
             Disturbance::Interface { .. } => {}
-            Disturbance::Radios { what } => self.expect(what.to_owned()),
-            Disturbance::Unknown => self.expect("events of the kernel were lost".to_owned()),
+            Disturbance::Radios { what } => self.expect(what.to_owned(), None),
+            Disturbance::Unknown => self.expect("events of the kernel were lost".to_owned(), None),
             Disturbance::Repaired(steps) => {
                 let repair = Repair {
                     steps,
@@ -130,10 +137,14 @@ impl Watch {
     }
 
     /// The first cause is what is reported; what follows is mostly its consequence.
-    fn expect(&mut self, cause: String) {
+    fn expect(&mut self, cause: String, interface: Option<String>) {
         tracing::debug!(cause, "what runs may have changed");
         let at = Instant::now() + self.delay;
-        self.due.get_or_insert(Due { at, cause });
+        self.due.get_or_insert(Due {
+            at,
+            cause,
+            interface,
+        });
     }
 
     async fn repair(&mut self) {
@@ -152,7 +163,7 @@ impl Watch {
         }
         self.reported = repair.refusals;
         // Whether it stays repaired, and what could not be, is looked at again.
-        self.expect(due.cause);
+        self.expect(due.cause, None);
     }
 
     async fn announce(&self, cause: &str, repair: &Repair) {

@@ -5,7 +5,7 @@ use tranche_agent::backend::wifi::Attachment;
 use tranche_agent::backend::wifi::bridge::AttachError;
 use tranche_agent::backend::wifi::link::{LinkEvent, Links};
 
-use crate::run;
+use crate::clients::run;
 
 fn to(bridge: &str, vlan: Option<u16>) -> Attachment {
     Attachment {

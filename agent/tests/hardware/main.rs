@@ -1,6 +1,6 @@
 //! What touches the kernel's real wireless stack and bridges, on simulated radios (`mac80211_hwsim`) in a virtual machine.
 //!
-//! Every test needs root in a machine of its own, two fresh radios `phy0` and `phy1`, and to run alone
+//! Every test needs root in a machine of its own, fresh radios `phy0` to `phy4`, and to run alone
 //! (`--ignored --test-threads=1`); each leaves the machine as it found it.
 
 #![expect(
@@ -13,15 +13,7 @@ mod access_points;
 mod bridge;
 mod clients;
 mod nl80211;
+mod node;
 mod rig;
 mod roaming;
 mod security_modes;
-
-/// Runs a shell command that must succeed.
-fn run(line: &str) {
-    let status = std::process::Command::new("sh")
-        .args(["-c", line])
-        .status()
-        .unwrap();
-    assert!(status.success(), "{line}");
-}

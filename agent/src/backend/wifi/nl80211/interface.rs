@@ -79,7 +79,7 @@ pub struct Interface {
     pub wiphy: u32,
     /// Address; an access point's BSSID.
     pub mac: MacAddress,
-    /// SSID or mesh identifier, while in service: octets, not always text.
+    /// SSID, while in service: octets, not always text. The kernel does not tell which mesh a mesh point is in.
     pub ssid: Option<Vec<u8>>,
     /// Channel, while in service and one of ours (20 to 160 MHz).
     pub channel: Option<Channel>,
