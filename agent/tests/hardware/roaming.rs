@@ -1,6 +1,6 @@
 //! Roaming between the access points of a mobility domain, and who hears whom.
 //!
-//! Needs the radios `phy0`, `phy1` and `phy5`.
+//! Needs the radios `phy0`, `phy1` and `phy4`.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn pair(mode: SecurityMode, key: Option<&str>) -> [VifConfig; 2] {
     });
     let other = VifConfig {
         name: "b".to_owned(),
-        radio: "phy5".to_owned(),
+        radio: "phy4".to_owned(),
         ..one.clone()
     };
     [one, other]
@@ -43,7 +43,7 @@ async fn clients_roam_between_radios() {
     run("ip addr add 10.1.1.1/24 dev br-a");
     let bssids = [node.vif("a").await.bssid, node.vif("b").await.bssid];
     // What the access point of the other radio does, hostapd writes down from now on.
-    for radio in ["phy0", "phy5"] {
+    for radio in ["phy0", "phy4"] {
         let control = format!("{RUNTIME_DIR}/{radio}/control");
         run(&format!(
             "hostapd_cli -p {control} -i $(ls {control} | grep anchor) log_level DEBUG"
@@ -69,7 +69,7 @@ async fn clients_roam_between_radios() {
         Duration::from_secs(30),
         || client.station.ping("10.1.1.1", 1) == 1,
     );
-    let radio = ["phy5", "phy0"][from];
+    let radio = ["phy4", "phy0"][from];
     let log = std::fs::read_to_string(format!("{RUNTIME_DIR}/{radio}/log")).unwrap();
     assert!(
         log.contains("FT: Received authentication frame"),
