@@ -168,16 +168,18 @@ fn airtime(wanted: AirtimeScheduler, nl80211: &Nl80211, node: &str) -> MakeAirti
     let wiphys = nl80211.known_wiphys();
     let unfair = wiphys.iter().find(|wiphy| !wiphy.airtime_fairness);
     let mac80211 = || match unfair {
-        Some(wiphy) => Err(format!("the driver of radio {} has no airtime fairness", wiphy.name)),
+        Some(wiphy) => Err(format!(
+            "the driver of radio {} has no airtime fairness",
+            wiphy.name
+        )),
         None => Ok(each(Mac80211Airtime::new(nl80211.clone()))),
     };
     let made = match wanted {
         AirtimeScheduler::Off => return no_airtime("airtime is not scheduled (--airtime off)"),
         AirtimeScheduler::Bpf => bpf(nl80211, node),
         AirtimeScheduler::Mac80211 => mac80211(),
-        AirtimeScheduler::Auto => bpf(nl80211, node).or_else(|first| {
-            mac80211().map_err(|second| format!("{first}, and {second}"))
-        }),
+        AirtimeScheduler::Auto => bpf(nl80211, node)
+            .or_else(|first| mac80211().map_err(|second| format!("{first}, and {second}"))),
     };
     made.unwrap_or_else(|reason| {
         tracing::warn!("airtime cannot be scheduled: {reason}");
@@ -252,7 +254,7 @@ impl News {
         loop {
             let disturbance = tokio::select! {
                 event = self.radios.recv() => match heard(event)? {
-                    Some(event) => self.of_radios(event).await,
+                    Some(event) => of_radios(&event),
                     None => Some(Disturbance::Unknown),
                 },
                 event = self.links.recv() => match heard(event)? {
@@ -270,20 +272,23 @@ impl News {
         }
     }
 
-    async fn of_radios(&self, event: Event) -> Option<Disturbance> {
-        let what = match event {
-            Event::WiphyAdded { .. } => "a radio was added",
-            Event::WiphyRemoved { .. } => "a radio was removed",
-            Event::RegulatoryChanged => "the regulatory domain changed",
-            Event::Missed => return Some(Disturbance::Unknown),
-            _ => return None,
-        };
-        // Plans are made with what is known of the radios.
+    /// Looks at the radios again, after a disturbance of them: plans are made with what is known of them.
+    pub async fn look_at_radios(&self) {
         if let Err(error) = self.nl80211.wiphys().await {
             tracing::warn!(%error, "the radios could not be looked at again");
         }
-        Some(Disturbance::Radios { what })
     }
+}
+
+fn of_radios(event: &Event) -> Option<Disturbance> {
+    let what = match event {
+        Event::WiphyAdded { .. } => "a radio was added",
+        Event::WiphyRemoved { .. } => "a radio was removed",
+        Event::RegulatoryChanged => "the regulatory domain changed",
+        Event::Missed => return Some(Disturbance::Unknown),
+        _ => return None,
+    };
+    Some(Disturbance::Radios { what })
 }
 
 /// `None` ends everything, `Some(None)` says that something was missed.

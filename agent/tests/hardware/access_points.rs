@@ -2,171 +2,15 @@
 //!
 //! Needs the radios `phy0` to `phy4`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use tranche_agent::backend::wifi::kernel::{KernelSettings, KernelWifi};
-use tranche_agent::backend::wifi::link::Links;
-use tranche_agent::backend::wifi::nl80211::Nl80211;
-use tranche_agent::backend::wifi::{
-    AccessPoint, Attachment, Band, MeshPoint, RadioConfig, Roaming, Role, Security, SecurityMode,
-    VifConfig, VifOperState, VifState, Width, WifiBackend as _, WifiConfig,
-};
-use tranche_agent::backend::{Backend as _, Cost, NodeConfig, Plan, Refusal, Secret};
+use tranche_agent::backend::wifi::{AccessPoint, SecurityMode, VifOperState, WifiBackend as _};
+use tranche_agent::backend::{Backend as _, Cost};
 
 use crate::clients::{Client, Station, run, wait_for};
-
-const RUNTIME_DIR: &str = "/run/tranche-test";
-
-/// The radio's hostapd, by its pid file.
-fn hostapd_pid() -> String {
-    let text = std::fs::read_to_string(format!("{RUNTIME_DIR}/phy0/pid")).unwrap();
-    text.trim().to_owned()
-}
-
-/// An agent's Wi-Fi, with the configuration that it was given last.
-struct Node {
-    wifi: KernelWifi,
-    config: NodeConfig,
-}
-
-impl Node {
-    async fn start() -> Self {
-        let settings = KernelSettings {
-            runtime_dir: PathBuf::from(RUNTIME_DIR),
-            ..KernelSettings::default()
-        };
-        let nl80211 = Nl80211::connect().await.unwrap();
-        let links = Links::connect().unwrap();
-        Self {
-            wifi: KernelWifi::start(nl80211, links, settings).await.unwrap(),
-            config: NodeConfig::default(),
-        }
-    }
-
-    /// One commit.
-    async fn apply(&mut self, vifs: &[VifConfig]) -> Result<Plan, Refusal> {
-        let new = config(vifs);
-        let plan = self.wifi.plan(&self.config, &new)?;
-        self.wifi.apply(plan.clone()).await?;
-        self.config = new;
-        Ok(plan)
-    }
-
-    async fn vif(&self, name: &str) -> VifState {
-        let vifs = self.wifi.vifs().await.unwrap();
-        vifs.into_iter().find(|vif| vif.name == name).unwrap()
-    }
-
-    /// Takes everything down, and checks that nothing is left.
-    async fn end(mut self) {
-        let nothing = NodeConfig::default();
-        let plan = self.wifi.plan(&self.config, &nothing).unwrap();
-        self.wifi.apply(plan).await.unwrap();
-        nothing_is_left();
-    }
-}
-
-fn nothing_is_left() {
-    let interfaces = run("iw phy phy0 info >/dev/null; ls /sys/class/ieee80211/phy0/device/net");
-    assert_eq!(interfaces.split_whitespace().collect::<Vec<_>>(), ["wlan0"]);
-    assert_eq!(run("ip -br link show type bridge"), "");
-    assert_eq!(
-        run("ps -e -o comm= | grep -c '^hostapd$' || true").trim(),
-        "0"
-    );
-    let files = run(&format!("find {RUNTIME_DIR} -type f"));
-    assert_eq!(files, "");
-}
-
-fn config(vifs: &[VifConfig]) -> NodeConfig {
-    let radio = RadioConfig {
-        name: "phy0".to_owned(),
-        enabled: true,
-        band: Band::Ghz2,
-        channel: 1,
-        width: Width::Mhz20,
-        tx_power_dbm: None,
-        scheduler: Default::default(),
-    };
-    NodeConfig {
-        wifi: WifiConfig {
-            radios: vec![radio],
-            vifs: vifs.to_vec(),
-            ..WifiConfig::default()
-        },
-        ..NodeConfig::default()
-    }
-}
-
-/// A tenant's access point on a bridge of its own.
-fn access_point(name: &str, mode: SecurityMode) -> VifConfig {
-    let security = Security {
-        mode,
-        passphrase: mode
-            .is_personal()
-            .then(|| Secret::new(format!("passphrase of {name}"))),
-        radius: None,
-    };
-    VifConfig {
-        name: name.to_owned(),
-        radio: "phy0".to_owned(),
-        enabled: true,
-        slice: Some(format!("slice-{name}")),
-        role: Role::AccessPoint(AccessPoint {
-            ssid: format!("net {name}"),
-            hidden: false,
-            max_stations: None,
-            station_isolation: true,
-            security,
-            roaming: Roaming::default(),
-        }),
-        attachment: Attachment {
-            bridge: Some(format!("br-{name}")),
-            vlan: None,
-        },
-        airtime: Default::default(),
-    }
-}
-
-fn mesh_point(name: &str, mesh_id: &str) -> VifConfig {
-    VifConfig {
-        role: Role::MeshPoint(MeshPoint {
-            mesh_id: mesh_id.to_owned(),
-            passphrase: None,
-        }),
-        attachment: Attachment::default(),
-        ..access_point(name, SecurityMode::Open)
-    }
-}
-
-fn edit(vif: &VifConfig, change: impl FnOnce(&mut AccessPoint)) -> VifConfig {
-    let mut vif = vif.clone();
-    let Role::AccessPoint(access_point) = &mut vif.role else {
-        panic!("{} is no access point", vif.name)
-    };
-    change(access_point);
-    vif
-}
-
-/// What a client of an access point has to know.
-fn network(vif: &VifConfig) -> String {
-    let Role::AccessPoint(access_point) = &vif.role else {
-        panic!("{} is no access point", vif.name)
-    };
-    let passphrase = access_point.security.passphrase.as_ref();
-    let passphrase = passphrase.map_or("", |secret| secret.expose());
-    let security = match access_point.security.mode {
-        SecurityMode::Open => "key_mgmt=NONE".to_owned(),
-        SecurityMode::Owe => "key_mgmt=OWE\nieee80211w=2".to_owned(),
-        SecurityMode::Wpa2Personal => format!("key_mgmt=WPA-PSK\npsk=\"{passphrase}\""),
-        SecurityMode::Wpa2Wpa3Personal | SecurityMode::Wpa3Personal => {
-            format!("key_mgmt=SAE\nieee80211w=2\nsae_password=\"{passphrase}\"")
-        }
-        SecurityMode::Wpa2Enterprise | SecurityMode::Wpa3Enterprise => String::new(),
-    };
-    format!("ssid=\"{}\"\nscan_ssid=1\n{security}", access_point.ssid)
-}
+use crate::rig::{
+    Node, RUNTIME_DIR, access_point, config, edit, hostapd_pid, mesh_point, network,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs mac80211_hwsim: run by make test-vm"]
@@ -398,7 +242,11 @@ async fn settings_change_under_associated_stations() {
         .map(|step| (step.action.as_str(), step.cost))
         .collect();
     assert_eq!(steps, [("update vif a", Cost::Hot)]);
-    assert_eq!(first.station.ping("10.1.1.3", 10), 10, "isolated no more");
+    // The addresses that could not be resolved are tried again after a while.
+    wait_for("isolated no more", Duration::from_secs(30), || {
+        first.station.ping("10.1.1.3", 1) == 1
+    });
+    assert_eq!(first.station.ping("10.1.1.3", 10), 10);
     assert!(first.is_joined() && second.is_joined());
     let third = Client::start("phy3", "10.1.1.4/24", &network(&a));
     tokio::time::sleep(Duration::from_secs(10)).await;

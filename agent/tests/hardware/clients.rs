@@ -76,7 +76,7 @@ impl Station {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        Pinging(child)
+        Pinging(Some(child))
     }
 }
 
@@ -94,15 +94,25 @@ impl Drop for Station {
 }
 
 /// Echo requests on their way.
-pub(crate) struct Pinging(Child);
+pub(crate) struct Pinging(Option<Child>);
 
 impl Pinging {
     /// Ends them: how many were sent, and how many answered.
-    pub(crate) fn stop(self) -> (u32, u32) {
-        let pid = Pid::from_child(&self.0);
-        kill_process(pid, Signal::INT).unwrap();
-        let output = self.0.wait_with_output().unwrap();
+    pub(crate) fn stop(mut self) -> (u32, u32) {
+        let child = self.0.take().unwrap();
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        let output = child.wait_with_output().unwrap();
         counts(&String::from_utf8_lossy(&output.stdout))
+    }
+}
+
+impl Drop for Pinging {
+    /// A test that fails must not keep the namespace, and the radio in it.
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let ended = child.kill().and_then(|()| child.wait());
+            assert!(ended.is_ok() || std::thread::panicking());
+        }
     }
 }
 

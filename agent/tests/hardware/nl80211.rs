@@ -115,6 +115,24 @@ async fn interfaces_come_and_go_with_the_address_asked_for() {
 
 #[tokio::test]
 #[ignore = "needs mac80211_hwsim: run by make test-vm"]
+async fn many_ask_at_once() {
+    let nl80211 = Nl80211::connect().await.unwrap();
+    let before = nl80211.wiphys().await.unwrap();
+    let asking: Vec<_> = (0..20)
+        .map(|_| {
+            let nl80211 = nl80211.clone();
+            tokio::spawn(async move { nl80211.wiphys().await })
+        })
+        .collect();
+    // Who is not waited for must not spoil it for others.
+    asking[0].abort();
+    for asked in asking.into_iter().skip(1) {
+        assert_eq!(asked.await.unwrap().unwrap(), before);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs mac80211_hwsim: run by make test-vm"]
 async fn two_mesh_points_become_peers() {
     let nl80211 = Nl80211::connect().await.unwrap();
     let mut events = nl80211.events();
@@ -141,11 +159,13 @@ async fn two_mesh_points_become_peers() {
             }
         }
         let heard = |station: &Station| station.rx_bitrate_kbps.is_some();
+        // Only data has a rate.
+        run("ping -q -c 3 -i 0.2 -I t-m1 ff02::1 || true");
         while !nl80211.stations(one).await.unwrap().iter().any(heard) {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), peered)
+    tokio::time::timeout(Duration::from_secs(60), peered)
         .await
         .unwrap();
     let there = nl80211.interface("t-m1").await.unwrap().unwrap();

@@ -349,7 +349,7 @@ impl Engine {
             wiphy: found.wiphy.index,
             name: wanted::anchor(&found.wiphy),
             kind: InterfaceKind::Station,
-            mac: None,
+            mac: wanted::anchor_address(&found.wiphy),
         };
         let made = self.nl80211.create_interface(&anchor).await;
         let made = made.map_err(|error| Refusal::new(radio_path(&name), error.to_string()))?;
@@ -393,7 +393,7 @@ impl Engine {
             wiphy: found.wiphy.index,
             name: name.to_owned(),
             kind: InterfaceKind::MeshPoint,
-            mac: address,
+            mac: address.filter(|_| found.wiphy.mac_on_create),
         };
         // The mark comes first: what is made is never without one.
         fs::write(&mark, &join.mesh_id).map_err(noted)?;

@@ -9,13 +9,16 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::super::hostapd::Status;
 use super::super::link::Links;
-use super::super::nl80211::Nl80211;
+use super::super::nl80211::{Interface, Nl80211};
 use super::{KernelSettings, Target, View, lock, wanted};
 use crate::backend::wifi::Role;
 use crate::backend::{Refusal, Step};
 
 /// How often what runs is looked at.
 const WATCH: Duration = Duration::from_millis(500);
+
+/// How often radios listen for their neighbours; the kernel forgets who was silent for 30 s.
+const LISTEN: Duration = Duration::from_secs(10);
 
 /// Delay after the first death of a hostapd, doubled by each that follows.
 const FIRST_DELAY: Duration = Duration::from_millis(500);
@@ -66,6 +69,8 @@ pub(super) struct Engine {
     pub(super) settings: Arc<KernelSettings>,
     pub(super) view: Arc<Mutex<View>>,
     backoffs: BTreeMap<String, Backoff>,
+    /// When the radios listen next.
+    listen: Instant,
     repairs: broadcast::Sender<Vec<Step>>,
 }
 
@@ -82,6 +87,7 @@ impl Engine {
             settings,
             view,
             backoffs: BTreeMap::new(),
+            listen: Instant::now(),
             repairs,
         }
     }
@@ -159,9 +165,32 @@ impl Engine {
                 tracing::warn!(radio = radio.name, %error, "hostapd's log can't be shortened");
             }
         }
+        self.listen(&target).await;
         let mut view = lock(&self.view);
         view.stations = stations;
         view.starting = starting;
+    }
+
+    /// Has each radio listen for the neighbours on its channel, which its stations do not notice.
+    async fn listen(&mut self, target: &Target) {
+        if Instant::now() < self.listen {
+            return;
+        }
+        self.listen = Instant::now() + LISTEN;
+        let interfaces = self.nl80211.interfaces().await.unwrap_or_default();
+        for wiphy in self.nl80211.known_wiphys().iter().filter(|one| one.ap_scan) {
+            let is_ours =
+                |one: &&Interface| one.wiphy == wiphy.index && target.wifi.vif(&one.name).is_some();
+            let in_service = interfaces.iter().filter(is_ours);
+            let mut channels = in_service.filter_map(|one| Some((one.ifindex, one.channel?)));
+            let Some((ifindex, channel)) = channels.next() else {
+                continue;
+            };
+            let heard = self.nl80211.scan(ifindex, &[channel.primary_mhz()]).await;
+            if let Err(error) = heard {
+                tracing::debug!(radio = wiphy.name, %error, "the radio does not listen for neighbours");
+            }
+        }
     }
 
     /// Starts a hostapd again that should run, unless it has just been tried.

@@ -91,6 +91,12 @@ pub(super) fn anchor(wiphy: &Wiphy) -> String {
     format!("{ANCHOR}{}", wiphy.index)
 }
 
+/// The anchor's address: none of its neighbours' may be the same, so that the choice is not the driver's.
+pub(super) fn anchor_address(wiphy: &Wiphy) -> Option<MacAddress> {
+    let base = hardware_address(&wiphy.name).filter(|_| wiphy.mac_on_create)?;
+    Some(address(base, ANCHOR_SLOT))
+}
+
 /// hostapd's text for a radio.
 pub(super) fn radio_text(
     wiphy: &Wiphy,
@@ -185,8 +191,11 @@ pub(super) fn addresses(
     given
 }
 
-/// Numbers that an interface can have besides 0, the radio's own.
-const SLOTS: u16 = 255;
+/// Numbers that an interface can have besides 0, the radio's own, and the anchor's.
+const SLOTS: u16 = 254;
+
+/// The anchor's number.
+const ANCHOR_SLOT: u16 = 255;
 
 /// The number that a name asks for first (FNV-1a).
 fn slot(name: &str) -> u16 {
@@ -222,8 +231,8 @@ mod tests {
     #[test]
     fn addresses_are_local_different_and_kept() {
         let base = MacAddress([0x00, 0x11, 0x22, 0x33, 0x44, 0x55]);
-        let all: BTreeSet<MacAddress> = (0..=SLOTS).map(|slot| address(base, slot)).collect();
-        assert_eq!(all.len(), usize::from(SLOTS) + 1);
+        let all: BTreeSet<MacAddress> = (0..=ANCHOR_SLOT).map(|slot| address(base, slot)).collect();
+        assert_eq!(all.len(), usize::from(SLOTS) + 2);
         assert!(all.iter().all(|address| address.0[0] & 0b11 == 0b10));
 
         let wifi = |names: &[&str]| WifiConfig {

@@ -20,12 +20,12 @@ use netlink_packet_core::{
 };
 use netlink_packet_generic::GenlMessage;
 use rtnetlink::sys::AsyncSocket as _;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::broadcast;
 use tokio_util::task::AbortOnDropHandle;
 use wl_nl80211::{Nl80211Attr, Nl80211Command, Nl80211Handle, Nl80211Message};
 
 use self::missing::RawMessage;
-use super::netlink::NetlinkError;
+use super::netlink::{Dumps, NetlinkError};
 
 pub use event::Event;
 pub use interface::{Interface, InterfaceKind, MeshJoin, NewInterface, TxPower};
@@ -48,8 +48,7 @@ pub struct Nl80211 {
     /// The wiphys that are ours, by name; all if none is named.
     only: Arc<[String]>,
     wiphys: Arc<RwLock<Arc<[Wiphy]>>>,
-    /// One list at a time: a second one on the same socket is refused by the kernel.
-    lists: Arc<Semaphore>,
+    dumps: Dumps,
     _tasks: Arc<[AbortOnDropHandle<()>; 2]>,
 }
 
@@ -84,7 +83,7 @@ impl Nl80211 {
             events,
             only: names.into(),
             wiphys: Arc::new(RwLock::new(Arc::new([]))),
-            lists: Arc::new(Semaphore::new(1)),
+            dumps: Dumps::default(),
             _tasks: Arc::new([requests, forward]),
         };
         this.wiphys().await?;
@@ -195,9 +194,8 @@ impl Nl80211 {
         attributes: Vec<Nl80211Attr>,
     ) -> Result<Vec<RawMessage>, NetlinkError> {
         let flags = NLM_F_REQUEST | NLM_F_DUMP;
-        let turn = self.lists.acquire().await;
-        let _turn = turn.map_err(|_| NetlinkError::Closed)?;
-        self.exchange(action, command, attributes, flags).await
+        let ask = || self.exchange(action, command, attributes.clone(), flags);
+        self.dumps.in_turn(ask).await
     }
 
     /// One request with all its answers.
