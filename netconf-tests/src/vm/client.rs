@@ -38,7 +38,7 @@ impl Client {
         let file = |name: &str| directory.join(format!("{}.{name}", place.name));
         let (config, control) = (file("conf"), file("control"));
         let text = format!(
-            "ctrl_interface={}\nsae_pwe=2\ncountry=ES\nnetwork={{\n{network}\n}}\n",
+            "ctrl_interface={}\nsae_pwe=2\nnetwork={{\n{network}\n}}\n",
             control.display()
         );
         std::fs::write(&config, text).map_err(Error::system(config.display().to_string()))?;
@@ -57,8 +57,10 @@ impl Client {
             ]
             .map(str::to_owned),
         );
+        let log = file("log");
         arguments.push(config.display().to_string());
-        let supplicant = Process::start(Path::new("/sbin/ip"), &arguments, &file("log"))?;
+        arguments.extend(["-f".to_owned(), log.display().to_string()]);
+        let supplicant = Process::start(Path::new("/sbin/ip"), &arguments, &log)?;
         Ok(Self {
             interface: interface.name.clone(),
             mac: interface.mac.clone(),

@@ -228,7 +228,7 @@ fn network(wifi: &Value, bssid: &str) -> String {
     };
     let ssid = text(&wifi["ssid"]);
     format!(
-        "ssid=\"{ssid}\"\nbssid={bssid}\n{keys}\nscan_freq=2437\ndisable_ht=1\ndisable_vht=1\ndisable_he=1"
+        "ssid=\"{ssid}\"\nbssid={bssid}\n{keys}\nscan_freq=2437\ndisable_ht=1"
     )
 }
 
