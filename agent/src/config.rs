@@ -11,6 +11,8 @@ use clap::{Parser, ValueEnum};
 use serde::Deserialize;
 use tranche_netconf::server::Limits;
 
+use crate::backend::hardware::{AirtimeScheduler, HardwareSettings};
+
 /// Everything an agent needs to know before it starts.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -25,6 +27,8 @@ pub struct Settings {
     pub yang_modules: Vec<PathBuf>,
     /// How many simulated nodes there are; `None` asks for the real radios of this machine.
     pub sim: Option<u16>,
+    /// What is to be known of the real radios; at its default where the nodes are simulated.
+    pub hardware: HardwareSettings,
     /// Whether there is a startup datastore, from which running is loaded at start.
     pub startup_datastore: bool,
     /// What a client may cost.
@@ -85,22 +89,24 @@ pub enum SettingsError {
         /// Why not.
         reason: String,
     },
-    /// No simulation asked for, and no other radios known.
-    #[error(
-        "this build of the agent has simulated radios only: ask for them with --sim N (N nodes in this process)"
-    )]
-    NoRadios,
 }
 
 const EXAMPLES: &str = "\
 FILES
   <state-dir>/lock                        held while an agent runs on the directory
-  <state-dir>/node-<k>/store              what node k stores; only its user may read it
-  <state-dir>/node-<k>/ssh_host_ed25519_key[.pub]
-                                          identity of its server, made at the first start
+  <state-dir>/store                       what is stored; only its user may read it
+  <state-dir>/ssh_host_ed25519_key[.pub]  identity of the server, made at the first start
+  <state-dir>/node-<k>/                   with --sim: these two of node k
+  <state-dir>/run                         files of running daemons (see --runtime-dir; not with --sim)
+
+RADIOS
+  Without --sim the agent serves the radios of this machine, named as the kernel names their wiphys (iw phy). It needs
+  CAP_NET_ADMIN, and CAP_BPF and CAP_PERFMON for the airtime scheduler; access points need hostapd. What is missing is said at
+  start, and what needs it is refused when it is configured. Access points keep running when the agent ends; the next one
+  takes them over.
 
 CONFIGURATION FILE
-  TOML; the command line wins over it. Keys are the long options (factory-default and yang-module take lists), and:
+  TOML; the command line wins over it. Keys are the long options (factory-default, yang-module and radio take lists), and:
     [log]     filter = \"info\"  format = \"text\" | \"json\"
     [limits]  hello-timeout-s = 30      max-hello-bytes = 262144     max-message-bytes = 67108864
               max-depth = 128           max-attributes = 64          max-sessions = 1024
@@ -122,7 +128,8 @@ EXIT STATUS
   1  could not start or go on; the reason is on standard error
   2  the command line is not understood
 
-EXAMPLE
+EXAMPLES
+  tranche-agent --listen 0.0.0.0:830 --state-dir /var/lib/tranche --factory-default factory.json --radio phy0
   tranche-agent --sim 2 --listen 127.0.0.1:2830 --state-dir /var/lib/tranche --factory-default factory.json
 ";
 
@@ -153,9 +160,22 @@ pub struct Args {
     /// imports is looked for beside it.
     #[arg(long, value_name = "FILE")]
     pub yang_module: Vec<PathBuf>,
-    /// Run N simulated nodes in this process, on one simulated medium
+    /// Run N simulated nodes in this process, on one simulated medium, instead of one node with the radios of this machine
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub sim: Option<u16>,
+    /// A radio that the agent may use, by the name of its wiphy. Repeatable; all radios of the machine where absent.
+    #[arg(long, value_name = "NAME")]
+    pub radio: Vec<String>,
+    /// The program to run as hostapd, one for each radio with access points [default: hostapd]
+    #[arg(long, value_name = "PROGRAM")]
+    pub hostapd: Option<String>,
+    /// Directory for the files of running daemons, which need not outlive a boot [default: run in the state directory]
+    #[arg(long, value_name = "DIR")]
+    pub runtime_dir: Option<PathBuf>,
+    /// What schedules airtime: bpf (a program in the kernel), mac80211 (airtime weights of stations; no ceilings), off, or auto:
+    /// bpf if that can be, else mac80211 if every radio has airtime fairness [default: auto]
+    #[arg(long, value_name = "SCHEDULER")]
+    pub airtime: Option<AirtimeScheduler>,
     /// Offer a startup datastore: running is loaded from it at start. Without this, every acknowledged change of running is
     /// durable by itself.
     #[arg(long)]
@@ -180,6 +200,10 @@ struct SettingsFile {
     factory_default: Option<Vec<PathBuf>>,
     yang_module: Option<Vec<PathBuf>>,
     sim: Option<u16>,
+    radio: Option<Vec<String>>,
+    hostapd: Option<String>,
+    runtime_dir: Option<PathBuf>,
+    airtime: Option<AirtimeScheduler>,
     startup_datastore: Option<bool>,
     #[serde(default)]
     log: LogTable,
@@ -224,6 +248,7 @@ impl Settings {
             factory_default: Vec::new(),
             yang_modules: Vec::new(),
             sim: Some(nodes),
+            hardware: HardwareSettings::default(),
             startup_datastore: false,
             limits: Limits::default(),
             log: LogSettings::default(),
@@ -246,7 +271,18 @@ impl Settings {
                 given
             }
         };
+        let default = HardwareSettings::default();
+        let hardware = HardwareSettings {
+            radios: match args.radio.is_empty() {
+                true => file.radio.unwrap_or_default(),
+                false => args.radio,
+            },
+            hostapd: args.hostapd.or(file.hostapd).unwrap_or(default.hostapd),
+            runtime_dir: args.runtime_dir.or(file.runtime_dir),
+            airtime: args.airtime.or(file.airtime).unwrap_or(default.airtime),
+        };
         let settings = Self {
+            hardware,
             listen: args
                 .listen
                 .or(file.listen)
@@ -272,12 +308,21 @@ impl Settings {
         Ok(settings)
     }
 
-    /// How many nodes these settings make.
+    /// How many nodes these settings make: one where the radios are real.
+    #[must_use]
+    pub fn nodes(&self) -> u16 {
+        self.sim.unwrap_or(1)
+    }
+
+    /// Where the files of running daemons are: an absolute path.
     ///
     /// # Errors
-    /// [`SettingsError::NoRadios`] where no simulation is asked for.
-    pub fn nodes(&self) -> Result<u16, SettingsError> {
-        self.sim.ok_or(SettingsError::NoRadios)
+    /// There is no working directory that a relative path could start from.
+    pub fn runtime_dir(&self) -> Result<PathBuf, SettingsError> {
+        let in_state_dir = || self.state_dir.join("run");
+        let given = self.hardware.runtime_dir.clone();
+        std::path::absolute(given.unwrap_or_else(in_state_dir))
+            .map_err(|error| invalid("runtime-dir", error.to_string()))
     }
 
     /// Where node `index` (from 0) listens.
@@ -304,9 +349,24 @@ impl Settings {
     /// # Errors
     /// The first that does not.
     pub fn check(&self) -> Result<(), SettingsError> {
-        let nodes = self.nodes()?;
+        let nodes = self.nodes();
         if nodes == 0 {
             return Err(invalid("sim", "there is at least one node"));
+        }
+        let default = HardwareSettings::default();
+        let real_only = [
+            ("radio", self.hardware.radios != default.radios),
+            ("hostapd", self.hardware.hostapd != default.hostapd),
+            ("runtime-dir", self.hardware.runtime_dir.is_some()),
+            ("airtime", self.hardware.airtime != default.airtime),
+        ];
+        if let (Some(_), Some((setting, _))) =
+            (self.sim, real_only.into_iter().find(|(_, given)| *given))
+        {
+            return Err(invalid(
+                setting,
+                "is about real radios, and sim asks for simulated ones",
+            ));
         }
         if self.listen.port() != 0 && self.listen.port().checked_add(nodes - 1).is_none() {
             let port = self.listen.port();
@@ -465,10 +525,19 @@ mod tests {
     }
 
     #[test]
-    fn without_simulation_the_agent_says_that_it_has_nothing_else() {
-        let error = resolve(&["--state-dir", "/b"], None).unwrap_err();
-        assert!(matches!(error, SettingsError::NoRadios));
-        assert!(error.to_string().contains("--sim"));
+    fn without_simulation_the_radios_are_real() {
+        let real = resolve(&["--state-dir", "/b"], None).unwrap();
+        assert_eq!((real.sim, real.nodes()), (None, 1));
+        assert_eq!(real.hardware, HardwareSettings::default());
+        assert_eq!(real.runtime_dir().unwrap(), Path::new("/b/run"));
+        let file =
+            "radio = [\"phy7\"]\nhostapd = \"/x/hostapd\"\nruntime-dir = \"/r\"\nairtime = \"off\"";
+        let line = ["--state-dir", "/b", "--radio", "phy0", "--radio", "phy1"];
+        let given = resolve(&line, Some(file)).unwrap();
+        assert_eq!(given.hardware.radios, ["phy0", "phy1"]);
+        assert_eq!(given.hardware.hostapd, "/x/hostapd");
+        assert_eq!(given.hardware.airtime, AirtimeScheduler::Off);
+        assert_eq!(given.runtime_dir().unwrap(), Path::new("/r"));
     }
 
     #[test]
@@ -509,6 +578,11 @@ mod tests {
             "listen: 3 nodes from port 65534 on reach past port 65535",
         );
         check(&[], Some("sim = 0"), "sim: there is at least one node");
+        check(
+            &["--sim", "1", "--airtime", "bpf"],
+            None,
+            "airtime: is about real radios, and sim asks for simulated ones",
+        );
         check(
             &["--sim", "1"],
             Some("[limits]\nmax-sessions = 0"),

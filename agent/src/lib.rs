@@ -12,6 +12,7 @@ pub mod capabilities;
 pub mod config;
 pub mod confirmed_commit;
 pub mod content;
+pub mod drift;
 pub mod error;
 pub mod journal;
 pub mod monitoring;
@@ -32,19 +33,20 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::backend::hardware::Hardware;
 use crate::backend::sim::{Medium, MediumParams};
 use crate::config::Settings;
 pub use crate::error::Error;
-use crate::startup::{Common, RunningNode, StateDirLock};
+use crate::startup::{Common, RunningNode, StateDirLock, World};
 use crate::transaction::blocking;
 
 /// The nodes of one process.
 #[derive(Debug)]
 pub struct Agent {
     nodes: Vec<RunningNode>,
-    medium: Arc<Medium>,
     stop: CancellationToken,
-    clock: JoinHandle<()>,
+    /// The time of the simulated world, where there is one.
+    clock: Option<JoinHandle<()>>,
     _lock: StateDirLock,
 }
 
@@ -55,23 +57,34 @@ impl Agent {
     /// Why they cannot; none serves then.
     pub async fn start(settings: Settings) -> Result<Self, Error> {
         settings.check()?;
-        let count = settings.nodes()?;
+        let count = settings.nodes();
+        let is_simulated = settings.sim.is_some();
         let lock = StateDirLock::take(&settings.state_dir).await?;
         let (modules, has_startup) = (settings.yang_modules.clone(), settings.startup_datastore);
-        let schema = blocking(move || schema::build(&modules, has_startup))
+        let schema = blocking(move || schema::build(&modules, has_startup, is_simulated))
             .await
             .unwrap_or(Err(Error::Internal))?;
-        let medium = Medium::new(MediumParams::default());
         let stop = CancellationToken::new();
-        let clock = tokio::spawn(Arc::clone(&medium).drive(stop.clone()));
+        let (world, clock) = match settings.sim {
+            Some(_) => {
+                let medium = Medium::new(MediumParams::default());
+                let clock = tokio::spawn(Arc::clone(&medium).drive(stop.clone()));
+                (World::Simulated(medium), Some(clock))
+            }
+            None => {
+                let runtime_dir = settings.runtime_dir()?;
+                let name = startup::node_name(0);
+                let hardware = Hardware::open(&settings.hardware, runtime_dir, &name).await;
+                (World::Hardware(Box::new(hardware)), None)
+            }
+        };
         let common = Common {
             settings,
             schema,
-            medium: Arc::clone(&medium),
+            world,
         };
         let mut agent = Self {
             nodes: Vec::new(),
-            medium,
             stop,
             clock,
             _lock: lock,
@@ -94,19 +107,15 @@ impl Agent {
         &self.nodes
     }
 
-    /// The medium that the nodes share.
-    #[must_use]
-    pub fn medium(&self) -> &Arc<Medium> {
-        &self.medium
-    }
-
     /// Ends all sessions and tasks.
     pub async fn shutdown(self) {
         for node in self.nodes {
             node.shutdown().await;
         }
         self.stop.cancel();
-        if let Err(fault) = self.clock.await {
+        if let Some(clock) = self.clock
+            && let Err(fault) = clock.await
+        {
             tracing::error!(%fault, "the simulation ended in a fault");
         }
     }

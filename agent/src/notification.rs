@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tranche_netconf::server::{SessionEnd, SessionInfo};
 use tranche_yang::Change;
 
+use crate::drift::Repair;
 use crate::transaction::Origin;
 
 /// Edits that one `netconf-config-change` lists; a larger change is announced without a list.
@@ -82,6 +83,24 @@ pub fn config_change(origin: &Origin, datastore: &str, changes: &[Change]) -> Va
         body["edit"] = edits.into();
     }
     json!({ "ietf-netconf-notifications:netconf-config-change": body })
+}
+
+/// What runs was not what is configured, and was put right as far as it could be (`tranche-wifi`).
+#[must_use]
+pub fn drift_repaired(cause: &str, repair: &Repair) -> Value {
+    let repairs = repair
+        .steps
+        .iter()
+        .map(|step| json!({ "target": step.path, "action": step.action }));
+    let failures = repair
+        .refusals
+        .iter()
+        .map(|refusal| json!({ "target": refusal.path, "reason": refusal.message }));
+    json!({ "tranche-wifi:drift-repaired": {
+        "cause": cause,
+        "repair": repairs.collect::<Vec<_>>(),
+        "failure": failures.collect::<Vec<_>>(),
+    } })
 }
 
 /// The topmost nodes that changed: what comes or goes with its parent is not listed again.

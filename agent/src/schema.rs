@@ -7,11 +7,15 @@ use tranche_yang::Schema;
 
 use crate::error::Error;
 
-/// Builds the schema of the nodes of this process.
+/// Builds the schema of the nodes of this process. Only simulated nodes have a world to configure.
 ///
 /// # Errors
 /// An extra module that cannot be read or compiled, with file and line.
-pub fn build(extra: &[PathBuf], startup_datastore: bool) -> Result<&'static Schema, Error> {
+pub fn build(
+    extra: &[PathBuf],
+    startup_datastore: bool,
+    is_simulated: bool,
+) -> Result<&'static Schema, Error> {
     let mut netconf = vec![
         "writable-running",
         "candidate",
@@ -30,8 +34,10 @@ pub fn build(extra: &[PathBuf], startup_datastore: bool) -> Result<&'static Sche
         .module("nc-notifications", &[])
         .server()
         .module("tranche-agent-deviations", &[])
-        .module("tranche-wifi", &[])
-        .module("tranche-sim", &[]);
+        .module("tranche-wifi", &[]);
+    if is_simulated {
+        builder = builder.module("tranche-sim", &[]);
+    }
     for path in extra {
         builder = builder.file(path);
     }
@@ -44,7 +50,7 @@ mod tests {
 
     #[test]
     fn what_is_not_carried_out_is_not_in_the_schema() {
-        let schema = build(&[], false).unwrap();
+        let schema = build(&[], false, true).unwrap();
         for absent in [
             "/ietf-system:system/hostname",
             "/ietf-system:system/clock",
@@ -57,6 +63,8 @@ mod tests {
         ] {
             assert!(schema.node(absent).is_none(), "{absent}");
         }
+        let hardware = build(&[], false, false).unwrap();
+        assert!(hardware.node("/tranche-sim:sim").is_none());
         assert!(
             schema
                 .node("/ietf-system:system/authentication/user/name")
@@ -66,7 +74,7 @@ mod tests {
 
     #[test]
     fn secrets_are_marked() {
-        let schema = build(&[], false).unwrap();
+        let schema = build(&[], false, true).unwrap();
         for secret in [
             "/ietf-system:system/authentication/user/password",
             "/tranche-wifi:wifi/vif/access-point/security/passphrase",
@@ -80,7 +88,7 @@ mod tests {
 
     #[test]
     fn features_are_those_that_work() {
-        let features = build(&[], false).unwrap().features();
+        let features = build(&[], false, true).unwrap().features();
         assert!(
             !features["ietf-netconf"]
                 .iter()

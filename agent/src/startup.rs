@@ -19,10 +19,12 @@ use tranche_netconf::server::{Server, ServerConfig, ServerHandle, Sessions};
 use tranche_netconf::transport::ssh::HostKey;
 use tranche_yang::{Content, Datastores, Format, Schema, Tree};
 
+use crate::backend::hardware::Hardware;
 use crate::backend::sim::Medium;
 use crate::backend::{NodeConfig, Registry};
 use crate::config::Settings;
 use crate::content::{hash_passwords, node_config};
+use crate::drift;
 use crate::error::Error;
 use crate::journal;
 use crate::node::{InForce, Node, Parts};
@@ -147,8 +149,32 @@ pub struct Common {
     pub settings: Settings,
     /// The schema.
     pub schema: &'static Schema,
-    /// The medium.
-    pub medium: Arc<Medium>,
+    /// What the radios are.
+    pub world: World,
+}
+
+/// What the radios of a process are.
+#[derive(Debug)]
+pub enum World {
+    /// Simulated, on one medium.
+    Simulated(Arc<Medium>),
+    /// Those of this machine; there is one node then.
+    Hardware(Box<Hardware>),
+}
+
+impl World {
+    /// The backends of a node.
+    fn registry(&self, node: &str) -> Registry {
+        match self {
+            Self::Simulated(medium) => Registry::simulated(medium, node),
+            Self::Hardware(hardware) => Registry::hardware(hardware),
+        }
+    }
+}
+
+/// The name of node `index` (from 0).
+pub(crate) fn node_name(index: u16) -> String {
+    format!("node-{}", index + 1)
 }
 
 /// Brings node `index` (from 0) up.
@@ -156,8 +182,11 @@ pub struct Common {
 /// # Errors
 /// Why it cannot serve.
 pub async fn start_node(common: &Common, index: u16) -> Result<RunningNode, Error> {
-    let name = format!("node-{}", index + 1);
-    let dir = common.settings.state_dir.join(&name);
+    let name = node_name(index);
+    let dir = match common.world {
+        World::Simulated(_) => common.settings.state_dir.join(&name),
+        World::Hardware(_) => common.settings.state_dir.clone(),
+    };
     private_directory(&dir).map_err(|source| Error::File {
         what: "making the directory",
         path: dir.clone(),
@@ -166,7 +195,7 @@ pub async fn start_node(common: &Common, index: u16) -> Result<RunningNode, Erro
     let host_key = host_key(&dir)?;
     let store = open_store(&dir.join("store")).await?;
 
-    let mut registry = Registry::simulated(&common.medium, &name);
+    let mut registry = common.world.registry(&name);
     let loading = Loading {
         name: name.clone(),
         schema: common.schema,
@@ -176,11 +205,15 @@ pub async fn start_node(common: &Common, index: u16) -> Result<RunningNode, Erro
             .map(Path::to_owned),
         has_startup: common.settings.startup_datastore,
     };
-    let planner = Registry::simulated(&common.medium, &name);
+    let planner = common.world.registry(&name);
     let loaded = blocking(move || loading.load(store, &planner))
         .await
         .map_err(first)??;
-    reconcile(&mut registry, &loaded.config).await;
+    let news = match &common.world {
+        World::Simulated(_) => None,
+        World::Hardware(hardware) => hardware.news(),
+    };
+    let repair = drift::reconcile(&mut registry, &loaded.config).await;
 
     let (transactions, requests) = Transactions::channel();
     let sessions = Sessions::new();
@@ -190,17 +223,22 @@ pub async fn start_node(common: &Common, index: u16) -> Result<RunningNode, Erro
         datastores: loaded.datastores,
         in_force: loaded.in_force,
         store: loaded.store,
-        view: Registry::simulated(&common.medium, &name),
+        view: common.world.registry(&name),
         has_startup: common.settings.startup_datastore,
         transactions,
         sessions: sessions.clone(),
     }));
     let stop = CancellationToken::new();
     let committer = Committer::new(Arc::clone(&node), registry, loaded.config);
-    let tasks = vec![
+    let mut tasks = vec![
         tokio::spawn(committer.run(requests, stop.clone())),
         tokio::spawn(telemetry::run(Arc::clone(&node), stop.clone())),
     ];
+    if let Some(news) = news {
+        let is_well = repair.refusals.is_empty();
+        let watch = drift::run(Arc::clone(&node), news, is_well, stop.clone());
+        tasks.push(tokio::spawn(watch));
+    }
     let listen = common.settings.listen_of(index);
     let config = ServerConfig {
         listen,
@@ -259,24 +297,6 @@ async fn open_store(path: &Path) -> Result<Store, Error> {
 
 fn first(errors: Vec<Error>) -> Error {
     errors.into_iter().next().unwrap_or(Error::Internal)
-}
-
-/// Repairs what differs between the hardware and the configuration. What cannot be repaired is logged and shows in the
-/// state: the node must come up, or nobody could change the configuration.
-async fn reconcile(registry: &mut Registry, config: &NodeConfig) {
-    for backend in registry.backends_mut() {
-        let domain = backend.domain();
-        match backend.reconcile(config).await {
-            Ok(done) => {
-                for step in done.repaired {
-                    tracing::info!(domain, path = step.path, "{}", step.action);
-                }
-            }
-            Err(refusal) => {
-                tracing::error!(domain, %refusal, "the configuration could not be put in force");
-            }
-        }
-    }
 }
 
 struct Loading {

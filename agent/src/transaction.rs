@@ -22,6 +22,7 @@ use tranche_yang::{Datastores, Proposal, Tree};
 
 use crate::backend::{Applied, NodeConfig, Plan, Refusal, Registry};
 use crate::confirmed_commit::Step;
+use crate::drift::{self, Repair};
 use crate::error::Error;
 use crate::node::{Node, Prepared};
 use crate::notification::ConfirmEvent;
@@ -96,6 +97,9 @@ enum Request {
         origin: Origin,
         reply: oneshot::Sender<Done>,
     },
+    Reconcile {
+        reply: oneshot::Sender<Repair>,
+    },
 }
 
 /// Sends changes to the task that carries them out.
@@ -160,6 +164,18 @@ impl Transactions {
             .await
     }
 
+    /// Compares what is with what is configured, after the changes asked for so far, and repairs the difference.
+    ///
+    /// # Errors
+    /// [`Error::Stopping`] only.
+    pub async fn reconcile(&self) -> Result<Repair, Error> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Reconcile { reply };
+        let sent = self.requests.send(request).await;
+        sent.map_err(|_| Error::Stopping)?;
+        answer.await.map_err(|_| Error::Stopping)
+    }
+
     async fn ask(&self, request: impl FnOnce(oneshot::Sender<Done>) -> Request) -> Done {
         let (reply, answer) = oneshot::channel();
         let stopping = |()| vec![Error::Stopping];
@@ -183,6 +199,7 @@ impl std::fmt::Debug for Request {
             Self::Commit { .. } => "Commit",
             Self::Cancel { .. } => "Cancel",
             Self::SessionEnded { .. } => "SessionEnded",
+            Self::Reconcile { .. } => "Reconcile",
         })
     }
 }
@@ -264,6 +281,11 @@ impl Committer {
                 reply,
             } => (reply, self.cancel(origin, persist_id.as_deref()).await),
             Request::SessionEnded { origin, reply } => (reply, self.session_ended(origin).await),
+            Request::Reconcile { reply } => {
+                let repair = drift::reconcile(&mut self.registry, &self.config).await;
+                // The watch over the hardware ends with the node.
+                return drop(reply.send(repair));
+            }
         };
         // A session that is gone does not hear the answer; what was done stands.
         drop(reply.send(done));

@@ -11,7 +11,9 @@
 mod plan;
 mod value;
 
+pub mod absent;
 pub mod airtime;
+pub mod hardware;
 pub mod sim;
 pub mod wifi;
 
@@ -23,6 +25,7 @@ pub use plan::{Applied, BoxFuture, Cost, Plan, Reconciled, Refusal, Step};
 pub use value::{MacAddress, ParseValueError, Ratio, Secret};
 
 use airtime::AirtimeBackend;
+use hardware::Hardware;
 use sim::Medium;
 use wifi::WifiBackend;
 
@@ -65,7 +68,7 @@ pub trait Backend: Send + Sync {
     /// A [`Refusal`] when the former state could not be restored; the node is then in neither state.
     fn undo(&mut self, applied: Applied) -> BoxFuture<'_, Result<(), Refusal>>;
 
-    /// At start: compares what is with what should be and repairs the difference, leaving alone what is right already.
+    /// At start and when something happened behind the agent's back: compares what is with what should be and repairs the difference, leaving alone what is right already.
     ///
     /// # Errors
     /// A [`Refusal`] when the difference could not be repaired.
@@ -96,6 +99,12 @@ impl Registry {
                 node,
             )),
         )
+    }
+
+    /// The backends of a node with real radios: handles of `hardware`.
+    #[must_use]
+    pub fn hardware(hardware: &Hardware) -> Self {
+        Self::new(hardware.wifi(), hardware.airtime())
     }
 
     /// All backends in the order of applying.

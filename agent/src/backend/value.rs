@@ -80,7 +80,7 @@ impl FromStr for Ratio {
 }
 
 /// An IEEE 802 address of 48 bits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MacAddress(pub [u8; 6]);
 
 impl fmt::Display for MacAddress {

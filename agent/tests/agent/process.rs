@@ -136,15 +136,29 @@ fn a_bad_factory_default_is_a_failure_with_path_and_reason() {
     );
 }
 
+/// Whatever the machine: the radio named is in none.
 #[test]
-fn without_simulation_it_says_that_it_has_nothing_else() {
+fn without_usable_radios_a_node_serves_and_says_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_tranche-agent"));
-    command.args(["--state-dir", "/nonexistent/never-made"]);
-    let error = fails(command);
+    command
+        .args(["--radio", "no-such-radio", "--listen", "127.0.0.1:0"])
+        .arg("--state-dir")
+        .arg(dir.path())
+        .arg("--factory-default")
+        .arg(data("hardware.json"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut process = Process::spawn(command);
+    process.kill();
+    let mut log = String::new();
+    let mut stderr = process.child.stderr.take().unwrap();
+    stderr.read_to_string(&mut log).unwrap();
     assert!(
-        error.contains("this build of the agent has simulated radios only"),
-        "{error}"
+        log.contains("radios cannot be used: ") || log.contains("there is no such radio"),
+        "{log}"
     );
+    assert!(dir.path().join("store").exists(), "its own directory");
 }
 
 #[test]

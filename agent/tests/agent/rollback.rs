@@ -120,7 +120,7 @@ fn registry(script: &Script) -> Registry {
 async fn change(refuse: &'static [&'static str]) -> (Done, Vec<String>, String, usize) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("store")).unwrap();
-    let schema = schema::build(&[], false).unwrap();
+    let schema = schema::build(&[], false, true).unwrap();
     let text = std::fs::read_to_string(data("factory.json")).unwrap();
     let text = text.replace("$0$", "$5$saltstring$");
     let text = text.replace(

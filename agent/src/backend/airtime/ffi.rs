@@ -20,10 +20,12 @@ pub(super) struct Slot {
 pub(super) struct Vif {
     pub(super) weight: u32,
     pub(super) ceiling: u32,
+    epoch: u32,
     pub(super) share: u32,
     pub(super) used: u32,
     pub(super) inflation: u32,
     pub(super) backlogged: u32,
+    unused: u32,
     pub(super) next: u64,
     pub(super) next_ceiling: u64,
     depart: u64,
@@ -48,12 +50,17 @@ pub(super) struct Radio {
     pub(super) horizon: u64,
     pub(super) interval: u64,
     pub(super) burst: u64,
+    epoch: u32,
+    pub(super) slots: u32,
     pub(super) congestion: u32,
     capacity: u32,
     bias: i64,
     paced: u32,
     completions: u32,
     measuring: u32,
+    silence: u32,
+    expired: u32,
+    refreshing: u32,
     pub(super) refresh_at: u64,
     usage_since: u64,
     control_since: u64,
@@ -62,9 +69,17 @@ pub(super) struct Radio {
     done: u64,
     idle: u64,
     area: u64,
+    latency: u64,
+    pause_from: u64,
+    pause_to: u64,
+    pause: u64,
+    seen_alone: u64,
     pub(super) outstanding: i64,
     wheel_at: u64,
     wheel_slot: u64,
+    all: u64,
+    contending: u64,
+    light: u64,
     pub(super) vif: [Vif; MAX_VIFS],
 }
 
@@ -73,10 +88,12 @@ impl Default for Vif {
         Self {
             weight: 0,
             ceiling: 0,
+            epoch: 0,
             share: 0,
             used: 0,
             inflation: 0,
             backlogged: 0,
+            unused: 0,
             next: 0,
             next_ceiling: 0,
             depart: 0,
@@ -102,12 +119,17 @@ impl Default for Radio {
             horizon: 0,
             interval: 0,
             burst: 0,
+            epoch: 0,
+            slots: 0,
             congestion: 0,
             capacity: 0,
             bias: 0,
             paced: 0,
             completions: 0,
             measuring: 0,
+            silence: 0,
+            expired: 0,
+            refreshing: 0,
             refresh_at: 0,
             usage_since: 0,
             control_since: 0,
@@ -116,11 +138,39 @@ impl Default for Radio {
             done: 0,
             idle: 0,
             area: 0,
+            latency: 0,
+            pause_from: 0,
+            pause_to: 0,
+            pause: 0,
+            seen_alone: 0,
             outstanding: 0,
             wheel_at: 0,
             wheel_slot: 0,
+            all: 0,
+            contending: 0,
+            light: 0,
             vif: [Vif::default(); MAX_VIFS],
         }
+    }
+}
+
+impl Radio {
+    /// The state of a radio as it lies in memory; none if the length is another.
+    #[cfg(feature = "bpf")]
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Box<Self>> {
+        if bytes.len() != size_of::<Self>() {
+            return None;
+        }
+        // SAFETY: as many bytes as the type has, which consists of integers without padding between them: every value of
+        // the bytes is one of the type's.
+        Some(Box::new(unsafe {
+            bytes.as_ptr().cast::<Self>().read_unaligned()
+        }))
+    }
+
+    /// The congestion factor in thousandths.
+    pub(super) fn congestion_thousandths(&self) -> u32 {
+        (u64::from(self.congestion) * 1000 / 65_536) as u32
     }
 }
 
@@ -145,6 +195,18 @@ unsafe extern "C" {
         measured: u64,
     );
     fn tranche_airtime_cancel(radio: *mut Radio, vif: u32, departure: u64, estimated: u64);
+    #[cfg(all(test, feature = "bpf"))]
+    fn tranche_airtime_settings_size() -> usize;
+    #[cfg(all(test, feature = "bpf"))]
+    fn tranche_airtime_egress(
+        radio: *mut Radio,
+        settings: *const u8,
+        vif: u32,
+        now: u64,
+        bytes: u32,
+        segments: u32,
+        mark: *mut u64,
+    ) -> i32;
     #[cfg(test)]
     fn tranche_airtime_radio_size() -> usize;
     #[cfg(test)]
@@ -197,6 +259,39 @@ pub(super) fn complete(radio: &mut Radio, vif: u32, now: u64, done: Completion) 
 pub(super) fn cancel(radio: &mut Radio, vif: u32, departure: u64, estimated: u64) {
     // SAFETY: `radio` is valid and exclusive for the call.
     unsafe { tranche_airtime_cancel(radio, vif, departure, estimated) }
+}
+
+/// A packet of a test's trace at the native twin of the kernel program: what it is marked with, or nothing if it is dropped.
+/// `settings` is `struct airtime_settings` as bytes.
+#[cfg(all(test, feature = "bpf"))]
+pub(super) fn egress(
+    radio: &mut Radio,
+    settings: &[u8],
+    vif: u32,
+    now: u64,
+    (bytes, segments): (u32, u32),
+) -> Option<u64> {
+    // SAFETY: takes nothing and returns a size.
+    assert_eq!(settings.len(), unsafe { tranche_airtime_settings_size() });
+    let aligned: Vec<u64> = settings
+        .chunks_exact(8)
+        .map(|chunk| u64::from_ne_bytes(chunk.try_into().unwrap_or_default()))
+        .collect();
+    let mut mark = 0;
+    // SAFETY: `radio` and `mark` are valid and exclusive for the call, `aligned` is as long as the struct and aligned as it.
+    let verdict = unsafe {
+        let settings = aligned.as_ptr().cast();
+        tranche_airtime_egress(radio, settings, vif, now, bytes, segments, &mut mark)
+    };
+    (verdict == 0).then_some(mark)
+}
+
+/// The state of a radio as it lies in memory.
+#[cfg(all(test, feature = "bpf"))]
+pub(super) fn bytes_of(radio: &Radio) -> Vec<u8> {
+    let start = std::ptr::from_ref(radio).cast::<u8>();
+    // SAFETY: as many bytes as the type has, all of them initialised: it consists of integers without padding between them.
+    unsafe { std::slice::from_raw_parts(start, size_of::<Radio>()) }.to_vec()
 }
 
 #[cfg(test)]

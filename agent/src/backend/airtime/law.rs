@@ -80,6 +80,8 @@ pub struct Counters {
 /// The scheduler of one radio. Times are nanoseconds on one clock of the caller's.
 pub struct RadioLaw {
     state: Box<ffi::Radio>,
+    /// How many packets of each vif had waited long when that was asked last.
+    asked: [u32; MAX_VIFS],
 }
 
 impl RadioLaw {
@@ -88,6 +90,7 @@ impl RadioLaw {
     pub fn new(now_ns: u64, settings: Settings) -> Self {
         let mut law = Self {
             state: Box::default(),
+            asked: [0; MAX_VIFS],
         };
         law.configure(now_ns, settings);
         law
@@ -116,10 +119,15 @@ impl RadioLaw {
         };
         if weight == 0 {
             *vif = ffi::Vif::default();
+            if let Some(asked) = self.asked.get_mut(slot) {
+                *asked = 0;
+            }
         } else {
             vif.weight = weight;
             vif.ceiling = ceiling.hundredths().max(1);
         }
+        let used = self.state.vif.iter().rposition(|vif| vif.weight > 0);
+        self.state.slots = used.map_or(0, |last| last as u32 + 1);
         // Shares follow at once, not at the next millisecond.
         self.state.refresh_at = 0;
     }
@@ -167,15 +175,15 @@ impl RadioLaw {
     /// Time that an amount of airtime takes on this medium, over that airtime, in thousandths.
     #[must_use]
     pub fn congestion_thousandths(&self) -> u32 {
-        (u64::from(self.state.congestion) * 1000 / u64::from(ONE)) as u32
+        self.state.congestion_thousandths()
     }
 
     /// Whether a vif had to wait long since this was asked last.
     pub fn take_backlogged(&mut self, slot: usize) -> bool {
-        self.state
-            .vif
-            .get_mut(slot)
-            .is_some_and(|vif| std::mem::take(&mut vif.backlogged) != 0)
+        let (Some(vif), Some(asked)) = (self.state.vif.get(slot), self.asked.get_mut(slot)) else {
+            return false;
+        };
+        std::mem::replace(asked, vif.backlogged) != vif.backlogged
     }
 
     /// Counters of a vif.

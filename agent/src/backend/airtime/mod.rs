@@ -3,16 +3,26 @@
 //! Owns the typed observations, the correction of what is in force, and the [`AirtimeBackend`] trait. The arithmetic of the
 //! scheduler is C (`bpf/airtime.h`), the same for the kernel and the simulator; [`law`] calls it.
 
+#[cfg(feature = "bpf")]
+pub mod bpf;
 mod ffi;
+mod hardware;
+pub(crate) mod histogram;
 pub mod law;
+pub mod mac80211;
+mod period;
 pub mod sim;
 mod state;
 #[cfg(test)]
 pub(crate) mod suite;
+pub(crate) mod table;
 
 use std::time::Duration;
 
-pub use state::{AirtimeReport, RadioAirtime, RadioAirtimeState, VifAirtime, VifAirtimeState};
+pub use state::{
+    AirtimeReport, Measurement, MeasurementSource, RadioAirtime, RadioAirtimeState, VifAirtime,
+    VifAirtimeState,
+};
 
 use super::{Backend, BoxFuture, Ratio, Refusal};
 

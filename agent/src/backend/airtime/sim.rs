@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{AirtimeBackend, AirtimeReport, Correction, RadioAirtimeState, VifAirtimeState, law};
-use crate::backend::sim::{AirtimeTable, Medium, Owed};
+use super::table::{AirtimeTable, check, configured, correct_one, merged, steps};
+use super::{AirtimeBackend, AirtimeReport, Correction, RadioAirtimeState, VifAirtimeState};
+use crate::backend::sim::Medium;
 use crate::backend::wifi::WifiConfig;
-use crate::backend::{
-    Applied, Backend, BoxFuture, Cost, NodeConfig, Plan, Ratio, Reconciled, Refusal, Step,
-};
+use crate::backend::{Applied, Backend, BoxFuture, NodeConfig, Plan, Reconciled, Refusal};
 
 const DOMAIN: &str = "airtime";
 
@@ -127,130 +126,10 @@ impl AirtimeBackend for SimulatedAirtime {
     }
 }
 
-/// The scheduler's table as a configuration has it, without corrections.
-fn configured(wifi: &WifiConfig) -> AirtimeTable {
-    let owed = |configured| Owed {
-        configured,
-        ..Owed::default()
-    };
-    AirtimeTable {
-        vifs: wifi
-            .vifs
-            .iter()
-            .map(|vif| (vif.name.clone(), owed(vif.airtime)))
-            .collect(),
-        schedulers: wifi
-            .radios
-            .iter()
-            .map(|radio| (radio.name.clone(), radio.scheduler))
-            .collect(),
-    }
-}
-
-/// The configured table with the corrections that are in force for what did not change.
-fn merged(before: &AirtimeTable, wifi: &WifiConfig) -> AirtimeTable {
-    let mut table = configured(wifi);
-    for (name, owed) in &mut table.vifs {
-        if let Some(old) = before
-            .vifs
-            .get(name)
-            .filter(|old| old.configured == owed.configured)
-        {
-            *owed = *old;
-        }
-    }
-    table
-}
-
-fn correct_one(
-    table: &mut AirtimeTable,
-    correction: &Correction,
-    end_ns: u64,
-) -> Result<(), Refusal> {
-    let path = format!(
-        "/tranche-wifi:correct-airtime/vif[name='{}']",
-        correction.vif
-    );
-    let Some(owed) = table.vifs.get_mut(&correction.vif) else {
-        let message = format!("there is no vif {}", correction.vif);
-        return Err(Refusal::new(format!("{path}/name"), message));
-    };
-    if let Some(min_ratio) = correction.min_ratio {
-        owed.corrected_min = Some(min_ratio);
-    }
-    if let Some(max_ratio) = correction.max_ratio {
-        owed.corrected_max = Some((max_ratio, end_ns));
-    }
-    if correction.max_ratio == Some(Ratio::ZERO) {
-        return Err(Refusal::new(
-            format!("{path}/max-ratio"),
-            "a ceiling of 0 would starve the slice",
-        ));
-    }
-    Ok(())
-}
-
-fn check(wifi: &WifiConfig) -> Result<(), Refusal> {
-    for radio in &wifi.radios {
-        let path = format!("/tranche-wifi:wifi/radio[name='{}']", radio.name);
-        let count = wifi.vifs_of(&radio.name).count();
-        if radio.scheduler.enabled && count > law::MAX_VIFS {
-            let message = format!(
-                "the scheduler carries at most {} interfaces of a radio, not {count}",
-                law::MAX_VIFS
-            );
-            return Err(Refusal::new(format!("{path}/scheduler"), message));
-        }
-        let enabled = wifi.vifs_of(&radio.name).filter(|vif| vif.enabled);
-        let owed: u32 = enabled.map(|vif| vif.airtime.min_ratio.hundredths()).sum();
-        if owed > Ratio::FULL.hundredths() {
-            let message = format!("the min-ratios on radio {} exceed 100 %", radio.name);
-            return Err(Refusal::new(path, message));
-        }
-    }
-    Ok(())
-}
-
-fn steps(old: &AirtimeTable, new: &WifiConfig) -> Vec<Step> {
-    let hot = |path: String, action: String| Step {
-        path,
-        action,
-        cost: Cost::Hot,
-    };
-    let mut steps = Vec::new();
-    for radio in &new.radios {
-        if old.schedulers.get(&radio.name) == Some(&radio.scheduler) {
-            continue;
-        }
-        let action = match radio.scheduler.enabled {
-            true => format!("schedule the airtime of radio {}", radio.name),
-            false => format!("leave the airtime of radio {} to its driver", radio.name),
-        };
-        steps.push(hot(
-            format!("/tranche-wifi:wifi/radio[name='{}']/scheduler", radio.name),
-            action,
-        ));
-    }
-    for vif in &new.vifs {
-        let (min, max) = (vif.airtime.min_ratio, vif.airtime.max_ratio);
-        if old.vifs.get(&vif.name).map(|owed| owed.configured) != Some(vif.airtime) {
-            let path = format!("/tranche-wifi:wifi/vif[name='{}']/airtime", vif.name);
-            steps.push(hot(
-                path,
-                format!("owe vif {} {min} to {max} percent", vif.name),
-            ));
-        }
-    }
-    for name in old.vifs.keys().filter(|name| new.vif(name).is_none()) {
-        let path = format!("/tranche-wifi:wifi/vif[name='{name}']/airtime");
-        steps.push(hot(path, format!("owe vif {name} nothing")));
-    }
-    steps
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Ratio;
     use crate::backend::airtime::suite::{self, AirtimeRig};
     use crate::backend::sim::scenario::{Scenario, node, now_or_never, saturated, vif};
 

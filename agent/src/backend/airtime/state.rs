@@ -119,6 +119,32 @@ pub struct VifAirtimeState {
     /// 99th percentile of the time that packets were held.
     #[serde(rename = "delay-p99")]
     pub delay_p99_us: u32,
+    /// Where the measured airtime comes from, by station; empty where it is known without measuring.
+    #[serde(rename = "measurement", skip_serializing_if = "Vec::is_empty")]
+    pub measurements: Vec<Measurement>,
+}
+
+/// `vif/state/airtime/measurement`: where the measured airtime of a station comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Measurement {
+    /// The station's address.
+    pub station: MacAddress,
+    /// The one source that is believed for it.
+    pub source: MeasurementSource,
+}
+
+/// A source of measured airtime, the better ones first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MeasurementSource {
+    /// The driver registers airtime with mac80211.
+    Airtime,
+    /// The driver reports a duration with its frames.
+    TxTime,
+    /// The rates and tries that the driver reports.
+    Rates,
+    /// Nothing: what was estimated from the rate, scaled by what others measured.
+    Estimate,
 }
 
 fn thousandths<S: serde::Serializer>(value: &u32, serializer: S) -> Result<S::Ok, S::Error> {

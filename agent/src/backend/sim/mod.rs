@@ -31,4 +31,3 @@ pub use medium::{LedgerEntry, Medium};
 pub use params::MediumParams;
 
 pub(crate) use place::restarts;
-pub(crate) use world::{AirtimeTable, Owed};

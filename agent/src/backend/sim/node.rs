@@ -1,8 +1,9 @@
 //! One node's view of the world: what the simulators of the domains do to it and see of it.
 
 use super::config::SimConfig;
-use super::world::{AirtimeTable, World};
+use super::world::World;
 use crate::backend::NodeConfig;
+use crate::backend::airtime::table::AirtimeTable;
 use crate::backend::airtime::{AirtimeReport, RadioAirtimeState, VifAirtimeState};
 use crate::backend::wifi::{RadioState, VifState, WifiConfig};
 

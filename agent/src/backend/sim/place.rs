@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use super::config::{SimConfig, SimRadioConfig};
 use super::csma::{Air, Contender};
-use super::observe::{Histogram, PeriodAirtime};
+use super::observe::PeriodAirtime;
 use super::rng::{Rng, fingerprint};
-use super::world::{AirtimeTable, Event, Node, Owed, Radio, STATIONS, Tally, Vif, World};
+use super::world::{Event, Node, Radio, STATIONS, Tally, Vif, World};
+use crate::backend::airtime::histogram::Histogram;
 use crate::backend::airtime::law::{self, RadioLaw, Settings};
+use crate::backend::airtime::table::{AirtimeTable, Owed};
 use crate::backend::wifi::{RadioConfig, Role, SchedulerConfig, VifConfig, WifiConfig};
 use crate::backend::{MacAddress, Ratio};
 

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::backend::airtime::{AirtimeBackend, Correction};
 use crate::backend::wifi::{
-    AccessPoint, AirtimeConfig, Attachment, Band, RadioConfig, Role, SchedulerConfig, Security,
-    SecurityMode, VifConfig, Width, WifiBackend,
+    AccessPoint, AirtimeConfig, Attachment, Band, RadioConfig, Roaming, Role, SchedulerConfig,
+    Security, SecurityMode, VifConfig, Width, WifiBackend,
 };
 use crate::backend::{MacAddress, NodeConfig, Ratio, Registry};
 
@@ -57,6 +57,7 @@ pub(crate) fn vif(name: &str, radio: &str, min: f64, max: f64) -> VifConfig {
             max_stations: None,
             station_isolation: true,
             security,
+            roaming: Roaming::default(),
         }),
         attachment: Attachment::default(),
         airtime: AirtimeConfig {

@@ -10,12 +10,14 @@ use std::sync::Arc;
 
 use super::config::{SimConfig, SimRadioConfig, SimStationConfig};
 use super::csma::{Air, Contender, Transmission};
-use super::observe::{Histogram, PeriodAirtime};
+use super::observe::PeriodAirtime;
 use super::params::MediumParams;
 use super::rng::Rng;
 use super::topology::Spot;
+use crate::backend::airtime::histogram::Histogram;
 use crate::backend::airtime::law::RadioLaw;
-use crate::backend::wifi::{AirtimeConfig, RadioConfig, SchedulerConfig, VifConfig, WifiConfig};
+use crate::backend::airtime::table::AirtimeTable;
+use crate::backend::wifi::{RadioConfig, SchedulerConfig, VifConfig, WifiConfig};
 use crate::backend::{MacAddress, Ratio};
 
 /// Contender 0 of a radio is the access point, 1 the network that is not ours, and `STATIONS + slot` a station.
@@ -52,33 +54,6 @@ pub(super) struct Node {
     pub(super) airtime: AirtimeTable,
     pub(super) reports: u64,
     pub(super) period_start_ns: u64,
-}
-
-/// What the airtime domain wants of a node, by name and whether or not the interface exists now.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct AirtimeTable {
-    pub(crate) vifs: BTreeMap<String, Owed>,
-    pub(crate) schedulers: BTreeMap<String, SchedulerConfig>,
-}
-
-/// What one interface is owed: configured and corrected.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Owed {
-    pub(crate) configured: AirtimeConfig,
-    pub(crate) corrected_min: Option<Ratio>,
-    /// A ceiling and the time at which it lapses.
-    pub(crate) corrected_max: Option<(Ratio, u64)>,
-}
-
-impl Owed {
-    pub(crate) fn min_ratio(&self) -> Ratio {
-        self.corrected_min.unwrap_or(self.configured.min_ratio)
-    }
-
-    pub(crate) fn max_ratio(&self) -> Ratio {
-        self.corrected_max
-            .map_or(self.configured.max_ratio, |(ceiling, _)| ceiling)
-    }
 }
 
 /// A radio: hardware as simulated, configuration as carried out.

@@ -156,6 +156,19 @@ pub enum Width {
     Mhz160,
 }
 
+impl Width {
+    /// In MHz.
+    #[must_use]
+    pub fn mhz(self) -> u32 {
+        match self {
+            Self::Mhz20 => 20,
+            Self::Mhz40 => 40,
+            Self::Mhz80 => 80,
+            Self::Mhz160 => 160,
+        }
+    }
+}
+
 impl fmt::Display for Width {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -217,6 +230,29 @@ pub struct AccessPoint {
     /// Link security.
     #[serde(default)]
     pub security: Security,
+    /// Aids for stations that move between the access points of one SSID.
+    #[serde(default)]
+    pub roaming: Roaming,
+}
+
+/// `roaming`: what helps stations that move between access points (IEEE 802.11k, r and v).
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Roaming {
+    /// Mobility domain of fast BSS transition, four hexadecimal digits; the schema has it in modes with keys only.
+    pub mobility_domain: Option<String>,
+    /// Protects what access points of the domain tell each other, 64 hexadecimal digits; the schema has it present with
+    /// every mobility domain but those of `wpa2-personal`.
+    pub mobility_key: Option<Secret>,
+    /// Answer stations that ask which access points are near.
+    #[serde(default)]
+    pub neighbour_report: bool,
+    /// Offer to ask stations which access points they hear.
+    #[serde(default)]
+    pub beacon_report: bool,
+    /// Suggest stations a better access point.
+    #[serde(default)]
+    pub bss_transition: bool,
 }
 
 /// `security`: link security of an access point.

@@ -3,16 +3,24 @@
 //! Owns the typed `tranche-wifi` configuration, what can be observed, and the [`WifiBackend`] trait. Leaves the shares of
 //! airtime to [`super::airtime`]: this domain brings interfaces up, that one divides the radio between them.
 
+pub mod bridge;
 mod channel;
 mod config;
+mod diff;
+pub mod hostapd;
+pub mod kernel;
+pub mod link;
+pub mod netlink;
+pub mod nl80211;
+mod openvswitch;
 pub mod sim;
 mod state;
 #[cfg(test)]
 pub(crate) mod suite;
 
-pub use channel::spectrum;
+pub use channel::{Channel, number_at, spectrum};
 pub use config::{
-    AccessPoint, AirtimeConfig, Attachment, Band, MeshPoint, RadioConfig, Radius, Role,
+    AccessPoint, AirtimeConfig, Attachment, Band, MeshPoint, RadioConfig, Radius, Roaming, Role,
     SchedulerConfig, Security, SecurityMode, TelemetryConfig, VifConfig, Width, WifiConfig,
 };
 pub use state::{Neighbour, RadioOperState, RadioState, StationState, VifOperState, VifState};

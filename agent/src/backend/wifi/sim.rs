@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::diff::{self, Judge, radio_path, step, vif_path};
 use super::{
     RadioConfig, RadioState, Role, VifConfig, VifOperState, VifState, WifiBackend, WifiConfig,
     spectrum,
@@ -45,96 +46,8 @@ impl SimulatedWifi {
                 Cost::Hot,
             ));
         }
-        if old.wifi.country != new.wifi.country {
-            let action = format!("set the regulatory domain to {}", new.wifi.country);
-            steps.push(step("/tranche-wifi:wifi/country", action, Cost::Hot));
-        }
-        self.vif_removals(&old.wifi, &new.wifi, &mut steps);
-        self.radio_steps(&old.wifi, &new.wifi, &mut steps);
-        self.vif_steps(&old.wifi, &new.wifi, &mut steps);
+        steps.extend(diff::steps(self, &old.wifi, &new.wifi));
         steps
-    }
-
-    fn vif_removals(&self, old: &WifiConfig, new: &WifiConfig, steps: &mut Vec<Step>) {
-        for vif in old.vifs.iter().filter(|vif| new.vif(&vif.name).is_none()) {
-            let cost = self.restart_cost([vif]);
-            steps.push(step(
-                vif_path(&vif.name),
-                format!("remove vif {}", vif.name),
-                cost,
-            ));
-        }
-    }
-
-    fn radio_steps(&self, old: &WifiConfig, new: &WifiConfig, steps: &mut Vec<Step>) {
-        for radio in old
-            .radios
-            .iter()
-            .filter(|radio| new.radio(&radio.name).is_none())
-        {
-            let action = format!("take radio {} out of service", radio.name);
-            let cost = self.restart_cost(old.vifs_of(&radio.name));
-            steps.push(step(radio_path(&radio.name), action, cost));
-        }
-        for radio in &new.radios {
-            let path = radio_path(&radio.name);
-            let channel = format!("{} channel {}, {}", radio.band, radio.channel, radio.width);
-            match old.radio(&radio.name) {
-                None => {
-                    let action = format!("put radio {} on {channel}", radio.name);
-                    steps.push(step(path, action, Cost::Hot));
-                }
-                Some(before) if tuning(before) != tuning(radio) => {
-                    let action = match radio.enabled {
-                        true => format!("put radio {} on {channel}", radio.name),
-                        false => format!("switch radio {} off", radio.name),
-                    };
-                    steps.push(step(
-                        path,
-                        action,
-                        self.restart_cost(old.vifs_of(&radio.name)),
-                    ));
-                }
-                Some(before) if before.tx_power_dbm != radio.tx_power_dbm => {
-                    let action = format!("change the power of radio {}", radio.name);
-                    steps.push(step(path, action, Cost::Hot));
-                }
-                Some(_) => {}
-            }
-        }
-    }
-
-    fn vif_steps(&self, old: &WifiConfig, new: &WifiConfig, steps: &mut Vec<Step>) {
-        for vif in &new.vifs {
-            let path = vif_path(&vif.name);
-            match old.vif(&vif.name) {
-                None => {
-                    let action = format!("create vif {} on radio {}", vif.name, vif.radio);
-                    steps.push(step(path, action, Cost::Hot));
-                }
-                Some(before) if restarts(before, vif) => {
-                    let action = format!("restart vif {}", vif.name);
-                    steps.push(step(path, action, self.restart_cost([before])));
-                }
-                Some(before) if link(before) != link(vif) => {
-                    steps.push(step(path, format!("update vif {}", vif.name), Cost::Hot));
-                }
-                Some(_) => {}
-            }
-        }
-    }
-
-    fn restart_cost<'a>(&self, vifs: impl IntoIterator<Item = &'a VifConfig>) -> Cost {
-        let stations_dropped = self.medium.with(&self.node, |node| {
-            vifs.into_iter()
-                .map(|vif| node.stations_of(&vif.name))
-                .sum()
-        });
-        if stations_dropped == 0 {
-            Cost::Hot
-        } else {
-            Cost::Restart { stations_dropped }
-        }
     }
 
     /// Carries a configuration out and reads back whether it is so.
@@ -166,6 +79,16 @@ impl SimulatedWifi {
             }
         }
         Ok(())
+    }
+}
+
+impl Judge for SimulatedWifi {
+    fn stations(&self, vif: &str) -> u32 {
+        self.medium.with(&self.node, |node| node.stations_of(vif))
+    }
+
+    fn restarts(&self, old: &VifConfig, new: &VifConfig) -> bool {
+        restarts(old, new)
     }
 }
 
@@ -326,34 +249,6 @@ fn not_in_hardware(radio: &str) -> Refusal {
         radio_path(radio),
         format!("there is no radio {radio} in the hardware"),
     )
-}
-
-fn tuning(radio: &RadioConfig) -> impl PartialEq + use<> {
-    (radio.enabled, radio.band, radio.channel, radio.width)
-}
-
-/// A vif without what the airtime domain carries out.
-fn link(vif: &VifConfig) -> VifConfig {
-    VifConfig {
-        airtime: super::AirtimeConfig::default(),
-        ..vif.clone()
-    }
-}
-
-fn step(path: impl Into<String>, action: impl Into<String>, cost: Cost) -> Step {
-    Step {
-        path: path.into(),
-        action: action.into(),
-        cost,
-    }
-}
-
-fn radio_path(name: &str) -> String {
-    format!("/tranche-wifi:wifi/radio[name='{name}']")
-}
-
-fn vif_path(name: &str) -> String {
-    format!("/tranche-wifi:wifi/vif[name='{name}']")
 }
 
 #[cfg(test)]
