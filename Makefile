@@ -1,12 +1,13 @@
 # Tranche: everything a checkout can do. `make help` explains.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup web demo test check bench clean
+.PHONY: help setup web demo demo-vm test test-vm check bench clean
 MAKEFLAGS += --no-print-directory
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 export CARGO_TARGET_DIR := $(TARGET_DIR)
 WEB := controller/web
+PORT ?= 8080
 WEB_SOURCES := $(shell find $(WEB) -path $(WEB)/node_modules -prune -o -path $(WEB)/dist -prune -o -type f -print 2>/dev/null)
 
 define HELP
@@ -19,8 +20,13 @@ SYNOPSIS
 TARGETS
     demo     Two nodes on one channel, two tenants owed 30 % and 70 %: a table in the terminal and the operator's page.
              Runs until Ctrl-C. ARGS="--for 45s" ends by itself; ARGS="--help" lists the rest.
-    test     Every test: Rust, foreign NETCONF clients, the page in Chromium. Last line: tests: N passed, M failed.
+    demo-vm  The same on a real radio stack, in a virtual machine: two agents with an access point each, and clients. The
+             page is at port 8080 of this machine; PORT=N takes another. ARGS as above.
+    test     Every test that needs no virtual machine: Rust, foreign NETCONF clients, the page in Chromium. Last line: tests: N passed, M failed.
              ARGS="rust interop page-unit page" picks parts.
+    test-vm  The tests that need a real radio stack: Debian's kernel with simulated radios (mac80211_hwsim), a contended
+             medium, hostapd and the kernel's airtime scheduler, in a virtual machine without KVM (10 to 15 minutes).
+             ARGS="NAME" runs those whose name contains NAME. Last line: tests: N passed, M failed.
     check    fmt, pyang, the page's types, clippy and doc with warnings as errors, deny (licences, duplicate
              versions, advisories).
              ARGS="fmt clippy" picks checks.
@@ -33,7 +39,7 @@ TARGETS
 FILES
     .tools/            What set-up installed.
     target/            What cargo built; target/ci/ holds the logs of the last test run.
-    .ci/run            What continuous integration runs: cheap checks, then test.
+    .ci/run            What continuous integration runs: cheap checks, then test and test-vm.
 
 ENVIRONMENT
     CARGO_TARGET_DIR   Where cargo builds, instead of target/.
@@ -55,6 +61,18 @@ demo:
 test: setup
 	@$(MAKE) web
 	@.ci/test $(ARGS)
+
+demo-vm:
+	@.ci/setup build web vm
+	@$(MAKE) web
+	@cargo build --locked --workspace --bins
+	@netconf-tests/vm/run-in-vm --time-limit 0 --publish $(PORT):8080 -- $(TARGET_DIR)/debug/figure-21 --real \
+		--listen 10.0.2.15:8080 --shown-as http://127.0.0.1:$(PORT) $(ARGS)
+
+test-vm:
+	@.ci/setup build web vm
+	@$(MAKE) web
+	@TEST_VM_FILTER="$(ARGS)" .ci/test vm
 
 check:
 	@.ci/setup build web $(if $(or $(filter deny,$(ARGS)),$(if $(ARGS),,all)),deny)

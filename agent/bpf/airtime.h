@@ -49,6 +49,8 @@ typedef unsigned int airtime_u32;
 #define AIRTIME_WHEEL_SLOT (8 * AIRTIME_MS)
 #define AIRTIME_WHEEL_BRIEF 4      /* slots until what left expires where no completion ever comes */
 #define AIRTIME_SILENCE 32         /* turns of the wheel, each with something expired, after which none is expected */
+#define AIRTIME_PAUSE_EVERY (4000 * AIRTIME_MS)
+#define AIRTIME_PAUSE_LEAST (8 * AIRTIME_MS)
 #define AIRTIME_GRAIN 65536ULL     /* a wheel slot is a multiple: departures cut to it stay in their slot */
 #define AIRTIME_ONE 65536U
 #define AIRTIME_RATIO_FULL 10000U  /* a ceiling, in hundredths of a percent */
@@ -154,6 +156,11 @@ struct airtime_radio {
 	airtime_u64 done;              /* airtime completed since the last control step */
 	airtime_u64 idle;              /* time without anything in flight since then */
 	airtime_u64 area;              /* airtime in flight, integrated since then, square microseconds */
+	airtime_u64 latency;           /* of a packet and its completion where nothing is before it */
+	airtime_u64 pause_from;        /* nothing leaves from here... */
+	airtime_u64 pause_to;          /* ...to here, so that the latency shows */
+	airtime_u64 pause;             /* length of such a pause */
+	airtime_u32 seen_alone;        /* a packet with nothing before it completed since the last one */
 	airtime_s64 outstanding;       /* airtime that left and was not completed */
 	airtime_u64 wheel_at;          /* wheel slot before which everything has left */
 	airtime_u64 wheel_slot;        /* length of a wheel slot */
@@ -238,6 +245,11 @@ AIRTIME_FN void airtime_radio_reset(struct airtime_radio *r, airtime_u64 now)
 	r->done = 0;
 	r->idle = 0;
 	r->area = 0;
+	r->latency = 0;
+	r->pause_from = now;
+	r->pause_to = now;
+	r->pause = AIRTIME_PAUSE_LEAST;
+	r->seen_alone = 0;
 	r->outstanding = 0;
 	r->wheel_slot = airtime_max(r->horizon / AIRTIME_WHEEL_AHEAD + 1, AIRTIME_WHEEL_SLOT);
 	r->wheel_slot = (r->wheel_slot + AIRTIME_GRAIN - 1) & ~(AIRTIME_GRAIN - 1);
@@ -467,7 +479,7 @@ AIRTIME_FN void airtime_stand_still(struct airtime_radio *r, airtime_u64 now)
 	airtime_u64 since = airtime_min(now - r->refreshed, 2 * AIRTIME_REFRESH);
 
 	r->refreshed = now;
-	if (r->outstanding <= (airtime_s64)AIRTIME_FLIGHT_LIMIT)
+	if (r->outstanding <= (airtime_s64)(AIRTIME_FLIGHT_LIMIT + r->latency))
 		return;
 	AIRTIME_LOOP
 	for (airtime_u32 i = 0; i < AIRTIME_VIFS; i++) {
@@ -484,6 +496,26 @@ AIRTIME_FN int airtime_is_due(const struct airtime_radio *r, airtime_u32 k, airt
 	return now >= r->refresh_at || !r->vif[k & (AIRTIME_VIFS - 1)].share;
 }
 
+/*
+ * A driver may take its time to send and to tell. That is no queue: it is learned from packets with nothing before them.
+ * Where there are none, a pause makes one, as long as it takes; the packets that have their departure go before it.
+ */
+AIRTIME_FN void airtime_plan_pause(struct airtime_radio *r, airtime_u64 now)
+{
+	airtime_u64 every = airtime_min(AIRTIME_PAUSE_EVERY, 40 * r->interval);
+
+	if (!r->paced || now < r->pause_to + every)
+		return;
+	if (!r->seen_alone)
+		r->pause = 2 * r->pause;
+	else if (r->pause > 2 * r->latency + AIRTIME_PAUSE_LEAST)
+		r->pause -= r->pause / 4;
+	r->pause = airtime_max(airtime_min(r->pause, r->horizon / 2), airtime_min(AIRTIME_PAUSE_LEAST, r->horizon / 2));
+	r->pause_from = now + r->horizon;
+	r->pause_to = r->pause_from + r->pause;
+	r->seen_alone = 0;
+}
+
 /* Brings shares and congestion up to date. Called before a packet is admitted, and by a timer where nothing is sent. */
 AIRTIME_FN void airtime_refresh(struct airtime_radio *r, airtime_u64 now)
 {
@@ -491,6 +523,7 @@ AIRTIME_FN void airtime_refresh(struct airtime_radio *r, airtime_u64 now)
 	airtime_wheel_turn(r, now);
 	airtime_stand_still(r, now);
 	airtime_share_out(r, now);
+	airtime_plan_pause(r, now);
 	airtime_control(r, now);
 }
 
@@ -519,6 +552,12 @@ AIRTIME_FN enum airtime_verdict airtime_admit(struct airtime_radio *r, airtime_u
 	new_burst = v->burst_left < expected;
 	at = new_burst ? airtime_max(next, next_ceiling) : airtime_max(v->depart, now);
 	at = airtime_max(at, earliest);
+	if (at >= r->pause_from && at < r->pause_to) {
+		/* The clock skips it, too: nobody has to be made up for it. */
+		at = r->pause_to;
+		next = airtime_max(next, at);
+		v->next = next;
+	}
 	at_once = urgency == AIRTIME_CONTROL ||
 		  (urgency == AIRTIME_VOICE && airtime_max(next, next_ceiling) <= now + 2 * r->horizon);
 	if (at_once) {
@@ -589,6 +628,19 @@ AIRTIME_FN airtime_u64 airtime_land(struct airtime_radio *r, struct airtime_vif 
 	return landed;
 }
 
+/* Learns from a packet what remains of the time until its completion when nothing is before it. */
+AIRTIME_FN void airtime_learn_latency(struct airtime_radio *r, airtime_u64 departure, airtime_u64 now, airtime_u64 measured)
+{
+	airtime_u64 rest = now > departure + measured ? now - departure - measured : 0;
+
+	if (departure >= r->last_done)
+		r->seen_alone = 1;
+	if (rest < r->latency)
+		r->latency = rest;
+	else if (departure >= r->last_done)
+		r->latency = (r->latency + airtime_min(rest, AIRTIME_FLIGHT_LIMIT)) / 2;
+}
+
 /*
  * A packet of vif `k` that left at `departure` and had been charged `estimated` is done, having taken `measured`: all its
  * tries, whether or not it arrived. 0 where the driver does not say: it took what the vif's frames take otherwise.
@@ -597,7 +649,7 @@ AIRTIME_FN void airtime_complete(struct airtime_radio *r, airtime_u32 k, airtime
 				    airtime_u64 estimated, airtime_u64 measured)
 {
 	struct airtime_vif *v = &r->vif[k & (AIRTIME_VIFS - 1)];
-	airtime_u64 from = airtime_max(r->last_done, r->control_since), slot, landed, took, lost = 0, gap, inflation;
+	airtime_u64 from = airtime_max(r->last_done, r->control_since), slot, landed, took, lost = 0, gap, inflation, begin;
 
 	if (!v->weight || !r->wheel_slot)
 		return;
@@ -622,11 +674,14 @@ AIRTIME_FN void airtime_complete(struct airtime_radio *r, airtime_u32 k, airtime
 	AIRTIME_ADD(v->completed, 1);
 	AIRTIME_ADD(r->completions, 1);
 	AIRTIME_ADD(r->done, took);
-	gap = departure > from && departure <= now ? departure - from : 0;
+	if (landed)
+		airtime_learn_latency(r, departure, now, measured);
+	begin = departure + r->latency;
+	gap = begin > from && begin <= now ? begin - from : 0;
 	if (gap > lost * r->congestion >> 16)
 		AIRTIME_ADD(r->idle, gap - (lost * r->congestion >> 16));
-	if (departure < now)
-		AIRTIME_ADD(r->area, ((took + lost) / 1000) * ((now - departure) / 1000));
+	if (begin < now)
+		AIRTIME_ADD(r->area, ((took + lost) / 1000) * ((now - begin) / 1000));
 	r->last_done = airtime_max(r->last_done, now);
 	if (estimated) {
 		inflation = airtime_min(measured * AIRTIME_ONE / estimated, AIRTIME_CONGESTION_MAX);

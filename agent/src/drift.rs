@@ -87,10 +87,13 @@ pub async fn run(node: Arc<Node>, mut news: News, is_well: bool, stop: Cancellat
         tokio::select! {
             () = stop.cancelled() => return,
             () = due => watch.repair().await,
-            disturbance = news.next() => match disturbance {
-                Some(disturbance) => watch.take(disturbance).await,
-                None => return,
-            },
+            disturbance = news.next() => {
+                let Some(disturbance) = disturbance else { return };
+                if matches!(disturbance, Disturbance::Radios { .. } | Disturbance::Unknown) {
+                    news.look_at_radios().await;
+                }
+                watch.take(disturbance).await;
+            }
         }
     }
 }

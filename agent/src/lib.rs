@@ -75,7 +75,7 @@ impl Agent {
                 let runtime_dir = settings.runtime_dir()?;
                 let name = startup::node_name(0);
                 let hardware = Hardware::open(&settings.hardware, runtime_dir, &name).await;
-                (World::Hardware(hardware), None)
+                (World::Hardware(Box::new(hardware)), None)
             }
         };
         let common = Common {

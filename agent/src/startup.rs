@@ -163,7 +163,7 @@ pub enum World {
     /// Simulated, on one medium.
     Simulated(Arc<Medium>),
     /// Those of this machine; there is one node then.
-    Hardware(Hardware),
+    Hardware(Box<Hardware>),
 }
 
 impl World {

@@ -2,6 +2,7 @@
 //!
 //! [`stack`] starts agents and a controller as child processes in a temporary directory and ends them on every way out;
 //! [`restconf`] and [`telemetry`] talk to them as any operator's program would; [`proxy`] gives a node a slow or a broken line.
+//! [`medium`] is the air between the simulated radios of a kernel, and [`vm`] puts scenes together from both.
 //! Nothing here links the agent or the controller: only their binaries, their sockets and their YANG modules count.
 
 pub mod error;
@@ -13,6 +14,7 @@ pub mod restconf;
 pub mod stack;
 pub mod telemetry;
 mod template;
+pub mod vm;
 pub mod wait;
 
 pub use error::Error;

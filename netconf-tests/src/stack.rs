@@ -50,6 +50,19 @@ pub struct Setup {
     pub agent_arguments: Vec<String>,
     /// Configuration file (TOML) of the controller.
     pub controller_config: String,
+    /// What serves real radios: an agent for each node, in [`Layout::Separate`]. Simulated radios where empty.
+    pub hardware: Vec<Hardware>,
+}
+
+/// An agent that serves a real radio.
+#[derive(Debug, Clone)]
+pub struct Hardware {
+    /// The words before its command, such as `ip netns exec NAME`.
+    pub inside: Vec<String>,
+    /// Where it listens; the controller has to reach that.
+    pub listen: SocketAddr,
+    /// Name of the radio.
+    pub radio: String,
 }
 
 /// How nodes are put into processes.
@@ -75,6 +88,7 @@ impl Setup {
             layout: Layout::Shared,
             agent_arguments: Vec::new(),
             controller_config: String::new(),
+            hardware: Vec::new(),
         }
     }
 
@@ -318,7 +332,9 @@ impl Stack {
             Layout::Separate => (self.setup.nodes.len(), 1),
         };
         for index in 0..processes {
-            let mut process = self.spawn_agent(index, SocketAddr::from(([127, 0, 0, 1], 0)))?;
+            let listen = self.setup.hardware.get(index).map(|one| one.listen);
+            let listen = listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
+            let mut process = self.spawn_agent(index, listen)?;
             let lines = process
                 .lines_with("listening ", nodes_each, START_LIMIT)
                 .await?;
@@ -340,9 +356,12 @@ impl Stack {
             listen.to_string(),
             "--state-dir".to_owned(),
             self.agent_state(process).display().to_string(),
-            "--sim".to_owned(),
-            count.to_string(),
         ];
+        let hardware = self.setup.hardware.get(process);
+        arguments.extend(match hardware {
+            Some(hardware) => ["--radio".to_owned(), hardware.radio.clone()],
+            None => ["--sim".to_owned(), count.to_string()],
+        });
         for k in first..first + count {
             arguments.push("--factory-default".to_owned());
             arguments.push(
@@ -352,11 +371,15 @@ impl Stack {
             );
         }
         arguments.extend(self.setup.agent_arguments.iter().cloned());
-        Process::start(
-            &binary("tranche-agent")?,
-            &arguments,
-            &self.path(&format!("agent-{process}.log")),
-        )
+        let mut program = binary("tranche-agent")?;
+        if let Some((first, others)) = hardware.and_then(|one| one.inside.split_first()) {
+            let agent = std::mem::replace(&mut program, PathBuf::from(first));
+            let words = others.iter().cloned();
+            let words = words.chain([agent.display().to_string()]);
+            arguments = words.chain(arguments).collect();
+        }
+        let log = self.path(&format!("agent-{process}.log"));
+        Process::start(&program, &arguments, &log)
     }
 
     async fn node(&self, process: usize, k: usize, line: &str) -> Result<Node, Error> {
@@ -367,8 +390,11 @@ impl Stack {
         let fields = fields(line);
         let field = |name: &str| fields.get(name).copied().ok_or_else(nonsense);
         let address: SocketAddr = field("address")?.parse().map_err(|_| nonsense())?;
-        let public = format!("node-{}/ssh_host_ed25519_key.pub", k + 1);
-        let public = self.agent_state(process).join(public);
+        let mut public = self.agent_state(process);
+        if self.setup.hardware.is_empty() {
+            public.push(format!("node-{}", k + 1));
+        }
+        public.push("ssh_host_ed25519_key.pub");
         let public_key = std::fs::read_to_string(&public)
             .map_err(Error::system(public.display().to_string()))?;
         let line = match self.setup.layout {

@@ -254,7 +254,7 @@ impl News {
         loop {
             let disturbance = tokio::select! {
                 event = self.radios.recv() => match heard(event)? {
-                    Some(event) => self.of_radios(event).await,
+                    Some(event) => of_radios(&event),
                     None => Some(Disturbance::Unknown),
                 },
                 event = self.links.recv() => match heard(event)? {
@@ -272,20 +272,23 @@ impl News {
         }
     }
 
-    async fn of_radios(&self, event: Event) -> Option<Disturbance> {
-        let what = match event {
-            Event::WiphyAdded { .. } => "a radio was added",
-            Event::WiphyRemoved { .. } => "a radio was removed",
-            Event::RegulatoryChanged => "the regulatory domain changed",
-            Event::Missed => return Some(Disturbance::Unknown),
-            _ => return None,
-        };
-        // Plans are made with what is known of the radios.
+    /// Looks at the radios again, after a disturbance of them: plans are made with what is known of them.
+    pub async fn look_at_radios(&self) {
         if let Err(error) = self.nl80211.wiphys().await {
             tracing::warn!(%error, "the radios could not be looked at again");
         }
-        Some(Disturbance::Radios { what })
     }
+}
+
+fn of_radios(event: &Event) -> Option<Disturbance> {
+    let what = match event {
+        Event::WiphyAdded { .. } => "a radio was added",
+        Event::WiphyRemoved { .. } => "a radio was removed",
+        Event::RegulatoryChanged => "the regulatory domain changed",
+        Event::Missed => return Some(Disturbance::Unknown),
+        _ => return None,
+    };
+    Some(Disturbance::Radios { what })
 }
 
 /// `None` ends everything, `Some(None)` says that something was missed.

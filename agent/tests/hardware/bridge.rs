@@ -128,6 +128,38 @@ async fn somebody_elses_bridge_is_used_and_left_as_it_is() {
     run("ip link del t-p1 && ip link del t-br && ip link del t-d");
 }
 
+/// Skipped, and said so, where Open vSwitch is not installed (Debian: `openvswitch-switch`).
+#[tokio::test]
+#[ignore = "needs root in a network namespace of its own: run by make test-vm"]
+async fn an_open_vswitch_bridge_gets_ports_with_their_vlan() {
+    let daemons = "/usr/share/openvswitch/scripts/ovs-ctl";
+    if !std::path::Path::new(daemons).exists() {
+        eprintln!("skipped: Open vSwitch is not installed");
+        return;
+    }
+    run(&format!("{daemons} start --system-id=test"));
+    run("ovs-vsctl add-br t-ovs && ip link add t-p1 type veth peer t-p1x");
+    let links = Links::connect().unwrap();
+    links.attach("t-p1", &to("t-ovs", Some(5))).await.unwrap();
+    assert_eq!(
+        links.attachment("t-p1").await.unwrap(),
+        to("t-ovs", Some(5))
+    );
+    assert_eq!(run("ovs-vsctl get port t-p1 tag").trim(), "5");
+    links.attach("t-p1", &to("t-ovs", None)).await.unwrap();
+    assert_eq!(run("ovs-vsctl get port t-p1 tag").trim(), "[]");
+    links.attach("t-p1", &to("t-br", None)).await.unwrap();
+    assert_eq!(links.attachment("t-p1").await.unwrap(), to("t-br", None));
+    assert_eq!(run("ovs-vsctl list-ports t-ovs").trim(), "");
+    links.attach("t-p1", &to("t-ovs", Some(6))).await.unwrap();
+    assert_eq!(links.link("t-br").await.unwrap(), None);
+    run("ip link del t-p1");
+    links.detach("t-p1").await.unwrap();
+    assert_eq!(run("ovs-vsctl list-ports t-ovs").trim(), "");
+    assert_eq!(run("ovs-vsctl list-br").trim(), "t-ovs");
+    run(&format!("ovs-vsctl del-br t-ovs && {daemons} stop"));
+}
+
 #[tokio::test]
 #[ignore = "needs root in a network namespace of its own: run by make test-vm"]
 async fn links_tell_what_happens_to_them() {

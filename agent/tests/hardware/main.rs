@@ -10,10 +10,10 @@
 )]
 
 mod access_points;
+mod agent;
 mod bridge;
 mod clients;
 mod nl80211;
-mod node;
 mod rig;
 mod roaming;
 mod security_modes;

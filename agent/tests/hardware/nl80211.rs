@@ -65,7 +65,12 @@ async fn wiphys_say_what_they_can() {
     assert_eq!(phy0.check_channel(&channel(6, Width::Mhz20)), Ok(()));
     let refusal = phy0.check_channel(&channel(14, Width::Mhz20)).unwrap_err();
     assert!(refusal.contains("2.4GHz channel 14, 20MHz"), "{refusal}");
-    assert_eq!(nl80211.known_wiphys().len(), 5);
+    assert_eq!(&*nl80211.known_wiphys(), nl80211.wiphys().await.unwrap());
+    let only = Nl80211::connect_to(&["phy1".to_owned()]).await.unwrap();
+    assert_eq!(only.wiphys().await.unwrap().len(), 1);
+    let others = |name: &str| name.starts_with("wlan0");
+    let seen = only.interfaces().await.unwrap();
+    assert!(!seen.iter().any(|one| others(&one.name)), "{seen:?}");
 }
 
 #[tokio::test]
@@ -115,6 +120,24 @@ async fn interfaces_come_and_go_with_the_address_asked_for() {
 
 #[tokio::test]
 #[ignore = "needs mac80211_hwsim: run by make test-vm"]
+async fn many_ask_at_once() {
+    let nl80211 = Nl80211::connect().await.unwrap();
+    let before = nl80211.wiphys().await.unwrap();
+    let asking: Vec<_> = (0..20)
+        .map(|_| {
+            let nl80211 = nl80211.clone();
+            tokio::spawn(async move { nl80211.wiphys().await })
+        })
+        .collect();
+    // Who is not waited for must not spoil it for others.
+    asking[0].abort();
+    for asked in asking.into_iter().skip(1) {
+        assert_eq!(asked.await.unwrap().unwrap(), before);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs mac80211_hwsim: run by make test-vm"]
 async fn two_mesh_points_become_peers() {
     let nl80211 = Nl80211::connect().await.unwrap();
     let mut events = nl80211.events();
@@ -141,11 +164,13 @@ async fn two_mesh_points_become_peers() {
             }
         }
         let heard = |station: &Station| station.rx_bitrate_kbps.is_some();
+        // Only data has a rate.
+        run("ping -q -c 3 -i 0.2 -I t-m1 ff02::1 || true");
         while !nl80211.stations(one).await.unwrap().iter().any(heard) {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), peered)
+    tokio::time::timeout(Duration::from_secs(60), peered)
         .await
         .unwrap();
     let there = nl80211.interface("t-m1").await.unwrap().unwrap();

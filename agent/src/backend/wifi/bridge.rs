@@ -9,7 +9,7 @@ use rtnetlink::packet_route::link::{
 };
 use rtnetlink::{LinkBridge, LinkBridgeVlan, LinkUnspec};
 
-use super::link::{Link, Links, collect, refused};
+use super::link::{Link, Links, refused};
 use super::netlink::NetlinkError;
 use super::{Attachment, openvswitch};
 
@@ -280,9 +280,11 @@ impl Links {
     }
 
     async fn vlans(&self, ifindex: u32) -> Result<Vec<BridgeVlanInfo>, NetlinkError> {
-        let get = self.handle().link().get();
-        let get = get.set_filter_mask(AddressFamily::Bridge, vec![LinkExtentMask::Brvlan]);
-        let messages = collect("list the VLANs of ports", get.execute()).await?;
+        let request = || {
+            let get = self.handle().link().get();
+            get.set_filter_mask(AddressFamily::Bridge, vec![LinkExtentMask::Brvlan])
+        };
+        let messages = self.dump("list the VLANs of ports", request).await?;
         let of_port = messages.iter().filter(|one| one.header.index == ifindex);
         Ok(of_port.flat_map(vlans_in).collect())
     }

@@ -13,11 +13,11 @@ use rtnetlink::packet_route::link::{
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::AsyncSocket as _;
-use rtnetlink::{Handle, LinkUnspec, MulticastGroup};
+use rtnetlink::{Handle, LinkGetRequest, LinkUnspec, MulticastGroup};
 use tokio::sync::broadcast;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::netlink::NetlinkError;
+use super::netlink::{Dumps, NetlinkError};
 use crate::backend::MacAddress;
 
 /// Events that a reader may lag behind before it is told that it missed some.
@@ -74,6 +74,7 @@ pub enum LinkEvent {
 pub struct Links {
     handle: Handle,
     events: broadcast::Sender<LinkEvent>,
+    dumps: Dumps,
     _tasks: std::sync::Arc<[AbortOnDropHandle<()>; 2]>,
 }
 
@@ -95,6 +96,7 @@ impl Links {
         Ok(Self {
             handle,
             events,
+            dumps: Dumps::default(),
             _tasks: std::sync::Arc::new([requests, forward]),
         })
     }
@@ -111,10 +113,7 @@ impl Links {
     /// # Errors
     /// The kernel can't be asked.
     pub async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
-        let messages = collect(
-            "list network interfaces",
-            self.handle.link().get().execute(),
-        );
+        let messages = self.dump("list network interfaces", || self.handle.link().get());
         Ok(messages.await?.iter().filter_map(link).collect())
     }
 
@@ -155,6 +154,16 @@ impl Links {
         done.map_err(|error| refused(action, error))
     }
 
+    /// Asks for a list.
+    pub(super) async fn dump(
+        &self,
+        action: &str,
+        request: impl Fn() -> LinkGetRequest,
+    ) -> Result<Vec<LinkMessage>, NetlinkError> {
+        let ask = || collect(action, request().execute());
+        self.dumps.in_turn(ask).await
+    }
+
     /// The handle, for what only bridges need.
     pub(super) fn handle(&self) -> &Handle {
         &self.handle
@@ -162,7 +171,7 @@ impl Links {
 }
 
 /// All answers of a request.
-pub(super) async fn collect(
+async fn collect(
     action: &str,
     answers: impl Stream<Item = Result<LinkMessage, rtnetlink::Error>>,
 ) -> Result<Vec<LinkMessage>, NetlinkError> {

@@ -1,6 +1,10 @@
 //! What all netlink users share: why the kernel said no, in its own words.
 
 use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
 
 use rtnetlink::packet_core::{ErrorMessage, NlasIterator};
 
@@ -8,6 +12,33 @@ use rtnetlink::packet_core::{ErrorMessage, NlasIterator};
 const NLMSG_HDRLEN: usize = 16;
 /// The kernel's sentence (linux/netlink.h).
 const NLMSGERR_ATTR_MSG: u16 = 1;
+
+/// The order of lists on one socket: the kernel gives one at a time, and answers `EBUSY` to who asks for another meanwhile.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Dumps(Arc<Mutex<()>>);
+
+impl Dumps {
+    /// Asks for a list when it is its turn. Who is not waited for any more may leave a list behind that is still on its
+    /// way: then `ask` is called again a little later.
+    pub(super) async fn in_turn<T, F>(&self, ask: impl Fn() -> F) -> Result<T, NetlinkError>
+    where
+        F: Future<Output = Result<T, NetlinkError>>,
+    {
+        const EBUSY: i32 = 16;
+        const ATTEMPTS: u32 = 50;
+        let _turn = self.0.lock().await;
+        let mut answer = ask().await;
+        for _ in 1..ATTEMPTS {
+            match &answer {
+                Err(error) if error.errno() == Some(EBUSY) => {}
+                _ => return answer,
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            answer = ask().await;
+        }
+        answer
+    }
+}
 
 /// Why the kernel did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]

@@ -25,7 +25,7 @@ use tokio_util::task::AbortOnDropHandle;
 use wl_nl80211::{Nl80211Attr, Nl80211Command, Nl80211Handle, Nl80211Message};
 
 use self::missing::RawMessage;
-use super::netlink::NetlinkError;
+use super::netlink::{Dumps, NetlinkError};
 
 pub use event::Event;
 pub use interface::{Interface, InterfaceKind, MeshJoin, NewInterface, TxPower};
@@ -48,6 +48,7 @@ pub struct Nl80211 {
     /// The wiphys that are ours, by name; all if none is named.
     only: Arc<[String]>,
     wiphys: Arc<RwLock<Arc<[Wiphy]>>>,
+    dumps: Dumps,
     _tasks: Arc<[AbortOnDropHandle<()>; 2]>,
 }
 
@@ -82,6 +83,7 @@ impl Nl80211 {
             events,
             only: names.into(),
             wiphys: Arc::new(RwLock::new(Arc::new([]))),
+            dumps: Dumps::default(),
             _tasks: Arc::new([requests, forward]),
         };
         this.wiphys().await?;
@@ -192,7 +194,8 @@ impl Nl80211 {
         attributes: Vec<Nl80211Attr>,
     ) -> Result<Vec<RawMessage>, NetlinkError> {
         let flags = NLM_F_REQUEST | NLM_F_DUMP;
-        self.exchange(action, command, attributes, flags).await
+        let ask = || self.exchange(action, command, attributes.clone(), flags);
+        self.dumps.in_turn(ask).await
     }
 
     /// One request with all its answers.

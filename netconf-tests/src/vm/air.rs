@@ -1,0 +1,150 @@
+//! The medium as a process, and its books.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+
+use crate::error::Error;
+use crate::process::{Process, binary};
+
+/// A running `tranche-medium`. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Air {
+    control: PathBuf,
+    process: Process,
+}
+
+/// What the medium's ledger says of one interface's transmissions to one address.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Account {
+    /// The interface that sent.
+    pub transmitter: String,
+    /// To whom.
+    pub receiver: String,
+    /// Time on the air.
+    pub airtime: Duration,
+    /// Frames that arrived.
+    pub frames: u64,
+}
+
+/// The ledger until some time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Books {
+    /// The medium's time.
+    pub time: Duration,
+    /// Time for which the medium stood still, because the machine was too slow.
+    pub slipped: Duration,
+    /// All accounts.
+    pub accounts: Vec<Account>,
+}
+
+impl Books {
+    /// Airtime from one interface to one address.
+    #[must_use]
+    pub fn airtime(&self, transmitter: &str, receiver: &str) -> Duration {
+        let of_pair = |one: &&Account| one.transmitter == transmitter && one.receiver == receiver;
+        let accounts = self.accounts.iter().filter(of_pair);
+        accounts.map(|account| account.airtime).sum()
+    }
+}
+
+impl Air {
+    /// Starts it with a configuration (TOML), its files in `directory`.
+    ///
+    /// # Errors
+    /// When it does not become the medium.
+    pub async fn start(config: &str, directory: &Path) -> Result<Self, Error> {
+        let file = directory.join("medium.toml");
+        std::fs::write(&file, config).map_err(Error::system(file.display().to_string()))?;
+        let control = directory.join("medium");
+        let arguments = [
+            "--config".to_owned(),
+            file.display().to_string(),
+            "--control".to_owned(),
+            control.display().to_string(),
+        ];
+        let log = directory.join("medium.log");
+        let mut process = Process::start(&binary("tranche-medium")?, &arguments, &log)?;
+        process
+            .lines_with("ready ", 1, Duration::from_secs(30))
+            .await?;
+        Ok(Self { control, process })
+    }
+
+    /// The ledger until now.
+    ///
+    /// # Errors
+    /// When the medium does not answer.
+    pub async fn books(&self) -> Result<Books, Error> {
+        let answer = self.ask("ledger").await?;
+        books(&answer).ok_or_else(|| Error::Answer {
+            from: "tranche-medium".to_owned(),
+            what: answer.to_string(),
+        })
+    }
+
+    /// Asks what `tranche-medium --help` tells under CONTROL, for example to change a link.
+    ///
+    /// # Errors
+    /// When the medium does not answer, or answers with an error.
+    pub async fn ask(&self, line: &str) -> Result<Value, Error> {
+        let failed = || Error::system(self.control.display().to_string());
+        let mut stream = UnixStream::connect(&self.control).await.map_err(failed())?;
+        let question = format!("{line}\n");
+        stream
+            .write_all(question.as_bytes())
+            .await
+            .map_err(failed())?;
+        let mut text = String::new();
+        let read = BufReader::new(stream).read_line(&mut text).await;
+        read.map_err(failed())?;
+        let answer: Value = serde_json::from_str(&text).unwrap_or_default();
+        if answer.is_null() || !answer["error"].is_null() {
+            return Err(Error::Answer {
+                from: format!("tranche-medium, asked {line:?},"),
+                what: format!("{text}{}", self.process.last_words()),
+            });
+        }
+        Ok(answer)
+    }
+}
+
+fn books(answer: &Value) -> Option<Books> {
+    let time = |value: &Value| value.as_u64().map(Duration::from_nanos);
+    let account = |account: &Value| {
+        Some(Account {
+            transmitter: account["transmitter"].as_str()?.to_owned(),
+            receiver: account["receiver"].as_str()?.to_owned(),
+            airtime: time(&account["airtime-ns"])?,
+            frames: account["frames"].as_u64()?,
+        })
+    };
+    let accounts = answer["accounts"].as_array()?;
+    Some(Books {
+        time: time(&answer["time-ns"])?,
+        slipped: time(&answer["slipped-ns"])?,
+        accounts: accounts.iter().map(account).collect::<Option<_>>()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::medium::contention::Contention;
+    use crate::medium::control::answer;
+    use crate::medium::links::Links;
+
+    #[test]
+    fn the_answer_of_the_medium_is_understood() {
+        let mut medium = Contention::new(Links::default(), 40, 1);
+        let read = books(&answer("ledger", &mut medium, 7)).unwrap();
+        assert_eq!(
+            (read.slipped, read.accounts.len()),
+            (Duration::from_nanos(7), 0)
+        );
+        assert_eq!(read.airtime("a", "b"), Duration::ZERO);
+    }
+}
