@@ -261,6 +261,7 @@ static __always_inline int mark_of(struct sk_buff *skb, __u64 now, __u64 *depart
 
 /* include/net/mac80211.h */
 #define IEEE80211_TX_STAT_TX_FILTERED (1U << 8)
+#define IEEE80211_TX_STAT_ACK (1U << 9)
 #define IEEE80211_TX_STAT_AMPDU (1U << 10)
 #define IEEE80211_TX_RC_MCS 3
 #define IEEE80211_TX_RC_40_MHZ_WIDTH 5
@@ -395,6 +396,11 @@ int BPF_PROG(airtime_status, struct ieee80211_hw *hw, struct ieee80211_tx_status
 		station = station_of(&ours, sta);
 	if (station) {
 		bpf_core_read(&tx_time, sizeof(tx_time), &info->status.tx_time);
+		/* Where tries are reported, a frame without any was refused before it was on the air. */
+		if (station->source == AIRTIME_SOURCE_RATES && !measured && !tx_time && !(info->flags & IEEE80211_TX_STAT_ACK)) {
+			airtime_cancel(ours.radio, ours.vif->slot, departure, estimated);
+			return 0;
+		}
 		measured = airtime_station_complete(station, estimated, tx_time * NS_PER_US, measured);
 		if (bytes > RATE_SAMPLE_BYTES) {
 			airtime_station_rate(&station->rate_kbps, kbps);

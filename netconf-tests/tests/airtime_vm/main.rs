@@ -5,7 +5,8 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a test that cannot go on has failed; the table is for people"
+    clippy::disallowed_methods,
+    reason = "a test that cannot go on has failed; the table is for people; senders are threads"
 )]
 
 mod rig;
@@ -358,8 +359,16 @@ async fn the_scheduler_outlives_the_agent_and_leaves_nothing_behind() {
 
 /// What the books have of some time with these flows, after they settled.
 async fn measure(rig: &Rig, flows: Vec<Flow>) -> Observed {
-    tokio::time::sleep(SETTLE).await;
-    let observed = rig.observe(LONG).await;
+    let mut left = 3;
+    let observed = loop {
+        tokio::time::sleep(SETTLE).await;
+        let observed = rig.observe(LONG).await;
+        left -= 1;
+        // A medium that stood still for want of a processor says little of a scheduler.
+        if left == 0 || observed.slipped_s < 0.02 * observed.time_s {
+            break observed;
+        }
+    };
     drop(flows);
     observed
 }

@@ -1,6 +1,7 @@
 //! Makes the kernel what the table wants: places in the maps, settings, and the program at each vif.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use super::kernel::{self, Kernel, KernelStation, Place, Settings, VifSettings};
@@ -331,11 +332,9 @@ fn read_snapshot(kernel: &Kernel, interfaces: &[(Interface, String)]) -> Result<
         else {
             continue;
         };
-        if !radios.contains_key(&place.radio) {
-            radios.insert(place.radio, kernel.radio(place.radio)?);
-        }
-        let Some(radio) = radios.get(&place.radio) else {
-            continue;
+        let radio = match radios.entry(place.radio) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(kernel.radio(place.radio)?),
         };
         snapshot
             .congestion_thousandths
