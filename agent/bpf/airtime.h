@@ -113,6 +113,7 @@ struct airtime_vif {
 	airtime_u32 used;              /* of what is available, smoothed */
 	airtime_u32 inflation;         /* measured over estimated, smoothed */
 	airtime_u32 backlogged;        /* packets that had to wait long, or in vain */
+	airtime_u32 unused;
 	airtime_u64 next;              /* share clock */
 	airtime_u64 next_ceiling;      /* ceiling clock */
 	airtime_u64 depart;            /* when the current burst leaves */
@@ -160,7 +161,7 @@ struct airtime_radio {
 	airtime_u64 pause_from;        /* nothing leaves from here... */
 	airtime_u64 pause_to;          /* ...to here, so that the latency shows */
 	airtime_u64 pause;             /* length of such a pause */
-	airtime_u32 seen_alone;        /* a packet with nothing before it completed since the last one */
+	airtime_u64 seen_alone;        /* a packet with nothing before it completed since the last one */
 	airtime_s64 outstanding;       /* airtime that left and was not completed */
 	airtime_u64 wheel_at;          /* wheel slot before which everything has left */
 	airtime_u64 wheel_slot;        /* length of a wheel slot */
@@ -187,9 +188,14 @@ AIRTIME_FN airtime_u64 airtime_estimate(airtime_u64 overhead, airtime_u32 segmen
 	return overhead * segments + (airtime_u64)bytes * 8000000ULL / (kbps ? kbps : 1000);
 }
 
-/* Forgets what a vif has in flight and what it owes. */
-AIRTIME_FN void airtime_vif_reset(struct airtime_vif *v, airtime_u64 wheel_at)
+/* Forgets what vif `k` has in flight and what it owes. */
+AIRTIME_PART int airtime_vif_reset(struct airtime_radio *r, airtime_u32 k, airtime_u64 wheel_at)
 {
+	struct airtime_vif *v;
+
+	if (!r)
+		return 0;
+	v = &r->vif[k & (AIRTIME_VIFS - 1)];
 	v->landed_to = wheel_at;
 	v->debt = 0;
 	v->next = 0;
@@ -201,12 +207,15 @@ AIRTIME_FN void airtime_vif_reset(struct airtime_vif *v, airtime_u64 wheel_at)
 		v->wheel[i].estimated = 0;
 		v->wheel[i].charged = 0;
 	}
+	return 0;
 }
 
-/* A vif that never sent anything. */
-AIRTIME_FN void airtime_vif_clear(struct airtime_vif *v, airtime_u64 wheel_at)
+/* Vif `k` never sent anything. */
+AIRTIME_FN void airtime_vif_clear(struct airtime_radio *r, airtime_u32 k, airtime_u64 wheel_at)
 {
-	airtime_vif_reset(v, wheel_at);
+	struct airtime_vif *v = &r->vif[k & (AIRTIME_VIFS - 1)];
+
+	airtime_vif_reset(r, k, wheel_at);
 	v->weight = 0;
 	v->ceiling = 0;
 	v->share = 0;
@@ -258,7 +267,7 @@ AIRTIME_FN void airtime_radio_reset(struct airtime_radio *r, airtime_u64 now)
 	for (airtime_u32 i = 0; i < AIRTIME_VIFS; i++) {
 		if (i >= r->slots)
 			break;
-		airtime_vif_reset(&r->vif[i], r->wheel_at);
+		airtime_vif_reset(r, i, r->wheel_at);
 	}
 }
 
@@ -284,7 +293,7 @@ AIRTIME_FN void airtime_configure(struct airtime_radio *r, const struct airtime_
 		if (i >= r->slots)
 			break;
 		if (v->epoch != want->epoch) {
-			airtime_vif_clear(v, r->wheel_at);
+			airtime_vif_clear(r, i, r->wheel_at);
 			v->epoch = want->epoch;
 		}
 		v->weight = want->weight;
@@ -317,29 +326,49 @@ AIRTIME_FN airtime_u64 airtime_lose(struct airtime_radio *r, struct airtime_vif 
 	return took;
 }
 
-/* Lets expire what vif `k` sent more than `behind` slots before slot `to`. What it has in flight then. */
-AIRTIME_PART airtime_u64 airtime_vif_turn(struct airtime_radio *r, airtime_u32 k, airtime_u64 to, airtime_u64 behind)
+/* What vif `k` sent `age` slots before slot `to` and has in flight; more than `behind` slots ago it expires. */
+AIRTIME_PART airtime_u64 airtime_slot_turn(struct airtime_radio *r, airtime_u32 k, airtime_u64 to, airtime_u64 age,
+					   airtime_u64 behind)
 {
 	struct airtime_vif *v;
-	airtime_u64 in_flight = 0;
 
 	if (!r)
 		return 0;
 	v = &r->vif[k & (AIRTIME_VIFS - 1)];
-	/* After a long silence nothing in the wheel is of the future, and nothing is worth waiting for. */
+	if (age > to || to - age < v->landed_to)
+		return 0;
+	if (age <= behind)
+		return v->wheel[(to - age) & (AIRTIME_WHEEL - 1)].estimated;
+	if (airtime_lose(r, v, to - age))
+		r->expired = 1;
+	return 0;
+}
+
+/* Lets expire all that vif `k` has sent. */
+AIRTIME_PART int airtime_lose_all(struct airtime_radio *r, airtime_u32 k)
+{
+	if (!r)
+		return 0;
 	AIRTIME_LOOP
-	for (int i = 0; i < AIRTIME_WHEEL && to - r->wheel_at > AIRTIME_WHEEL_BEHIND; i++)
-		airtime_lose(r, v, i);
+	for (int i = 0; i < AIRTIME_WHEEL; i++)
+		airtime_lose(r, &r->vif[k & (AIRTIME_VIFS - 1)], i);
+	return 0;
+}
+
+/* Lets expire what vif `k` sent more than `behind` slots before slot `to`. What it has in flight then. */
+AIRTIME_PART airtime_u64 airtime_vif_turn(struct airtime_radio *r, airtime_u32 k, airtime_u64 to, airtime_u64 behind)
+{
+	airtime_u64 in_flight = 0;
+
+	if (!r)
+		return 0;
+	/* After a long silence nothing in the wheel is of the future, and nothing is worth waiting for. */
+	if (to - r->wheel_at > AIRTIME_WHEEL_BEHIND)
+		airtime_lose_all(r, k);
 	/* Slots of the future are at most a horizon ahead: the others are of the past. */
 	AIRTIME_LOOP
-	for (airtime_u64 age = AIRTIME_WHEEL - AIRTIME_WHEEL_AHEAD - 1; age > 0; age--) {
-		if (age > to || to - age < v->landed_to)
-			continue;
-		if (age <= behind)
-			in_flight += v->wheel[(to - age) & (AIRTIME_WHEEL - 1)].estimated;
-		else if (airtime_lose(r, v, to - age))
-			r->expired = 1;
-	}
+	for (airtime_u64 age = AIRTIME_WHEEL - AIRTIME_WHEEL_AHEAD - 1; age > 0; age--)
+		in_flight += airtime_slot_turn(r, k, to, age, behind);
 	return in_flight;
 }
 

@@ -169,7 +169,7 @@ pub struct Args {
     /// The program to run as hostapd, one for each radio with access points [default: hostapd]
     #[arg(long, value_name = "PROGRAM")]
     pub hostapd: Option<String>,
-    /// Directory for the files of running daemons, which need not outlive a boot [default: <state-dir>/run]
+    /// Directory for the files of running daemons, which need not outlive a boot [default: run in the state directory]
     #[arg(long, value_name = "DIR")]
     pub runtime_dir: Option<PathBuf>,
     /// What schedules airtime: bpf (a program in the kernel), mac80211 (airtime weights of stations; no ceilings), off, or auto:

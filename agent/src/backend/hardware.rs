@@ -310,3 +310,32 @@ fn of_link(event: LinkEvent) -> Option<Disturbance> {
     };
     Some(Disturbance::Interface { name, what })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::wifi::link::Link;
+
+    #[test]
+    fn only_what_may_be_drift_is_news() {
+        let link = |is_up| Link {
+            name: "a".to_owned(),
+            is_up,
+            ..Link::default()
+        };
+        let what = |event| match of_link(event) {
+            Some(Disturbance::Interface { what, .. }) => Some(what),
+            Some(other) => panic!("{other:?}"),
+            None => None,
+        };
+        let (ifindex, name) = (7, "a".to_owned());
+        assert_eq!(what(LinkEvent::Changed(link(true))), None);
+        let off = what(LinkEvent::Changed(link(false)));
+        assert_eq!(off, Some("is switched off"));
+        let removed = LinkEvent::Removed { ifindex, name };
+        assert_eq!(what(removed), Some("was removed"));
+        assert_eq!(of_link(LinkEvent::Missed), Some(Disturbance::Unknown));
+        assert_eq!(of_radios(&Event::Missed), Some(Disturbance::Unknown));
+        assert_eq!(of_radios(&Event::ScanDone { ifindex }), None);
+    }
+}

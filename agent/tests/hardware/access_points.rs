@@ -8,9 +8,7 @@ use tranche_agent::backend::wifi::{AccessPoint, SecurityMode, VifOperState, Wifi
 use tranche_agent::backend::{Backend as _, Cost};
 
 use crate::clients::{Client, Station, run, wait_for};
-use crate::rig::{
-    Node, RUNTIME_DIR, access_point, config, edit, hostapd_pid, mesh_point, network,
-};
+use crate::rig::{Node, RUNTIME_DIR, access_point, config, edit, hostapd_pid, mesh_point, network};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs mac80211_hwsim: run by make test-vm"]

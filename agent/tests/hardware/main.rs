@@ -17,4 +17,3 @@ mod nl80211;
 mod rig;
 mod roaming;
 mod security_modes;
-

@@ -65,7 +65,12 @@ async fn wiphys_say_what_they_can() {
     assert_eq!(phy0.check_channel(&channel(6, Width::Mhz20)), Ok(()));
     let refusal = phy0.check_channel(&channel(14, Width::Mhz20)).unwrap_err();
     assert!(refusal.contains("2.4GHz channel 14, 20MHz"), "{refusal}");
-    assert_eq!(nl80211.known_wiphys().len(), 5);
+    assert_eq!(&*nl80211.known_wiphys(), nl80211.wiphys().await.unwrap());
+    let only = Nl80211::connect_to(&["phy1".to_owned()]).await.unwrap();
+    assert_eq!(only.wiphys().await.unwrap().len(), 1);
+    let others = |name: &str| name.starts_with("wlan0");
+    let seen = only.interfaces().await.unwrap();
+    assert!(!seen.iter().any(|one| others(&one.name)), "{seen:?}");
 }
 
 #[tokio::test]

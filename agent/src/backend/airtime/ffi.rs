@@ -25,6 +25,7 @@ pub(super) struct Vif {
     pub(super) used: u32,
     pub(super) inflation: u32,
     pub(super) backlogged: u32,
+    unused: u32,
     pub(super) next: u64,
     pub(super) next_ceiling: u64,
     depart: u64,
@@ -72,7 +73,7 @@ pub(super) struct Radio {
     pause_from: u64,
     pause_to: u64,
     pause: u64,
-    seen_alone: u32,
+    seen_alone: u64,
     pub(super) outstanding: i64,
     wheel_at: u64,
     wheel_slot: u64,
@@ -92,6 +93,7 @@ impl Default for Vif {
             used: 0,
             inflation: 0,
             backlogged: 0,
+            unused: 0,
             next: 0,
             next_ceiling: 0,
             depart: 0,
@@ -193,6 +195,18 @@ unsafe extern "C" {
         measured: u64,
     );
     fn tranche_airtime_cancel(radio: *mut Radio, vif: u32, departure: u64, estimated: u64);
+    #[cfg(all(test, feature = "bpf"))]
+    fn tranche_airtime_settings_size() -> usize;
+    #[cfg(all(test, feature = "bpf"))]
+    fn tranche_airtime_egress(
+        radio: *mut Radio,
+        settings: *const u8,
+        vif: u32,
+        now: u64,
+        bytes: u32,
+        segments: u32,
+        mark: *mut u64,
+    ) -> i32;
     #[cfg(test)]
     fn tranche_airtime_radio_size() -> usize;
     #[cfg(test)]
@@ -245,6 +259,39 @@ pub(super) fn complete(radio: &mut Radio, vif: u32, now: u64, done: Completion) 
 pub(super) fn cancel(radio: &mut Radio, vif: u32, departure: u64, estimated: u64) {
     // SAFETY: `radio` is valid and exclusive for the call.
     unsafe { tranche_airtime_cancel(radio, vif, departure, estimated) }
+}
+
+/// A packet of a test's trace at the native twin of the kernel program: what it is marked with, or nothing if it is dropped.
+/// `settings` is `struct airtime_settings` as bytes.
+#[cfg(all(test, feature = "bpf"))]
+pub(super) fn egress(
+    radio: &mut Radio,
+    settings: &[u8],
+    vif: u32,
+    now: u64,
+    (bytes, segments): (u32, u32),
+) -> Option<u64> {
+    // SAFETY: takes nothing and returns a size.
+    assert_eq!(settings.len(), unsafe { tranche_airtime_settings_size() });
+    let aligned: Vec<u64> = settings
+        .chunks_exact(8)
+        .map(|chunk| u64::from_ne_bytes(chunk.try_into().unwrap_or_default()))
+        .collect();
+    let mut mark = 0;
+    // SAFETY: `radio` and `mark` are valid and exclusive for the call, `aligned` is as long as the struct and aligned as it.
+    let verdict = unsafe {
+        let settings = aligned.as_ptr().cast();
+        tranche_airtime_egress(radio, settings, vif, now, bytes, segments, &mut mark)
+    };
+    (verdict == 0).then_some(mark)
+}
+
+/// The state of a radio as it lies in memory.
+#[cfg(all(test, feature = "bpf"))]
+pub(super) fn bytes_of(radio: &Radio) -> Vec<u8> {
+    let start = std::ptr::from_ref(radio).cast::<u8>();
+    // SAFETY: as many bytes as the type has, all of them initialised: it consists of integers without padding between them.
+    unsafe { std::slice::from_raw_parts(start, size_of::<Radio>()) }.to_vec()
 }
 
 #[cfg(test)]

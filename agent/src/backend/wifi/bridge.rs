@@ -212,7 +212,8 @@ impl Links {
         Ok(master.is_some_and(|one| one.kind.as_deref() == Some(openvswitch::LINK_KIND)))
     }
 
-    async fn make_bridge(&self, name: &str) -> Result<Link, AttachError> {
+    /// Makes a bridge of ours: it goes with its last port.
+    pub(super) async fn make_bridge(&self, name: &str) -> Result<Link, AttachError> {
         let action = format!("make bridge {name}");
         let bridge = LinkBridge::new(name).vlan_filtering(true).build();
         let made = self.handle().link().add(bridge).execute().await;

@@ -280,7 +280,7 @@ impl KernelStation {
 }
 
 impl Settings {
-    fn bytes(&self) -> Vec<u8> {
+    pub(super) fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for field in [
             self.horizon_ns,

@@ -18,7 +18,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{Mutex, broadcast::error::RecvError};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::hardware::Hardware;
+use super::hardware::{FRAME_OVERHEAD_NS, Hardware};
 use super::period::Periods;
 use super::table::{AirtimeTable, check, configured, correct_one, merged, steps};
 use super::{AirtimeBackend, AirtimeReport, Correction, RadioAirtimeState, VifAirtimeState};
@@ -41,6 +41,7 @@ pub struct BpfAirtime {
 #[derive(Debug)]
 struct Inner {
     node: String,
+    frame_overhead_ns: u64,
     nl80211: Nl80211,
     rtnetlink: rtnetlink::Handle,
     /// Inode number of the network namespace.
@@ -66,6 +67,20 @@ impl BpfAirtime {
     /// # Errors
     /// A [`Refusal`] that says what this kernel lacks, or that there is no netlink socket.
     pub fn new(nl80211: Nl80211, node: impl Into<String>) -> Result<Self, Refusal> {
+        let usual = Duration::from_nanos(FRAME_OVERHEAD_NS);
+        Self::with_frame_overhead(nl80211, node, usual)
+    }
+
+    /// As [`BpfAirtime::new`], with another estimate of what a frame takes beside its bits. A wrong one is corrected by what
+    /// is measured, as far as the driver measures.
+    ///
+    /// # Errors
+    /// As [`BpfAirtime::new`].
+    pub fn with_frame_overhead(
+        nl80211: Nl80211,
+        node: impl Into<String>,
+        frame_overhead: Duration,
+    ) -> Result<Self, Refusal> {
         kernel::check_kernel().map_err(refusal)?;
         let (connection, rtnetlink, _) = rtnetlink::new_connection()
             .map_err(|error| refusal(format!("no netlink socket: {error}")))?;
@@ -80,6 +95,7 @@ impl BpfAirtime {
         };
         let inner = Arc::new(Inner {
             node: node.into(),
+            frame_overhead_ns: frame_overhead.as_nanos() as u64,
             netns: netns.ino() as u32,
             rtnetlink,
             state: Mutex::new(state),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::kernel::{self, Kernel, KernelStation, Place, Settings, VifSettings};
 use super::{Inner, State, attach, lapse, now_ns, refusal};
-use crate::backend::airtime::hardware::{self, FRAME_OVERHEAD_NS, StationPeriod};
+use crate::backend::airtime::hardware::{self, StationPeriod};
 use crate::backend::airtime::period::{Counted, Snapshot};
 use crate::backend::airtime::table::{AirtimeTable, Owed};
 use crate::backend::airtime::{Measurement, MeasurementSource, law};
@@ -266,7 +266,12 @@ impl Inner {
             }
         }
         let is_new = held.values().all(|place| place.radio != position);
-        let settings = settings(first.radio, if is_new { epoch } else { before.epoch }, vifs);
+        let settings = settings(
+            first.radio,
+            self.frame_overhead_ns,
+            if is_new { epoch } else { before.epoch },
+            vifs,
+        );
         if settings == before {
             return Ok(());
         }
@@ -404,13 +409,13 @@ fn extra_bytes(vif: &VifConfig) -> u32 {
     }
 }
 
-fn settings(radio: &RadioConfig, epoch: u32, vifs: Vec<VifSettings>) -> Settings {
+fn settings(radio: &RadioConfig, overhead_ns: u64, epoch: u32, vifs: Vec<VifSettings>) -> Settings {
     let ofdm_only = radio.band != Band::Ghz2;
     Settings {
         horizon_ns: u64::from(radio.scheduler.max_delay_ms) * 1_000_000,
         interval_ns: u64::from(radio.scheduler.interval_ms) * 1_000_000,
         burst_ns: law::Settings::default().burst.as_nanos() as u64,
-        overhead_ns: FRAME_OVERHEAD_NS,
+        overhead_ns,
         basic_kbps: if ofdm_only { 6_000 } else { 1_000 },
         ofdm_only,
         epoch,

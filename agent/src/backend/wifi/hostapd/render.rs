@@ -434,6 +434,8 @@ fn roaming(text: &mut Text, bss: &Bss<'_>) -> Result<(), RenderError> {
         text.flag("ft_psk_generate_local", true);
         return Ok(());
     };
+    // The bridge carries it to other nodes. A kernel's bridge does not loop frames back to itself, so two radios of one
+    // node, each with a hostapd of its own, do not reach each other this way.
     let key = hexadecimal_leaf(key.expose(), 64)?;
     text.flag("pmk_r1_push", true);
     text.set("r0kh", format_args!("ff:ff:ff:ff:ff:ff * {key}"));

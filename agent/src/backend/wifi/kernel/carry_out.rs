@@ -1,15 +1,15 @@
 //! From what is found on the machine to what is wanted.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 
 use super::super::bridge::AttachError;
-use super::super::hostapd::render::{self, Change};
-use super::super::hostapd::{Hostapd, HostapdError, Running};
+use super::super::hostapd::render;
+use super::super::hostapd::{Hostapd, Running};
 use super::super::netlink::NetlinkError;
-use super::super::nl80211::{Interface, InterfaceKind, MeshJoin, NewInterface, TxPower, Wiphy};
+use super::super::nl80211::{Interface, InterfaceKind, TxPower, Wiphy};
 use super::super::{Channel, RadioConfig, Role, VifConfig};
+use super::access_points::at_radio;
+use super::check::Machine;
 use super::engine::{Engine, Mode};
 use super::wanted::{self, Wanted};
 use super::{Target, check, lock};
@@ -17,41 +17,43 @@ use crate::backend::wifi::diff::{cost, radio_path, step, vif_path};
 use crate::backend::{MacAddress, Refusal, Step};
 
 /// What is on one radio.
-struct Found {
-    wiphy: Wiphy,
-    hostapd: Hostapd,
-    running: Option<Running>,
+pub(super) struct Found {
+    pub(super) wiphy: Wiphy,
+    pub(super) hostapd: Hostapd,
+    pub(super) running: Option<Running>,
     /// Associated stations of each access point.
-    stations: BTreeMap<String, u32>,
+    pub(super) stations: BTreeMap<String, u32>,
+    /// Whether it waits for the end of a radar check.
+    pub(super) is_starting: bool,
     /// All its network interfaces, ours or not.
-    interfaces: Vec<Interface>,
+    pub(super) interfaces: Vec<Interface>,
 }
 
 impl Found {
-    fn interface(&self, name: &str) -> Option<&Interface> {
+    pub(super) fn interface(&self, name: &str) -> Option<&Interface> {
         self.interfaces.iter().find(|one| one.name == name)
     }
 
-    fn stations_of(&self, vif: &str) -> u32 {
+    pub(super) fn stations_of(&self, vif: &str) -> u32 {
         self.stations.get(vif).copied().unwrap_or_default()
     }
 }
 
 /// What was done so far, and what failed.
-struct Work {
-    mode: Mode,
-    steps: Vec<Step>,
-    faults: BTreeMap<String, String>,
-    first: Option<Refusal>,
+pub(super) struct Work {
+    pub(super) mode: Mode,
+    pub(super) steps: Vec<Step>,
+    pub(super) faults: BTreeMap<String, String>,
+    pub(super) first: Option<Refusal>,
 }
 
 impl Work {
-    fn done(&mut self, path: String, action: String, stations_dropped: u32) {
+    pub(super) fn done(&mut self, path: String, action: String, stations_dropped: u32) {
         self.steps.push(step(path, action, cost(stations_dropped)));
     }
 
     /// Notes why `vif` (or all of them) is not as wanted; ends everything where it is all or nothing.
-    fn failed<'a>(
+    pub(super) fn failed<'a>(
         &mut self,
         refusal: Refusal,
         vifs: impl IntoIterator<Item = &'a str>,
@@ -84,12 +86,23 @@ impl Engine {
         };
         self.set_country(&target.wifi.country, &mut work).await?;
         let mut all_found = self.look().await?;
+        if mode == Mode::WhatCan {
+            // What cannot be must not keep the rest from running.
+            let machine = Machine {
+                wiphys: self.nl80211.known_wiphys(),
+                country: lock(&self.view).country.clone(),
+                settings: &self.settings,
+            };
+            for fault in check::faults(&machine, &target.wifi) {
+                work.failed(fault.refusal, fault.vifs)?;
+            }
+        }
         if target.addresses.is_empty() {
             target.addresses = wanted::addresses(&target.wifi, &self.known_addresses(&all_found));
         }
         let mut all_wanted = Vec::new();
         for found in &mut all_found {
-            let wanted = match self.wanted(found, &target) {
+            let wanted = match self.wanted(found, &target, &work.faults) {
                 Ok(wanted) => wanted,
                 Err(refusal) => {
                     let vifs = target.wifi.vifs_of(&found.wiphy.name);
@@ -147,9 +160,11 @@ impl Engine {
             let adopted = hostapd.adopt().await;
             let running = adopted.map_err(|error| at_radio(&wiphy.name, &error))?;
             let mut stations = BTreeMap::new();
+            let mut is_starting = false;
             if running.is_some() {
                 let status = hostapd.status().await;
                 let status = status.map_err(|error| at_radio(&wiphy.name, &error))?;
+                is_starting = status.state == "DFS";
                 let counts = status.bsses.into_iter();
                 stations = counts
                     .map(|bss| (bss.name, u32::from(bss.stations)))
@@ -160,6 +175,7 @@ impl Engine {
                 hostapd,
                 running,
                 stations,
+                is_starting,
                 interfaces: interfaces.iter().filter(of_radio).cloned().collect(),
                 wiphy,
             });
@@ -195,7 +211,12 @@ impl Engine {
     }
 
     /// What is wanted of a radio, if the regulatory domain that is in force now allows it.
-    fn wanted(&self, found: &Found, target: &Target) -> Result<Wanted, Refusal> {
+    fn wanted(
+        &self,
+        found: &Found,
+        target: &Target,
+        faults: &BTreeMap<String, String>,
+    ) -> Result<Wanted, Refusal> {
         if let Some(radio) = target.wifi.radio(&found.wiphy.name) {
             let channel =
                 Channel::new(radio.band, radio.channel, radio.width).map_err(|reason| {
@@ -203,7 +224,7 @@ impl Engine {
                 })?;
             check::allowed(&found.wiphy, radio, &channel)?;
         }
-        Wanted::new(&self.settings, &found.wiphy, target)
+        Wanted::new(&self.settings, &found.wiphy, target, faults)
     }
 
     /// Removes from a radio what is not wanted, or not as it is.
@@ -226,72 +247,14 @@ impl Engine {
                     target.wifi.vifs_of(&radio).map(|vif| vif.name.as_str()),
                 )?;
             }
-        } else if let Err(error) = remove_bsses(found, wanted, work).await {
+        } else if let Err(error) = self.remove_bsses(found, wanted, work).await {
             work.failed(error, [])?;
         }
         self.remove_meshes(found, wanted, work).await
     }
 
-    /// Takes hostapd off a radio, and its interfaces with it.
-    async fn stop(&self, found: &mut Found, work: &mut Work) -> Result<(), Refusal> {
-        let radio = found.wiphy.name.clone();
-        let stations: u32 = found.stations.values().sum();
-        found
-            .hostapd
-            .stop()
-            .await
-            .map_err(|error| at_radio(&radio, &error))?;
-        if found.running.take().is_some() {
-            let action = format!("take the access points of radio {radio} down");
-            work.done(radio_path(&radio), action, stations);
-        }
-        let anchor = wanted::anchor(&found.wiphy);
-        if let Some(interface) = found.interface(&anchor) {
-            self.delete(interface)
-                .await
-                .map_err(|error| Refusal::new(radio_path(&radio), error.to_string()))?;
-            found.interfaces.retain(|one| one.name != anchor);
-        }
-        Ok(())
-    }
-
-    async fn remove_meshes(
-        &self,
-        found: &mut Found,
-        wanted: &Wanted,
-        work: &mut Work,
-    ) -> Result<(), Refusal> {
-        let mut kept = Vec::new();
-        for interface in std::mem::take(&mut found.interfaces) {
-            let mark = wanted::mesh_mark(&self.settings, &interface.name);
-            let join = wanted.meshes.iter().find(|one| one.0 == interface.name);
-            let is_kept = |(_, join): &(String, MeshJoin)| {
-                is_joined(&interface, join)
-                    && fs::read(&mark).is_ok_and(|id| id == join.mesh_id.as_bytes())
-            };
-            if !mark.exists() || join.is_some_and(is_kept) {
-                kept.push(interface);
-                continue;
-            }
-            let path = vif_path(&interface.name);
-            match self.delete(&interface).await {
-                Ok(()) => {
-                    remove_file(&mark).map_err(|error| Refusal::new(&path, error.to_string()))?;
-                    work.done(path, format!("remove vif {}", interface.name), 0);
-                }
-                Err(error) => {
-                    let refusal = Refusal::new(path, error.to_string());
-                    work.failed(refusal, [interface.name.as_str()])?;
-                    kept.push(interface);
-                }
-            }
-        }
-        found.interfaces = kept;
-        Ok(())
-    }
-
     /// Deletes an interface; one that is gone already is fine.
-    async fn delete(&self, interface: &Interface) -> Result<(), NetlinkError> {
+    pub(super) async fn delete(&self, interface: &Interface) -> Result<(), NetlinkError> {
         match self.nl80211.delete_interface(interface.ifindex).await {
             Err(error) if error.is_not_found() => Ok(()),
             done => done,
@@ -312,7 +275,7 @@ impl Engine {
             return work.failed(refusal, wanted.bsses.iter().map(|(name, _)| name.as_str()));
         }
         for (name, text) in &wanted.bsses {
-            if let Err(refusal) = add_bss(found, name, text, work).await {
+            if let Err(refusal) = self.add_bss(found, name, text, work).await {
                 work.failed(refusal, [name.as_str()])?;
             }
         }
@@ -330,87 +293,6 @@ impl Engine {
         {
             work.failed(refusal, [])?;
         }
-        Ok(())
-    }
-
-    /// Starts hostapd on a radio that has none.
-    async fn start(
-        &self,
-        found: &mut Found,
-        text: &str,
-        target: &Target,
-        work: &mut Work,
-    ) -> Result<(), Refusal> {
-        if found.running.is_some() {
-            return Ok(());
-        }
-        let name = found.wiphy.name.clone();
-        let anchor = NewInterface {
-            wiphy: found.wiphy.index,
-            name: wanted::anchor(&found.wiphy),
-            kind: InterfaceKind::Station,
-            mac: wanted::anchor_address(&found.wiphy),
-        };
-        let made = self.nl80211.create_interface(&anchor).await;
-        let made = made.map_err(|error| Refusal::new(radio_path(&name), error.to_string()))?;
-        if let Err(error) = found.hostapd.start(text).await {
-            self.delete(&made)
-                .await
-                .map_err(|error| Refusal::new(radio_path(&name), error.to_string()))?;
-            return Err(at_radio(&name, &error));
-        }
-        found.interfaces.push(made);
-        found.running = Some(Running {
-            radio: text.to_owned(),
-            bsses: BTreeMap::new(),
-        });
-        if let Some(radio) = target.wifi.radio(&name) {
-            let channel = format!("{} channel {}, {}", radio.band, radio.channel, radio.width);
-            let action = format!("put radio {name} on {channel}");
-            work.done(radio_path(&name), action, 0);
-        }
-        Ok(())
-    }
-
-    async fn add_mesh(
-        &self,
-        found: &mut Found,
-        name: &str,
-        join: &MeshJoin,
-        address: Option<MacAddress>,
-        work: &mut Work,
-    ) -> Result<(), NetlinkError> {
-        if found.interface(name).is_some() {
-            return Ok(());
-        }
-        let mark = wanted::mesh_mark(&self.settings, name);
-        let noted =
-            |error: io::Error| NetlinkError::NotInForce(format!("{}: {error}", mark.display()));
-        if let Some(directory) = mark.parent() {
-            fs::create_dir_all(directory).map_err(noted)?;
-        }
-        let new = NewInterface {
-            wiphy: found.wiphy.index,
-            name: name.to_owned(),
-            kind: InterfaceKind::MeshPoint,
-            mac: address.filter(|_| found.wiphy.mac_on_create),
-        };
-        // The mark comes first: what is made is never without one.
-        fs::write(&mark, &join.mesh_id).map_err(noted)?;
-        let joined = async {
-            let made = self.nl80211.create_interface(&new).await?;
-            self.links.set_up(made.ifindex, true).await?;
-            self.nl80211.join_mesh(made.ifindex, join).await
-        };
-        if let Err(error) = joined.await {
-            if let Some(made) = self.nl80211.interface(name).await? {
-                self.delete(&made).await?;
-            }
-            remove_file(&mark).map_err(noted)?;
-            return Err(error);
-        }
-        let action = format!("create vif {name} on radio {}", found.wiphy.name);
-        work.done(vif_path(name), action, 0);
         Ok(())
     }
 
@@ -534,66 +416,6 @@ impl Engine {
     }
 }
 
-/// Takes access points off a running hostapd that are not wanted, or whose interface somebody removed.
-async fn remove_bsses(found: &mut Found, wanted: &Wanted, work: &mut Work) -> Result<(), Refusal> {
-    let Some(running) = &found.running else {
-        return Ok(());
-    };
-    let names: Vec<String> = running.bsses.keys().cloned().collect();
-    for name in names {
-        let is_wanted = wanted.bsses.iter().any(|(one, _)| *one == name);
-        let is_there = found
-            .interface(&name)
-            .is_some_and(|one| one.kind == InterfaceKind::AccessPoint);
-        if is_wanted && is_there {
-            continue;
-        }
-        let removed = found.hostapd.remove(&name).await;
-        removed.map_err(|error| Refusal::new(vif_path(&name), error.to_string()))?;
-        if !is_wanted {
-            let stations = found.stations_of(&name);
-            work.done(vif_path(&name), format!("remove vif {name}"), stations);
-        }
-        if let Some(running) = &mut found.running {
-            running.bsses.remove(&name);
-        }
-    }
-    Ok(())
-}
-
-/// Adds an access point to a running hostapd, or changes it.
-async fn add_bss(found: &Found, name: &str, text: &str, work: &mut Work) -> Result<(), Refusal> {
-    let failed = |error: HostapdError| Refusal::new(vif_path(name), error.to_string());
-    let running = found.running.as_ref();
-    let Some(before) = running.and_then(|running| running.bsses.get(name)) else {
-        found.hostapd.add(name, text).await.map_err(failed)?;
-        let action = format!("create vif {name} on radio {}", found.wiphy.name);
-        work.done(vif_path(name), action, 0);
-        return Ok(());
-    };
-    let change = render::change(before, text);
-    if change == Change::None {
-        return Ok(());
-    }
-    let changed = found.hostapd.change(name, before, text).await;
-    changed.map_err(failed)?;
-    let (action, stations) = match change {
-        Change::Restart => ("restart", found.stations_of(name)),
-        Change::None | Change::Hot(_) => ("update", 0),
-    };
-    work.done(vif_path(name), format!("{action} vif {name}"), stations);
-    Ok(())
-}
-
-/// Whether an interface is in a mesh on the channel that is wanted. The kernel does not tell in which.
-fn is_joined(interface: &Interface, join: &MeshJoin) -> bool {
-    interface.kind == InterfaceKind::MeshPoint
-        && interface.channel.is_some_and(|channel| {
-            (channel.primary_mhz(), channel.width())
-                == (join.channel.primary_mhz(), join.channel.width())
-        })
-}
-
 /// How an interface differs from what is wanted.
 fn differs(found: &Interface, vif: &VifConfig, radio: &RadioConfig) -> Option<String> {
     let (kind, ssid) = match &vif.role {
@@ -618,16 +440,5 @@ fn differs(found: &Interface, vif: &VifConfig, radio: &RadioConfig) -> Option<St
             ))
         }
         Some(_) => None,
-    }
-}
-
-fn at_radio(radio: &str, error: &HostapdError) -> Refusal {
-    Refusal::new(radio_path(radio), error.to_string())
-}
-
-fn remove_file(path: &std::path::Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }

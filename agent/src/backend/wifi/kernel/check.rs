@@ -42,10 +42,26 @@ pub(super) fn runtime_dir(directory: &Path) -> Result<(), Refusal> {
     Err(Refusal::new("/", message))
 }
 
+/// Something that this machine cannot do, and the interfaces that can't be because of it.
+#[derive(Debug)]
+pub(super) struct Fault<'a> {
+    /// Where and why.
+    pub(super) refusal: Refusal,
+    /// Names of interfaces.
+    pub(super) vifs: Vec<&'a str>,
+}
+
 /// What this machine cannot do, whatever runs on it.
-pub(super) fn check(machine: &Machine<'_>, wifi: &WifiConfig) -> Result<(), Refusal> {
+pub(super) fn faults<'a>(machine: &Machine<'_>, wifi: &'a WifiConfig) -> Vec<Fault<'a>> {
+    let mut faults = Vec::new();
     for radio in &wifi.radios {
-        check_radio(machine, radio, wifi)?;
+        if let Err(refusal) = check_radio(machine, radio, wifi) {
+            let vifs = wifi.vifs_of(&radio.name).map(|vif| vif.name.as_str());
+            faults.push(Fault {
+                refusal,
+                vifs: vifs.collect(),
+            });
+        }
     }
     let mut taken: BTreeSet<&str> = wifi
         .vifs
@@ -53,18 +69,15 @@ pub(super) fn check(machine: &Machine<'_>, wifi: &WifiConfig) -> Result<(), Refu
         .filter_map(|vif| vif.attachment.bridge.as_deref())
         .collect();
     for vif in &wifi.vifs {
-        let path = vif_path(&vif.name);
-        let radio = wifi.radio(&vif.radio).ok_or_else(|| {
-            let message = format!("there is no radio {}", vif.radio);
-            Refusal::new(format!("{path}/radio"), message)
-        })?;
-        if !taken.insert(&vif.name) || is_taken(machine, &vif.name) {
-            let message = format!("there is another network interface named {}", vif.name);
-            return Err(Refusal::new(format!("{path}/name"), message));
+        let is_unique = taken.insert(&vif.name);
+        if let Err(refusal) = check_vif(machine, vif, wifi, is_unique) {
+            faults.push(Fault {
+                refusal,
+                vifs: vec![&vif.name],
+            });
         }
-        check_vif(machine, vif, radio)?;
     }
-    Ok(())
+    faults
 }
 
 fn check_radio(
@@ -149,8 +162,21 @@ pub(super) fn allowed(
     }
 }
 
-fn check_vif(machine: &Machine<'_>, vif: &VifConfig, radio: &RadioConfig) -> Result<(), Refusal> {
+fn check_vif(
+    machine: &Machine<'_>,
+    vif: &VifConfig,
+    wifi: &WifiConfig,
+    is_unique: bool,
+) -> Result<(), Refusal> {
     let path = vif_path(&vif.name);
+    let radio = wifi.radio(&vif.radio).ok_or_else(|| {
+        let message = format!("there is no radio {}", vif.radio);
+        Refusal::new(format!("{path}/radio"), message)
+    })?;
+    if !is_unique || is_taken(machine, &vif.name) {
+        let message = format!("there is another network interface named {}", vif.name);
+        return Err(Refusal::new(format!("{path}/name"), message));
+    }
     match &vif.role {
         Role::AccessPoint(_) => {
             wanted::bss_text(vif, radio, wanted::NO_ADDRESS, Path::new("/"))

@@ -10,9 +10,11 @@
 //! ```
 //! The agent leaves everything running when it ends: stations stay associated, and the next agent adopts it.
 
+mod access_points;
 mod carry_out;
 mod check;
 mod engine;
+mod mesh;
 mod observe;
 mod wanted;
 
@@ -192,7 +194,9 @@ impl Backend for KernelWifi {
     }
 
     fn plan(&self, old: &NodeConfig, new: &NodeConfig) -> Result<Plan, Refusal> {
-        check::check(&self.machine(), &new.wifi)?;
+        if let Some(fault) = check::faults(&self.machine(), &new.wifi).into_iter().next() {
+            return Err(fault.refusal);
+        }
         let judge = KernelJudge {
             stations: self.view().stations.clone(),
             old: &old.wifi,
@@ -232,7 +236,6 @@ impl Backend for KernelWifi {
             addresses: BTreeMap::new(),
         };
         Box::pin(async move {
-            check::check(&self.machine(), &wanted.wifi)?;
             let done = self.order(wanted, Mode::WhatCan).await?;
             Ok(Reconciled {
                 repaired: done.steps,

@@ -34,11 +34,13 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// What `target` wants of the radio `wiphy`; nothing if it is not configured or off.
+    /// What `target` wants of the radio `wiphy`, without the interfaces that can't be (`faults`); nothing if the radio is
+    /// not configured or off.
     pub(super) fn new(
         settings: &KernelSettings,
         wiphy: &Wiphy,
         target: &Target,
+        faults: &BTreeMap<String, String>,
     ) -> Result<Self, Refusal> {
         let mut wanted = Self::default();
         let wifi = &target.wifi;
@@ -49,7 +51,8 @@ impl Wanted {
         let channel = Channel::new(radio.band, radio.channel, radio.width)
             .map_err(|reason| Refusal::new(format!("{path}/channel"), reason))?;
         let control = hostapd(settings, &wiphy.name).files().control();
-        for vif in wifi.vifs_of(&radio.name).filter(|vif| vif.enabled) {
+        let vifs = wifi.vifs_of(&radio.name);
+        for vif in vifs.filter(|vif| vif.enabled && !faults.contains_key(&vif.name)) {
             let address = target.addresses.get(&vif.name).copied();
             match &vif.role {
                 Role::AccessPoint(_) => {

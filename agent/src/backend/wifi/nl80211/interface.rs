@@ -210,19 +210,6 @@ impl Nl80211 {
             .await
     }
 
-    /// Puts an interface that is not in service on a channel. One that beacons or is in a mesh has the channel that it was
-    /// started with.
-    ///
-    /// # Errors
-    /// The kernel refuses: the channel is not allowed, or the interface is in service.
-    pub async fn set_channel(&self, ifindex: u32, channel: &Channel) -> Result<(), NetlinkError> {
-        let action = format!("use {channel}");
-        let mut attributes = vec![Nl80211Attr::IfIndex(ifindex)];
-        attributes.extend(channel_attributes(channel));
-        self.order(&action, Nl80211Command::SetWiphy, attributes)
-            .await
-    }
-
     /// Sets the power that all interfaces of a wiphy send with. What is really sent with is read by
     /// [`Nl80211::interfaces`].
     ///
