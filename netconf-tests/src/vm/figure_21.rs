@@ -22,6 +22,8 @@ use crate::wait::eventually;
 const MEDIUM: &str = "seed = 21\n[default]\nmax-rate = 6.0\n";
 /// Packets a second for each tenant: more than the channel takes from both.
 const FLOOD: f64 = 480.0;
+/// Access points take seconds to come up where the processor is emulated.
+const SLOW_MACHINE: &str = "[nodes]\nrpc-timeout-ms = 60000\n";
 /// Access points are there within this time.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
@@ -64,6 +66,7 @@ impl Scene {
         let mut nodes = Vec::new();
         let mut setup = Setup::figure_21().layout(Layout::Separate);
         setup.listen = listen;
+        SLOW_MACHINE.clone_into(&mut setup.controller_config);
         for (index, template) in figure_21::NODES.iter().enumerate() {
             let (number, phy) = (index + 1, format!("phy{index}"));
             let place = Place::new(&format!("node-{number}"), &phy).await?;
@@ -227,9 +230,7 @@ fn network(wifi: &Value, bssid: &str) -> String {
         _ => "key_mgmt=NONE".to_owned(),
     };
     let ssid = text(&wifi["ssid"]);
-    format!(
-        "ssid=\"{ssid}\"\nbssid={bssid}\n{keys}\nscan_freq=2437\ndisable_ht=1"
-    )
+    format!("ssid=\"{ssid}\"\nbssid={bssid}\n{keys}\nscan_freq=2437\ndisable_ht=1")
 }
 
 fn node_address(tenant: usize) -> [u8; 4] {

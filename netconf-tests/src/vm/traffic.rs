@@ -54,7 +54,9 @@ impl Flow {
             stop: Some(stop),
             thread: Some(thread),
         };
-        let result = socket.recv().unwrap_or_else(|_| Ok(()));
+        let result = socket
+            .recv()
+            .unwrap_or_else(|_| Err(std::io::Error::other("the sender ended")));
         result.map_err(Error::system(format!("{path}, to {to}")))?;
         Ok(flow)
     }

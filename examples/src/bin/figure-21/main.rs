@@ -37,6 +37,14 @@ struct Arguments {
     /// Where the controller serves RESTCONF and the page; port 0 takes a free one.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// On the real radio stack of this kernel (mac80211_hwsim) instead of simulated radios: agents with hostapd and the
+    /// scheduler in the kernel, a contended medium, clients and traffic. Takes the machine for itself, as root: make demo-vm
+    /// gives it one.
+    #[arg(long)]
+    real: bool,
+    /// The page's address as you reach it, where that is not where it listens.
+    #[arg(long, value_name = "URL")]
+    shown_as: Option<String>,
     /// The slices to create, as the body of a request for /data/tranche-slice:slices
     /// [default: those of examples/figure-21/slices.json].
     #[arg(long, value_name = "FILE")]
@@ -112,6 +120,8 @@ impl Arguments {
             without: self.without,
             period: self.period,
             listen: self.listen,
+            real: self.real,
+            shown_as: self.shown_as,
             promises: ledger::promises(&slices)?,
             slices,
         })

@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tranche_tests::restconf::Events;
 use tranche_tests::stack::{Setup, Stack};
 use tranche_tests::telemetry::{Report, Reports};
+use tranche_tests::vm::figure_21::Scene;
 
 use crate::ledger::{self, Ledger, Promise};
 use crate::table::{self, Said};
@@ -27,6 +28,10 @@ pub(crate) struct Settings {
     pub(crate) period: Duration,
     /// Where the controller listens.
     pub(crate) listen: SocketAddr,
+    /// On the kernel's radios instead of simulated ones.
+    pub(crate) real: bool,
+    /// Address of the page for those who reach it by another way.
+    pub(crate) shown_as: Option<String>,
     /// The slices, as RESTCONF takes them.
     pub(crate) slices: Value,
     /// The promises in them.
@@ -35,10 +40,8 @@ pub(crate) struct Settings {
 
 /// Plays it. Gives whether the promises were kept; ends only where `run_for` says when.
 pub(crate) async fn play(settings: &Settings) -> anyhow::Result<bool> {
-    say("starting two simulated nodes and their controller ...")?;
-    let mut setup = Setup::figure_21();
-    setup.listen = settings.listen;
-    let stack = Stack::start(setup).await?;
+    let mut network = Network::start(settings).await?;
+    let stack = network.stack();
     stack.connected().await?;
     for node in &stack.nodes {
         let (name, address, key) = (&node.name, node.address, &node.public_key);
@@ -49,12 +52,12 @@ pub(crate) async fn play(settings: &Settings) -> anyhow::Result<bool> {
     say(&format!("RESTCONF  {}", stack.restconf().root()))?;
     say(&format!(
         "page      {}   user admin, password {}",
-        stack.page(),
+        settings.shown_as.as_deref().unwrap_or(stack.page()),
         stack.password
     ))?;
 
     let restconf = stack.restconf();
-    scheduler(&stack, false, settings.period).await?;
+    scheduler(stack, false, settings.period).await?;
     let mut events = restconf.events("NETCONF").await?;
     restconf
         .demand(
@@ -67,14 +70,51 @@ pub(crate) async fn play(settings: &Settings) -> anyhow::Result<bool> {
     say(
         "slices    created at both nodes over RESTCONF; traffic of A at node-1 only, of B at node-2 only\n",
     )?;
+    if let Network::Real(scene) = &mut network {
+        say("clients   looking for their networks ...")?;
+        scene.join(&settings.slices).await?;
+        for tenant in 0..settings.promises.len() {
+            scene.traffic(tenant, true)?;
+        }
+    }
+    let stack = network.stack();
     say(&table::head(&settings.promises))?;
 
-    let mut reports = subscribe(&stack).await?;
-    let verdict = periods(settings, &stack, &mut events, &mut reports).await;
+    let mut reports = subscribe(stack).await?;
+    let verdict = periods(settings, stack, &mut events, &mut reports).await;
     if verdict.is_err() {
         say(&stack.last_words())?;
     }
     verdict
+}
+
+/// What the scene is played on.
+enum Network {
+    /// Simulated radios.
+    Simulated(Box<Stack>),
+    /// The radios of this kernel.
+    Real(Box<Scene>),
+}
+
+impl Network {
+    async fn start(settings: &Settings) -> anyhow::Result<Self> {
+        if settings.real {
+            say("starting two nodes on radios of this kernel, and their controller ...")?;
+            let scene = Scene::start(settings.listen).await?;
+            return Ok(Self::Real(Box::new(scene)));
+        }
+        say("starting two simulated nodes and their controller ...")?;
+        let mut setup = Setup::figure_21();
+        setup.listen = settings.listen;
+        Ok(Self::Simulated(Box::new(Stack::start(setup).await?)))
+    }
+
+    fn stack(&self) -> &Stack {
+        match self {
+            Self::Simulated(stack) => stack,
+            Self::Real(scene) => &scene.stack,
+        }
+    }
 }
 
 async fn periods(

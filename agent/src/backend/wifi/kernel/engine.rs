@@ -17,8 +17,8 @@ use crate::backend::{Refusal, Step};
 /// How often what runs is looked at.
 const WATCH: Duration = Duration::from_millis(500);
 
-/// How often radios listen for their neighbours; the kernel forgets who was silent for 30 s.
-const LISTEN: Duration = Duration::from_secs(10);
+/// How often radios listen for their neighbours; the controller forgets who was silent for 10 s, the kernel after 30 s.
+const LISTEN: Duration = Duration::from_secs(3);
 
 /// Delay after the first death of a hostapd, doubled by each that follows.
 const FIRST_DELAY: Duration = Duration::from_millis(500);
