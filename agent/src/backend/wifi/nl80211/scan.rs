@@ -49,10 +49,11 @@ impl Nl80211 {
         .await
     }
 
-    /// What the wiphy of an interface heard in its last scans, by BSSID. The kernel forgets who was silent for 30 s.
+    /// What the wiphy of an interface heard in its last scans, by BSSID. The kernel forgets who was silent for 30 s,
+    /// and knows nothing of an interface that is gone.
     ///
     /// # Errors
-    /// The kernel can't be asked, or the interface is gone.
+    /// The kernel can't be asked.
     pub async fn heard(&self, ifindex: u32) -> Result<Vec<Bss>, NetlinkError> {
         let ask = vec![Nl80211Attr::IfIndex(ifindex)];
         let messages = self

@@ -62,10 +62,10 @@ pub struct Survey {
 }
 
 impl Nl80211 {
-    /// The stations of an interface, by address.
+    /// The stations of an interface, by address; none of an interface that is gone.
     ///
     /// # Errors
-    /// The kernel can't be asked, or the interface is gone.
+    /// The kernel can't be asked.
     pub async fn stations(&self, ifindex: u32) -> Result<Vec<Station>, NetlinkError> {
         let ask = vec![Nl80211Attr::IfIndex(ifindex)];
         let messages = self
@@ -98,10 +98,11 @@ impl Nl80211 {
             .await
     }
 
-    /// The survey of the interface's wiphy: the channel in use and others that it was on. Empty where the driver has none.
+    /// The survey of the interface's wiphy: the channel in use and others that it was on. Empty where the driver has none
+    /// or the interface is gone.
     ///
     /// # Errors
-    /// The kernel can't be asked, or the interface is gone.
+    /// The kernel can't be asked.
     pub async fn survey(&self, ifindex: u32) -> Result<Vec<Survey>, NetlinkError> {
         const EOPNOTSUPP: i32 = 95;
         let ask = vec![Nl80211Attr::IfIndex(ifindex)];
