@@ -39,7 +39,7 @@ TARGETS
 FILES
     .tools/            What set-up installed.
     target/            What cargo built; target/ci/ holds the logs of the last test run.
-    .ci/run            What continuous integration runs: cheap checks, then test and test-vm.
+    .ci/run            What continuous integration runs: cheap checks, then test.
 
 ENVIRONMENT
     CARGO_TARGET_DIR   Where cargo builds, instead of target/.

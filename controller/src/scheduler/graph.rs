@@ -56,19 +56,18 @@ pub(crate) struct Graph {
 impl Ear {
     /// Whether the report has the very list of the one before, which then has the same effect: what was heard then is heard now.
     fn hears_the_same(&mut self, report: &RadioReport) -> bool {
-        let before = self
-            .last
-            .replace((Arc::clone(&report.neighbours), report.ended));
-        let Some((_, then)) = before.filter(|(list, _)| Arc::ptr_eq(list, &report.neighbours))
-        else {
-            return false;
-        };
-        for link in &mut self.links {
-            if link.heard == then {
+        // The list itself is not touched, not even to count who holds it: it is in no cache.
+        if let Some((list, then)) = &mut self.last
+            && Arc::ptr_eq(list, &report.neighbours)
+        {
+            let then = std::mem::replace(then, report.ended);
+            for link in self.links.iter_mut().filter(|link| link.heard == then) {
                 link.heard = report.ended;
             }
+            return true;
         }
-        true
+        self.last = Some((Arc::clone(&report.neighbours), report.ended));
+        false
     }
 }
 

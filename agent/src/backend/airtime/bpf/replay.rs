@@ -209,6 +209,7 @@ fn settings(epoch: u32) -> Settings {
 }
 
 #[test]
+#[ignore = "loads programs into the kernel, which needs root: run by make test-vm"]
 fn the_kernel_runs_the_law_that_the_simulator_runs() {
     let kernel = Kernel::load(true);
     let wanted = settings(7).bytes();
@@ -294,6 +295,7 @@ fn the_kernel_runs_the_law_that_the_simulator_runs() {
 }
 
 #[test]
+#[ignore = "loads programs into the kernel, which needs root: run by make test-vm"]
 fn a_packet_costs_the_kernel_little() {
     let kernel = Kernel::load(false);
     // Nothing is ever dropped, and the shares are brought up to date every millisecond as they always are.
