@@ -20,12 +20,13 @@ SYNOPSIS
 TARGETS
     demo     Two nodes on one channel, two tenants owed 30 % and 70 %: a table in the terminal and the operator's page.
              Runs until Ctrl-C. ARGS="--for 45s" ends by itself; ARGS="--help" lists the rest.
-    demo-vm  The same on a real radio stack, in a virtual machine: two agents with an access point each, and clients. The
+    demo-vm  Experimental: the same on a real radio stack, in a virtual machine: two agents with an access point each, and clients. The
              page is at port 8080 of this machine; PORT=N takes another. ARGS as above.
     test     Every test that needs no virtual machine: Rust, foreign NETCONF clients, the page in Chromium. Last line: tests: N passed, M failed.
              ARGS="rust interop page-unit page" picks parts.
     test-vm  The tests that need a real radio stack: Debian's kernel with simulated radios (mac80211_hwsim), a contended
-             medium, hostapd and the kernel's airtime scheduler, in a virtual machine without KVM (10 to 15 minutes).
+             medium, hostapd and the kernel's airtime scheduler, in a virtual machine without KVM. Not all of them pass
+             yet: ARCHITECTURE.md says which.
              ARGS="NAME" runs those whose name contains NAME. Last line: tests: N passed, M failed.
     check    fmt, pyang, the page's types, clippy and doc with warnings as errors, deny (licences, duplicate
              versions, advisories).
