@@ -37,10 +37,15 @@ fn json_of(tree: &Tree, xpath: &str, namespaces: &[(&str, &str)]) -> Result<Stri
 /// It is not what the backends understand, which the schema should have ruled out.
 pub fn node_config(tree: &Tree) -> Result<NodeConfig, Vec<Error>> {
     let wifi = ("w", "urn:tranche:yang:tranche-wifi");
+    let backhaul = ("b", "urn:tranche:yang:tranche-backhaul");
     let sim = ("s", "urn:tranche:yang:tranche-sim");
     let json = match tree.schema().module("tranche-sim") {
-        Some(_) => json_of(tree, "/w:wifi | /s:sim", &[wifi, sim])?,
-        None => json_of(tree, "/w:wifi", &[wifi])?,
+        Some(_) => json_of(
+            tree,
+            "/w:wifi | /b:backhaul | /s:sim",
+            &[wifi, backhaul, sim],
+        )?,
+        None => json_of(tree, "/w:wifi | /b:backhaul", &[wifi, backhaul])?,
     };
     serde_json::from_str(&json).map_err(|error| {
         tracing::error!(%error, "a valid configuration is not what the backends understand");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tranche_netconf::error::{ErrorTag, RpcError};
 
-use crate::backend::Refusal;
+use crate::backend::{Refusal, Why};
 use crate::config::SettingsError;
 use crate::store::StoreError;
 use crate::users::CredentialError;
@@ -132,7 +132,7 @@ impl Error {
                 RpcError::new(ErrorTag::InvalidValue, error.message.clone()).at(&*error.path)
             }
             Self::Refused(refusal) => {
-                RpcError::new(ErrorTag::OperationFailed, refusal.message.clone()).at(&*refusal.path)
+                RpcError::new(tag_of(refusal.why), refusal.message.clone()).at(&*refusal.path)
             }
             Self::RollbackFailed { cause, failed } => {
                 let cause = cause.to_rpc_error();
@@ -165,6 +165,15 @@ impl Error {
                 "an internal fault ended the operation",
             ),
         }
+    }
+}
+
+fn tag_of(why: Why) -> ErrorTag {
+    match why {
+        Why::Failed => ErrorTag::OperationFailed,
+        Why::BadValue => ErrorTag::InvalidValue,
+        Why::Unsupported => ErrorTag::OperationNotSupported,
+        Why::NoRoom => ErrorTag::ResourceDenied,
     }
 }
 

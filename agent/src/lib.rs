@@ -8,6 +8,7 @@
 
 pub mod backend;
 
+pub mod backhaul;
 pub mod capabilities;
 pub mod config;
 pub mod confirmed_commit;
@@ -74,7 +75,10 @@ impl Agent {
             None => {
                 let runtime_dir = settings.runtime_dir()?;
                 let name = startup::node_name(0);
-                let hardware = Hardware::open(&settings.hardware, runtime_dir, &name).await;
+                let hardware = {
+                    let (hardware, state_dir) = (&settings.hardware, &settings.state_dir);
+                    Hardware::open(hardware, runtime_dir, state_dir, &name).await
+                };
                 (World::Hardware(Box::new(hardware)), None)
             }
         };

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tranche_netconf::message::{ConfigSource, Datastore, Filter, WithDefaults};
 use tranche_netconf::xml::Fragment;
 use tranche_yang::nacm::User;
-use tranche_yang::{Schema, Tree, filter};
+use tranche_yang::{Schema, Tree, filter, write_only};
 
 use crate::backend::Refusal;
 use crate::content::state_tree;
@@ -90,26 +90,29 @@ fn module_of(schema: &Schema, namespace: &str) -> Option<String> {
 }
 
 impl InForce {
+    /// What a user may read of a configuration.
+    fn readable(&self, user: &User, tree: Arc<Tree>) -> Result<Arc<Tree>, Vec<Error>> {
+        let one = |error| data(vec![error]);
+        let tree = match self.nacm.reads_everything(user) {
+            true => tree,
+            false => {
+                let copy = tree.duplicate().map_err(one)?;
+                drop(tree);
+                Arc::new(self.nacm.prune_read(user, copy).map_err(one)?)
+            }
+        };
+        write_only::shown(tree).map_err(one)
+    }
+
     /// Running as a user sees it. Worked out once for a user and a configuration.
     ///
     /// # Errors
     /// Out of memory.
     pub fn visible_to(&self, user: &User) -> Result<Arc<Tree>, Vec<Error>> {
-        if self.nacm.reads_everything(user) {
-            return Ok(Arc::clone(&self.running));
-        }
         if let Some(known) = self.pruned().get(&user.name) {
             return Ok(Arc::clone(known));
         }
-        let copy = self
-            .running
-            .duplicate()
-            .map_err(|error| data(vec![error]))?;
-        let visible = self
-            .nacm
-            .prune_read(user, copy)
-            .map_err(|error| data(vec![error]))?;
-        let visible = Arc::new(visible);
+        let visible = self.readable(user, Arc::clone(&self.running))?;
         self.pruned()
             .insert(user.name.clone(), Arc::clone(&visible));
         Ok(visible)
@@ -133,14 +136,7 @@ impl Node {
             ConfigSource::Datastore(Datastore::Running) => in_force.visible_to(user)?,
             other => {
                 let tree = self.datastores().source(other).map_err(data)?;
-                if in_force.nacm.reads_everything(user) {
-                    tree
-                } else {
-                    let copy = tree.duplicate().map_err(|error| data(vec![error]))?;
-                    drop(tree);
-                    let visible = in_force.nacm.prune_read(user, copy);
-                    Arc::new(visible.map_err(|error| data(vec![error]))?)
-                }
+                in_force.readable(user, tree)?
             }
         };
         answer(&tree, filter, with_defaults)
@@ -211,15 +207,41 @@ impl Node {
         Ok(state)
     }
 
-    /// What the backends observe (`tranche-wifi`), if a filter can touch it. Of what is configured: hardware that nobody
+    /// What the backends observe, of the modules that a filter can touch. Of what is configured: hardware that nobody
     /// configured has no entry in the model.
     ///
     /// # Errors
     /// A backend that cannot be read.
     pub async fn live_state(&self, touched: &Touched) -> Result<Option<Value>, Vec<Error>> {
-        if !touched.contains("tranche-wifi") {
-            return Ok(None);
+        let mut live = Map::new();
+        if touched.contains("tranche-wifi") {
+            live.insert("tranche-wifi:wifi".to_owned(), self.wifi_state().await?);
         }
+        if touched.contains("tranche-backhaul") {
+            let state = self.backhaul_state().await?;
+            live.insert("tranche-backhaul:backhaul".to_owned(), state);
+        }
+        Ok((!live.is_empty()).then(|| live.into()))
+    }
+
+    async fn backhaul_state(&self) -> Result<Value, Vec<Error>> {
+        let tunnels = self.view().backhaul().tunnels().await;
+        let tunnels = tunnels.map_err(|refusal| vec![Error::Refused(refusal)])?;
+        let running = Arc::clone(&self.in_force().running);
+        let configured: HashSet<&str> = running
+            .get("/tranche-backhaul:backhaul")
+            .into_iter()
+            .flat_map(|backhaul| backhaul.list("tunnel"))
+            .filter_map(|tunnel| tunnel.get("slice"))
+            .collect();
+        let states = tunnels
+            .iter()
+            .filter(|tunnel| configured.contains(tunnel.slice.as_str()))
+            .map(|tunnel| json!({ "slice": tunnel.slice, "state": tunnel }));
+        Ok(json!({ "tunnel": states.collect::<Vec<_>>() }))
+    }
+
+    async fn wifi_state(&self) -> Result<Value, Vec<Error>> {
         let (wifi, airtime) = (self.view().wifi(), self.view().airtime());
         let refused = |refusal: Refusal| vec![Error::Refused(refusal)];
         let radios = wifi.radios().await.map_err(refused)?;
@@ -255,10 +277,10 @@ impl Node {
             }
         }
         let running = Arc::clone(&self.in_force().running);
-        Ok(Some(json!({ "tranche-wifi:wifi": {
+        Ok(json!({
             "radio": configured(&running, "radio", radio_states),
             "vif": configured(&running, "vif", vif_states),
-        } })))
+        }))
     }
 }
 

@@ -21,6 +21,7 @@ use tranche_yang::nacm::{Nacm, User};
 use tranche_yang::{Tree, filter};
 
 use crate::backend::airtime::Correction;
+use crate::backhaul::{self, Action};
 use crate::error::Error;
 use crate::node::{InForce, Node, data};
 use crate::notification;
@@ -340,30 +341,44 @@ impl Call<'_> {
     /// An operation of a module.
     async fn other(&self, element: Fragment) -> Result<Reply> {
         let (user, nacm) = self.who();
-        let (corrections, lifetime) = self
+        let wanted = self
             .on_node(move |node| {
                 let schema = node.schema();
                 let parsed = schema.parse_rpc(&element, None).map_err(data)?;
                 nacm.execute(&user, &parsed).map_err(one)?;
-                if (parsed.module(), parsed.name()) != ("tranche-wifi", "correct-airtime") {
-                    return Err(rule(
-                        ErrorTag::OperationNotSupported,
-                        format!("the operation {} is not supported", parsed.name()),
-                    ));
+                let module = parsed.module();
+                if !matches!(module, "tranche-wifi" | "tranche-backhaul") {
+                    return Err(not_supported(&parsed));
                 }
-                let wifi = Touched::Modules(["tranche-wifi".to_owned()].into());
-                let part = touched_part(&node.in_force().running, schema, &wifi)?;
+                let touched = Touched::Modules([module.to_owned()].into());
+                let part = touched_part(&node.in_force().running, schema, &touched)?;
                 let parsed = schema.parse_rpc(&element, Some(&part)).map_err(data)?;
-                corrections(&parsed)
+                match (module, parsed.name()) {
+                    ("tranche-wifi", "correct-airtime") => {
+                        corrections(&parsed).map(|(all, lifetime)| Wanted::Correct(all, lifetime))
+                    }
+                    ("tranche-backhaul", _) => match Action::of(&parsed) {
+                        Some(action) => action.map(Wanted::Tunnel),
+                        None => Err(not_supported(&parsed)),
+                    },
+                    _ => Err(not_supported(&parsed)),
+                }
             })
             .await?;
-        self.node
-            .view()
-            .airtime()
-            .correct(&corrections, lifetime)
-            .await
-            .map_err(|refusal| vec![Error::Refused(refusal)])?;
-        Ok(Reply::Ok)
+        let view = self.node.view();
+        let refused = |refusal| vec![Error::Refused(refusal)];
+        match wanted {
+            Wanted::Correct(corrections, lifetime) => {
+                let corrected = view.airtime().correct(&corrections, lifetime).await;
+                corrected.map_err(refused).map(|()| Reply::Ok)
+            }
+            Wanted::Tunnel(action) => {
+                let path = action.path();
+                let output = action.carry_out(view.backhaul()).await.map_err(refused)?;
+                self.on_node(move |node| backhaul::reply(node.schema(), &path, &output))
+                    .await
+            }
+        }
     }
 
     fn who(&self) -> (User, Arc<Nacm>) {
@@ -394,6 +409,19 @@ impl Call<'_> {
             ConfigTarget::Url(_) => Err(no_url()),
         }
     }
+}
+
+/// What an operation of a module asks for.
+enum Wanted {
+    Correct(Vec<Correction>, Duration),
+    Tunnel(Action),
+}
+
+fn not_supported(operation: &tranche_yang::Operation) -> Vec<Error> {
+    rule(
+        ErrorTag::OperationNotSupported,
+        format!("the operation {} is not supported", operation.name()),
+    )
 }
 
 fn one(error: tranche_yang::Error) -> Vec<Error> {

@@ -34,7 +34,8 @@ pub fn build(
         .module("nc-notifications", &[])
         .server()
         .module("tranche-agent-deviations", &[])
-        .module("tranche-wifi", &[]);
+        .module("tranche-wifi", &[])
+        .module("tranche-backhaul", &[]);
     if is_simulated {
         builder = builder.module("tranche-sim", &[]);
     }
@@ -81,6 +82,8 @@ mod tests {
             "/tranche-wifi:wifi/vif/access-point/security/radius/secret",
             "/tranche-wifi:wifi/vif/mesh-point/passphrase",
             "/tranche-sim:sim/station/passphrase",
+            "/tranche-backhaul:backhaul/tunnel/peer/preshared-key",
+            "/tranche-backhaul:backhaul/tunnel/peer/next/preshared-key",
         ] {
             assert!(schema.node(secret).unwrap().is_secret(), "{secret}");
         }

@@ -22,6 +22,7 @@ use tranche_yang::{Content, Datastores, Format, Schema, Tree};
 use crate::backend::hardware::Hardware;
 use crate::backend::sim::Medium;
 use crate::backend::{NodeConfig, Registry};
+use crate::backhaul;
 use crate::config::Settings;
 use crate::content::{hash_passwords, node_config};
 use crate::drift;
@@ -195,6 +196,10 @@ pub async fn start_node(common: &Common, index: u16) -> Result<RunningNode, Erro
     let host_key = host_key(&dir)?;
     let store = open_store(&dir.join("store")).await?;
 
+    if let World::Simulated(medium) = &common.world {
+        // Who asks first says where the keys are kept.
+        drop(medium.backhaul(&name, Some(dir.join("backhaul"))));
+    }
     let mut registry = common.world.registry(&name);
     let loading = Loading {
         name: name.clone(),
@@ -233,6 +238,7 @@ pub async fn start_node(common: &Common, index: u16) -> Result<RunningNode, Erro
     let mut tasks = vec![
         tokio::spawn(committer.run(requests, stop.clone())),
         tokio::spawn(telemetry::run(Arc::clone(&node), stop.clone())),
+        tokio::spawn(backhaul::announce(Arc::clone(&node), stop.clone())),
     ];
     if let Some(news) = news {
         let is_well = repair.refusals.is_empty();

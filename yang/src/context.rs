@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use tranche_netconf::error::ErrorTag;
 use yang5::context::{Context, ContextFlags, EmbeddedModuleKey, EmbeddedModules};
@@ -30,6 +31,8 @@ pub struct Schema {
     pub(crate) ctx: Ctx,
     sources: HashMap<(String, String), &'static str>,
     modules: Vec<Module>,
+    /// Schema paths of the leaves that are in no reply, once somebody asked.
+    pub(crate) write_only: OnceLock<Vec<String>>,
 }
 
 /// A module of a schema.
@@ -194,6 +197,7 @@ impl Builder {
             ctx,
             sources,
             modules,
+            write_only: OnceLock::new(),
         })))
     }
 }

@@ -20,6 +20,7 @@ mod path;
 pub mod restconf;
 mod rpc;
 mod tree;
+pub mod write_only;
 mod xpath;
 
 pub use context::{Builder, Module, Schema, SchemaNode};

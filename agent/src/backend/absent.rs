@@ -4,11 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::sync::broadcast;
+
 use super::airtime::{
     AirtimeBackend, AirtimeReport, Correction, RadioAirtimeState, VifAirtimeState,
 };
+use super::backhaul::{
+    BackhaulBackend, Event, OwnKeyState, ProbeRequest, ProbeResult, TunnelState,
+};
 use super::wifi::{RadioState, VifState, WifiBackend};
-use super::{Applied, Backend, BoxFuture, NodeConfig, Plan, Reconciled, Refusal};
+use super::{Applied, Backend, BoxFuture, NodeConfig, Plan, Reconciled, Refusal, Why};
 
 /// The Wi-Fi domain of a machine whose radios cannot be used.
 #[derive(Debug, Clone)]
@@ -35,6 +40,41 @@ impl AbsentWifi {
             (None, None) => return Ok(()),
         };
         Err(Refusal::new(path, &*self.reason))
+    }
+}
+
+/// The backhaul domain of a machine that cannot make tunnels.
+#[derive(Debug, Clone)]
+pub struct AbsentBackhaul {
+    reason: Arc<str>,
+    events: broadcast::Sender<Event>,
+}
+
+impl AbsentBackhaul {
+    /// `reason` is one sentence for who configures a tunnel: lower case, no full stop.
+    #[must_use]
+    pub fn new(reason: &str) -> Self {
+        Self {
+            reason: reason.into(),
+            events: broadcast::Sender::new(1),
+        }
+    }
+
+    fn check(&self, config: &NodeConfig) -> Result<(), Refusal> {
+        match config.backhaul.tunnels.first() {
+            None => Ok(()),
+            Some(tunnel) => Err(self.refusal(&tunnel.slice)),
+        }
+    }
+
+    fn refusal(&self, slice: &str) -> Refusal {
+        let path = format!("/tranche-backhaul:backhaul/tunnel[slice='{slice}']");
+        Refusal::new(path, &*self.reason).because(Why::Unsupported)
+    }
+
+    fn refuse<T: Send>(&self, slice: &str) -> BoxFuture<'static, Result<T, Refusal>> {
+        let refusal = self.refusal(slice);
+        Box::pin(async { Err(refusal) })
     }
 }
 
@@ -81,7 +121,7 @@ impl AbsentAirtime {
     }
 }
 
-/// The part of [`Backend`] that is the same for both: nothing is ever done.
+/// The part of [`Backend`] that is the same for all: nothing is ever done.
 macro_rules! backend {
     ($of:ty, $domain:literal) => {
         impl Backend for $of {
@@ -115,6 +155,52 @@ macro_rules! backend {
 
 backend!(AbsentWifi, "wifi");
 backend!(AbsentAirtime, "airtime");
+backend!(AbsentBackhaul, "backhaul");
+
+impl BackhaulBackend for AbsentBackhaul {
+    fn tunnels(&self) -> BoxFuture<'_, Result<Vec<TunnelState>, Refusal>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn rotate_key<'a>(
+        &'a self,
+        slice: &'a str,
+        _: Option<u16>,
+    ) -> BoxFuture<'a, Result<OwnKeyState, Refusal>> {
+        self.refuse(slice)
+    }
+
+    fn complete_rotation<'a>(
+        &'a self,
+        slice: &'a str,
+    ) -> BoxFuture<'a, Result<OwnKeyState, Refusal>> {
+        self.refuse(slice)
+    }
+
+    fn cancel_rotation<'a>(&'a self, slice: &'a str) -> BoxFuture<'a, Result<(), Refusal>> {
+        self.refuse(slice)
+    }
+
+    fn switch_over<'a>(
+        &'a self,
+        slice: &'a str,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Option<String>, Refusal>> {
+        self.refuse(slice)
+    }
+
+    fn probe_now<'a>(
+        &'a self,
+        slice: &'a str,
+        _: ProbeRequest,
+    ) -> BoxFuture<'a, Result<Vec<ProbeResult>, Refusal>> {
+        self.refuse(slice)
+    }
+
+    fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+}
 
 impl WifiBackend for AbsentWifi {
     fn radios(&self) -> BoxFuture<'_, Result<Vec<RadioState>, Refusal>> {

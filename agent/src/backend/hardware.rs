@@ -3,7 +3,7 @@
 //! Owns the preflight and the choice of implementations; what is missing takes its domain out of service and nothing
 //! else ([`super::absent`]). Also the news of what happens to the hardware behind the agent's back ([`News`]).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use serde::Deserialize;
@@ -11,9 +11,10 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Step;
-use super::absent::{AbsentAirtime, AbsentWifi};
+use super::absent::{AbsentAirtime, AbsentBackhaul, AbsentWifi};
 use super::airtime::AirtimeBackend;
 use super::airtime::mac80211::Mac80211Airtime;
+use super::backhaul::{Backhaul, BackhaulBackend};
 use super::wifi::WifiBackend;
 use super::wifi::kernel::{KernelSettings, KernelWifi};
 use super::wifi::link::{LinkEvent, Links};
@@ -60,11 +61,13 @@ pub enum AirtimeScheduler {
 
 type MakeWifi = Box<dyn Fn() -> Box<dyn WifiBackend> + Send + Sync>;
 type MakeAirtime = Box<dyn Fn() -> Box<dyn AirtimeBackend> + Send + Sync>;
+type MakeBackhaul = Box<dyn Fn() -> Box<dyn BackhaulBackend> + Send + Sync>;
 
 /// The hardware of a node. Every registry made of it ([`super::Registry::hardware`]) is a handle of the same.
 pub struct Hardware {
     wifi: MakeWifi,
     airtime: MakeAirtime,
+    backhaul: MakeBackhaul,
     watch: Option<(Nl80211, Links, KernelWifi)>,
 }
 
@@ -77,9 +80,15 @@ impl std::fmt::Debug for Hardware {
 }
 
 impl Hardware {
-    /// Opens the hardware for `node`. What is missing is logged, one sentence each, and refused when it is configured.
-    /// Needs a runtime.
-    pub async fn open(settings: &HardwareSettings, runtime_dir: PathBuf, node: &str) -> Self {
+    /// Opens the hardware for `node`, whose files are in `state_dir`. What is missing is logged, one sentence each, and
+    /// refused when it is configured. Needs a runtime.
+    pub async fn open(
+        settings: &HardwareSettings,
+        runtime_dir: PathBuf,
+        state_dir: &Path,
+        node: &str,
+    ) -> Self {
+        let backhaul = backhaul(state_dir).await;
         match open_radios(settings, runtime_dir).await {
             Ok((nl80211, links, wifi)) => Self {
                 airtime: airtime(settings.airtime, &nl80211, node),
@@ -87,6 +96,7 @@ impl Hardware {
                     let wifi = wifi.clone();
                     move || Box::new(wifi.clone())
                 }),
+                backhaul,
                 watch: Some((nl80211, links, wifi)),
             },
             Err(reason) => {
@@ -95,6 +105,7 @@ impl Hardware {
                 Self {
                     wifi: Box::new(move || Box::new(wifi.clone())),
                     airtime: no_airtime(&reason),
+                    backhaul,
                     watch: None,
                 }
             }
@@ -111,6 +122,12 @@ impl Hardware {
     #[must_use]
     pub fn airtime(&self) -> Box<dyn AirtimeBackend> {
         (self.airtime)()
+    }
+
+    /// The backhaul domain.
+    #[must_use]
+    pub fn backhaul(&self) -> Box<dyn BackhaulBackend> {
+        (self.backhaul)()
     }
 
     /// What happens to the hardware from now on; none where it cannot be used.
@@ -161,6 +178,18 @@ async fn open_radios(
         );
     }
     Ok((nl80211, links, wifi))
+}
+
+/// The tunnels of this machine, or their refusal.
+async fn backhaul(state_dir: &Path) -> MakeBackhaul {
+    match Backhaul::on_linux(state_dir).await {
+        Ok(backhaul) => Box::new(move || Box::new(backhaul.clone())),
+        Err(reason) => {
+            tracing::warn!("tunnels cannot be made: {reason}");
+            let absent = AbsentBackhaul::new(&reason);
+            Box::new(move || Box::new(absent.clone()))
+        }
+    }
 }
 
 /// The airtime domain that the operator wants, as far as this machine has it.

@@ -5,14 +5,15 @@
 //! [`Backend`] trait with the [`Registry`] of a node's domains. It knows neither XML nor datastores: the caller prints
 //! the tree as JSON (RFC 7951) with defaults and hands over what [`NodeConfig`] parses.
 //!
-//! The order of domains in the registry is the order of applying: a vif exists before its airtime is scheduled. Undo goes
-//! the other way.
+//! The order of domains in the registry is the order of applying: a vif exists before its airtime is scheduled and its bridge
+//! is joined to a tunnel. Undo goes the other way.
 
 mod plan;
 mod value;
 
 pub mod absent;
 pub mod airtime;
+pub mod backhaul;
 pub mod hardware;
 pub mod sim;
 pub mod wifi;
@@ -21,10 +22,11 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-pub use plan::{Applied, BoxFuture, Cost, Plan, Reconciled, Refusal, Step};
+pub use plan::{Applied, BoxFuture, Cost, Plan, Reconciled, Refusal, Step, Why};
 pub use value::{MacAddress, ParseValueError, Ratio, Secret};
 
 use airtime::AirtimeBackend;
+use backhaul::BackhaulBackend;
 use hardware::Hardware;
 use sim::Medium;
 use wifi::WifiBackend;
@@ -37,6 +39,9 @@ pub struct NodeConfig {
     /// Radios and virtual interfaces (`tranche-wifi:wifi`).
     #[serde(rename = "tranche-wifi:wifi", default)]
     pub wifi: wifi::WifiConfig,
+    /// Tunnels of slices (`tranche-backhaul:backhaul`).
+    #[serde(rename = "tranche-backhaul:backhaul", default)]
+    pub backhaul: backhaul::BackhaulConfig,
     /// The simulated world around the node (`tranche-sim:sim`); only simulated nodes have one.
     #[serde(rename = "tranche-sim:sim", default)]
     pub sim: Option<sim::SimConfig>,
@@ -45,7 +50,7 @@ pub struct NodeConfig {
 /// One domain of a node: what plans, applies and undoes its part of a configuration.
 ///
 /// Object-safe on purpose, since a [`Registry`] holds whichever implementation the node has. Reading is each domain's own
-/// trait ([`WifiBackend`], [`AirtimeBackend`]).
+/// trait ([`WifiBackend`], [`AirtimeBackend`], [`BackhaulBackend`]).
 pub trait Backend: Send + Sync {
     /// The domain's name, as in `wifi`.
     fn domain(&self) -> &'static str;
@@ -79,13 +84,22 @@ pub trait Backend: Send + Sync {
 pub struct Registry {
     wifi: Box<dyn WifiBackend>,
     airtime: Box<dyn AirtimeBackend>,
+    backhaul: Box<dyn BackhaulBackend>,
 }
 
 impl Registry {
     /// A registry of the given implementations.
     #[must_use]
-    pub fn new(wifi: Box<dyn WifiBackend>, airtime: Box<dyn AirtimeBackend>) -> Self {
-        Self { wifi, airtime }
+    pub fn new(
+        wifi: Box<dyn WifiBackend>,
+        airtime: Box<dyn AirtimeBackend>,
+        backhaul: Box<dyn BackhaulBackend>,
+    ) -> Self {
+        Self {
+            wifi,
+            airtime,
+            backhaul,
+        }
     }
 
     /// The backends of the simulated node `node` on a medium that it shares with the other nodes of the process. Node
@@ -98,27 +112,30 @@ impl Registry {
                 Arc::clone(medium),
                 node,
             )),
+            Box::new(medium.backhaul(node, None)),
         )
     }
 
     /// The backends of a node with real radios: handles of `hardware`.
     #[must_use]
     pub fn hardware(hardware: &Hardware) -> Self {
-        Self::new(hardware.wifi(), hardware.airtime())
+        Self::new(hardware.wifi(), hardware.airtime(), hardware.backhaul())
     }
 
     /// All backends in the order of applying.
     pub fn backends(&self) -> impl DoubleEndedIterator<Item = &dyn Backend> {
         let wifi: &dyn Backend = &*self.wifi;
         let airtime: &dyn Backend = &*self.airtime;
-        [wifi, airtime].into_iter()
+        let backhaul: &dyn Backend = &*self.backhaul;
+        [wifi, airtime, backhaul].into_iter()
     }
 
     /// All backends, in the order of applying, to change what they manage.
     pub fn backends_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut dyn Backend> {
         let wifi: &mut dyn Backend = &mut *self.wifi;
         let airtime: &mut dyn Backend = &mut *self.airtime;
-        [wifi, airtime].into_iter()
+        let backhaul: &mut dyn Backend = &mut *self.backhaul;
+        [wifi, airtime, backhaul].into_iter()
     }
 
     /// What it takes in every domain to go from `old` to `new`, in the order of applying. Changes nothing.
@@ -141,6 +158,12 @@ impl Registry {
     #[must_use]
     pub fn wifi(&self) -> &dyn WifiBackend {
         &*self.wifi
+    }
+
+    /// The reading and acting side of backhaul.
+    #[must_use]
+    pub fn backhaul(&self) -> &dyn BackhaulBackend {
+        &*self.backhaul
     }
 
     /// The reading and correcting side of airtime.

@@ -18,16 +18,38 @@ pub struct Refusal {
     pub path: String,
     /// The reason: lower case, no full stop.
     pub message: String,
+    /// What kind of reason it is.
+    pub why: Why,
 }
 
 impl Refusal {
-    /// A refusal of the node at `path`.
+    /// A refusal of the node at `path`, because something failed.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             path: path.into(),
             message: message.into(),
+            why: Why::Failed,
         }
     }
+
+    /// The same for another kind of reason.
+    #[must_use]
+    pub fn because(self, why: Why) -> Self {
+        Self { why, ..self }
+    }
+}
+
+/// What kind of reason a [`Refusal`] has; decides on the error that the peer gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// Something could not be done, or not in this state.
+    Failed,
+    /// A value makes no sense, or not together with others.
+    BadValue,
+    /// This machine cannot do it.
+    Unsupported,
+    /// There is no room for it.
+    NoRoom,
 }
 
 /// What a step costs those who use the radio now.

@@ -1,5 +1,7 @@
 //! The medium as the rest of the agent holds it: shared, locked for the length of a step, and driven by somebody.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 use super::node::SimulatedNode;
 use super::params::MediumParams;
 use super::world::World;
+use crate::backend::backhaul::Backhaul;
+use crate::backend::backhaul::sim::Underlay;
 
 pub use super::observe::LedgerEntry;
 
@@ -21,6 +25,9 @@ const LONGEST_STEP: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Medium {
     world: Mutex<World>,
+    underlay: Arc<Underlay>,
+    /// The tunnels of each node, by its name.
+    backhauls: Mutex<BTreeMap<String, Backhaul>>,
 }
 
 impl Medium {
@@ -29,7 +36,24 @@ impl Medium {
     pub fn new(params: MediumParams) -> Arc<Self> {
         Arc::new(Self {
             world: Mutex::new(World::new(params)),
+            underlay: Arc::default(),
+            backhauls: Mutex::default(),
         })
+    }
+
+    /// The tunnels of a node. Who asks first says where their keys are kept; without a directory they go with the medium.
+    #[must_use]
+    pub fn backhaul(&self, node: &str, keys: Option<PathBuf>) -> Backhaul {
+        let backhauls = self.backhauls.lock();
+        let mut backhauls = backhauls.unwrap_or_else(PoisonError::into_inner);
+        let new = || self.underlay.backhaul(node, keys);
+        backhauls.entry(node.to_owned()).or_insert_with(new).clone()
+    }
+
+    /// What carries the tunnels between the nodes.
+    #[must_use]
+    pub fn underlay(&self) -> &Arc<Underlay> {
+        &self.underlay
     }
 
     /// Simulated time since the start.

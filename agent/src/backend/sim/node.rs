@@ -24,6 +24,7 @@ impl<'a> SimulatedNode<'a> {
         NodeConfig {
             wifi: node.wifi.clone(),
             sim: Some(node.sim.clone()),
+            ..NodeConfig::default()
         }
     }
 

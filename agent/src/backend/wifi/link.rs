@@ -184,7 +184,7 @@ async fn collect(
 }
 
 /// The crate's error, as ours.
-pub(super) fn refused(action: &str, error: rtnetlink::Error) -> NetlinkError {
+pub(in crate::backend) fn refused(action: &str, error: rtnetlink::Error) -> NetlinkError {
     match error {
         rtnetlink::Error::NetlinkError(error) => NetlinkError::refused(action, &error),
         rtnetlink::Error::RequestFailed => NetlinkError::Closed,

@@ -78,7 +78,7 @@ pub enum NetlinkError {
 
 impl NetlinkError {
     /// From an error message of the kernel.
-    pub(super) fn refused(action: impl Into<String>, error: &ErrorMessage) -> Self {
+    pub(in crate::backend) fn refused(action: impl Into<String>, error: &ErrorMessage) -> Self {
         Self::Refused {
             action: action.into(),
             message: extended_message(error),

@@ -1,0 +1,338 @@
+//! Makes a slice's network what it should be: looks, does what differs, looks again.
+
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+
+use rtnetlink::LinkWireguard;
+
+use super::net::{Link, Route};
+use super::userspace::UserspaceDevice;
+use super::{LinuxPlane, Space, attach, kernel, wall};
+use crate::backend::backhaul::address::Prefix;
+use crate::backend::backhaul::plane::{
+    BackendInUse, Look, ObservedInterface, PlaneError, SliceNet, TunnelInterface,
+};
+
+const TUN_KIND: &str = "tun";
+
+/// Whether an interface of a slice's namespace was made by the agent.
+pub(super) fn is_ours(name: &str) -> bool {
+    is_tunnel(name) || [attach::INNER, attach::VXLAN, attach::BRIDGE].contains(&name)
+}
+
+fn is_tunnel(name: &str) -> bool {
+    name.strip_prefix("wg")
+        .is_some_and(|epoch| epoch.bytes().all(|one| one.is_ascii_digit()))
+}
+
+pub(super) async fn bring(
+    plane: &LinuxPlane,
+    net: &SliceNet,
+    look: Look,
+) -> Result<Vec<String>, PlaneError> {
+    let (space, is_new) = plane.space_or_new(&net.slice)?;
+    let mut done = Vec::new();
+    if is_new {
+        done.push(format!("make namespace {}", space.namespace.name));
+    }
+    let links = space.net.links().await?;
+    if let Some(lo) = links.iter().find(|link| link.name == "lo" && !link.is_up) {
+        space.net.set_up(lo).await?;
+    }
+    // Before anything can be forwarded.
+    raise_wall(&space, net, look, &mut done).await?;
+    let mut routes = BTreeSet::new();
+    for interface in &net.interfaces {
+        let found = links.iter().find(|link| link.name == interface.name);
+        let Some(link) = bring_interface(plane, &space, net, interface, found, &mut done).await?
+        else {
+            continue;
+        };
+        let peers = interface.peers.iter().flatten();
+        routes.extend(peers.flat_map(|peer| &peer.allowed).map(|to| Route {
+            to: *to,
+            index: link.index,
+            metric: interface.metric,
+        }));
+    }
+    done.extend(space.net.set_routes(&routes).await?);
+    for link in links.iter().filter(|link| is_tunnel(&link.name)) {
+        if net.interfaces.iter().all(|one| one.name != link.name) {
+            remove_interface(&space, link).await?;
+            done.push(format!("remove interface {}", link.name));
+        }
+    }
+    if !done.is_empty() || look == Look::Everything || net.attachment.is_some() {
+        done.extend(attach::bring(plane, &space, net, &links).await?);
+    }
+    if !done.is_empty() {
+        read_back(plane, net, &routes).await?;
+    }
+    Ok(done)
+}
+
+async fn raise_wall(
+    space: &Space,
+    net: &SliceNet,
+    look: Look,
+    done: &mut Vec<String>,
+) -> Result<(), PlaneError> {
+    let rules = wall::of_slice(net);
+    let known = || {
+        space
+            .wall
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    };
+    let mut stands = known().is_some_and(|text| text.starts_with(&rules));
+    if stands && look == Look::Everything {
+        let listed = wall::listed(&space.namespace).await?;
+        stands = known() == Some(format!("{rules}\n{listed}"));
+    }
+    if stands {
+        return Ok(());
+    }
+    wall::set(&space.namespace, &rules).await?;
+    let listed = wall::listed(&space.namespace).await?;
+    if listed.is_empty() {
+        return Err(PlaneError::new(
+            "nftables took the rules and does not have them",
+        ));
+    }
+    *space.wall.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{rules}\n{listed}"));
+    done.push("raise the wall around the slice".to_owned());
+    Ok(())
+}
+
+/// One tunnel interface; `None` for one that is on its way out and gone already.
+async fn bring_interface(
+    plane: &LinuxPlane,
+    space: &Space,
+    net: &SliceNet,
+    wanted: &TunnelInterface,
+    found: Option<&Link>,
+    done: &mut Vec<String>,
+) -> Result<Option<Link>, PlaneError> {
+    let usable = match found {
+        Some(link) => is_usable(space, net.backend, wanted, link)
+            .await?
+            .then(|| link.clone()),
+        None => None,
+    };
+    if usable.is_none() && wanted.peers.is_none() {
+        return Ok(None);
+    }
+    let link = match usable {
+        Some(link) => link,
+        None => {
+            if let Some(link) = found {
+                remove_interface(space, link).await?;
+            }
+            done.push(format!("make interface {}", wanted.name));
+            make_interface(plane, space, net, wanted).await?
+        }
+    };
+    if link.mtu != u32::from(net.mtu) {
+        space.net.set_mtu(&link, net.mtu).await?;
+        done.push(format!("set the MTU of {} to {}", link.name, net.mtu));
+    }
+    match net.backend {
+        BackendInUse::Userspace => {
+            let mut devices = space.devices.lock().await;
+            if let Some(device) = devices.get_mut(&wanted.name) {
+                done.extend(device.set(wanted).await?);
+            }
+        }
+        BackendInUse::Kernel | BackendInUse::Simulator => {
+            done.extend(kernel::set(&space.net, wanted).await?);
+        }
+    }
+    let addresses = net
+        .addresses
+        .iter()
+        .map(|address| Prefix::host(*address))
+        .collect();
+    done.extend(space.net.set_addresses(&link, &addresses).await?);
+    if !link.is_up {
+        space.net.set_up(&link).await?;
+        done.push(format!("switch on {}", link.name));
+    }
+    Ok(Some(link))
+}
+
+/// Whether an interface that is there is the one that is wanted.
+async fn is_usable(
+    space: &Space,
+    backend: BackendInUse,
+    wanted: &TunnelInterface,
+    link: &Link,
+) -> Result<bool, PlaneError> {
+    let key = wanted.key.public();
+    match backend {
+        BackendInUse::Userspace => {
+            let devices = space.devices.lock().await;
+            let device = devices.get(&wanted.name);
+            Ok(link.kind == TUN_KIND && device.is_some_and(|device| device.public_key() == key))
+        }
+        BackendInUse::Kernel | BackendInUse::Simulator => {
+            if link.kind != kernel::KIND {
+                return Ok(false);
+            }
+            Ok(kernel::get(&space.net, &link.name).await?.public_key() == Some(key))
+        }
+    }
+}
+
+async fn make_interface(
+    plane: &LinuxPlane,
+    space: &Space,
+    net: &SliceNet,
+    wanted: &TunnelInterface,
+) -> Result<Link, PlaneError> {
+    let temporary = plane.temporary_name();
+    let mut device = None;
+    let born = match net.backend {
+        BackendInUse::Userspace => {
+            device = Some(UserspaceDevice::create(&temporary, wanted).await?);
+            let gone = || {
+                PlaneError::new(format!(
+                    "interface {temporary} is gone as soon as it is made"
+                ))
+            };
+            let link = plane.birth.link(&temporary).await?.ok_or_else(gone)?;
+            // From inside of the slice, gotatun does not hear of it.
+            plane.birth.set_mtu(&link, net.mtu).await?;
+            link
+        }
+        BackendInUse::Kernel | BackendInUse::Simulator => {
+            let message = LinkWireguard::new(&temporary).build();
+            plane.birth.add(&temporary, message).await?
+        }
+    };
+    let moved = move_in(plane, space, &born, &wanted.name).await;
+    match moved {
+        Ok(link) => {
+            if let Some(device) = device {
+                space
+                    .devices
+                    .lock()
+                    .await
+                    .insert(wanted.name.clone(), device);
+            }
+            Ok(link)
+        }
+        Err(error) => {
+            // In the one namespace or the other.
+            if let Some(device) = device {
+                device.stop().await;
+            }
+            if let Some(orphan) = plane.birth.link(&temporary).await? {
+                plane.birth.delete(orphan.index).await?;
+            }
+            if let Some(orphan) = space.net.link(&temporary).await? {
+                space.net.delete(orphan.index).await?;
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn move_in(
+    plane: &LinuxPlane,
+    space: &Space,
+    born: &Link,
+    name: &str,
+) -> Result<Link, PlaneError> {
+    plane.birth.move_to(born, space.namespace.file()).await?;
+    let lost = || PlaneError::new(format!("interface {} was lost on its way", born.name));
+    let here = space.net.link(&born.name).await?.ok_or_else(lost)?;
+    space.net.rename(here.index, name).await?;
+    space.net.link(name).await?.ok_or_else(lost)
+}
+
+async fn remove_interface(space: &Space, link: &Link) -> Result<(), PlaneError> {
+    let device = space.devices.lock().await.remove(&link.name);
+    if let Some(device) = device {
+        device.stop().await;
+    }
+    Ok(space.net.delete(link.index).await?)
+}
+
+pub(super) async fn observe(
+    plane: &LinuxPlane,
+    slice: &str,
+) -> Result<Vec<ObservedInterface>, PlaneError> {
+    let Some(space) = plane.space(slice)? else {
+        return Ok(Vec::new());
+    };
+    let mut observed = Vec::new();
+    for link in space
+        .net
+        .links()
+        .await?
+        .iter()
+        .filter(|link| is_tunnel(&link.name))
+    {
+        if link.kind == kernel::KIND {
+            let device = kernel::get(&space.net, &link.name).await?;
+            observed.extend(device.observed(&link.name, link.rx_packets));
+        } else if let Some(device) = space.devices.lock().await.get(&link.name) {
+            observed.push(device.observe(&link.name, link.rx_packets).await);
+        }
+    }
+    Ok(observed)
+}
+
+/// Nothing is said to be applied that the machine does not say itself.
+async fn read_back(
+    plane: &LinuxPlane,
+    net: &SliceNet,
+    routes: &BTreeSet<Route>,
+) -> Result<(), PlaneError> {
+    let observed = observe(plane, &net.slice).await?;
+    for wanted in &net.interfaces {
+        let Some(peers) = &wanted.peers else { continue };
+        let found = observed.iter().find(|one| one.name == wanted.name);
+        let Some(found) = found.filter(|one| one.public_key == wanted.key.public()) else {
+            return Err(PlaneError::new(format!(
+                "interface {} is not there after it was made",
+                wanted.name
+            )));
+        };
+        if found.port != wanted.port {
+            return Err(PlaneError::new(format!(
+                "interface {} receives at port {} instead of {}",
+                wanted.name, found.port, wanted.port
+            )));
+        }
+        for peer in peers {
+            let same = found
+                .peers
+                .iter()
+                .find(|one| one.public_key == peer.public_key);
+            let allowed = same.map(|one| {
+                let mut allowed = one.allowed.clone();
+                allowed.sort_unstable();
+                allowed
+            });
+            if allowed.as_ref() != Some(&peer.allowed) || found.peers.len() != peers.len() {
+                return Err(PlaneError::new(format!(
+                    "interface {} does not have peer {} as it was given",
+                    wanted.name, peer.public_key
+                )));
+            }
+        }
+    }
+    let Some(space) = plane.space(&net.slice)? else {
+        return Err(PlaneError::new("the namespace is gone"));
+    };
+    let found = space.net.routes().await?;
+    match routes.difference(&found).next() {
+        Some(route) => Err(PlaneError::new(format!(
+            "the route to {} is not there",
+            route.to
+        ))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,444 @@
+//! One network namespace through rtnetlink: interfaces, addresses and routes. Says what is there, does one thing at a time.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt as _};
+use genetlink::GenetlinkHandle;
+use rtnetlink::packet_core::{
+    NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
+use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage,
+};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::sys::AsyncSocket as _;
+use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::backend::backhaul::address::Prefix;
+use crate::backend::wifi::link::refused;
+use crate::backend::wifi::netlink::NetlinkError;
+
+/// Mark of the routes that are ours (rtm_protocol; from 5 on everybody may choose).
+const OURS: u8 = 84;
+
+/// A connection to the kernel, of the namespace where it was opened.
+pub(super) struct Net {
+    handle: Handle,
+    generic: GenetlinkHandle,
+    _tasks: Arc<[AbortOnDropHandle<()>; 2]>,
+}
+
+/// A network interface.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) index: u32,
+    pub(super) name: String,
+    pub(super) kind: String,
+    pub(super) mtu: u32,
+    pub(super) is_up: bool,
+    /// The bridge that it is a port of.
+    pub(super) master: Option<u32>,
+    /// Of a pair, the number of the other end in its own namespace.
+    pub(super) other_end: Option<u32>,
+    pub(super) rx_packets: u64,
+}
+
+/// A route of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Route {
+    pub(super) to: Prefix,
+    pub(super) index: u32,
+    pub(super) metric: u32,
+}
+
+impl Net {
+    /// Opens it in the namespace of this thread. Needs a runtime.
+    pub(super) fn connect() -> io::Result<Self> {
+        let (mut connection, handle, _) = rtnetlink::new_connection()?;
+        let socket = connection.socket_mut().socket_mut();
+        socket.set_ext_ack(true)?;
+        socket.set_cap_ack(true)?;
+        let (generic, generic_handle, _) = genetlink::new_connection()?;
+        let tasks = [
+            AbortOnDropHandle::new(tokio::spawn(connection)),
+            AbortOnDropHandle::new(tokio::spawn(generic)),
+        ];
+        Ok(Self {
+            handle,
+            generic: generic_handle,
+            _tasks: Arc::new(tasks),
+        })
+    }
+
+    /// For what is asked of families of generic netlink.
+    pub(super) fn generic(&self) -> &GenetlinkHandle {
+        &self.generic
+    }
+
+    pub(super) async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
+        let answers = self.handle.link().get().execute();
+        let messages = collect("list network interfaces", answers).await?;
+        Ok(messages.iter().map(link).collect())
+    }
+
+    pub(super) async fn link(&self, name: &str) -> Result<Option<Link>, NetlinkError> {
+        let answers = self.handle.link().get().match_name(name).execute();
+        match collect(&format!("look up interface {name}"), answers).await {
+            Ok(messages) => Ok(messages.first().map(link)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes an interface; answers what became of it.
+    pub(super) async fn add(&self, name: &str, message: LinkMessage) -> Result<Link, NetlinkError> {
+        let action = format!("make interface {name}");
+        let made = self.handle.link().add(message).execute().await;
+        made.map_err(|error| refused(&action, error))?;
+        let gone =
+            || NetlinkError::NotInForce(format!("interface {name} is gone as soon as it is made"));
+        self.link(name).await?.ok_or_else(gone)
+    }
+
+    /// Changes an interface.
+    pub(super) async fn change(
+        &self,
+        action: &str,
+        message: LinkMessage,
+    ) -> Result<(), NetlinkError> {
+        let done = self.handle.link().set(message).execute().await;
+        done.map_err(|error| refused(action, error))
+    }
+
+    pub(super) async fn set_mtu(&self, link: &Link, mtu: u16) -> Result<(), NetlinkError> {
+        let message = LinkUnspec::new_with_index(link.index)
+            .mtu(mtu.into())
+            .build();
+        self.change(&format!("set the MTU of {} to {mtu}", link.name), message)
+            .await
+    }
+
+    pub(super) async fn set_up(&self, link: &Link) -> Result<(), NetlinkError> {
+        let message = LinkUnspec::new_with_index(link.index).up().build();
+        self.change(&format!("switch on {}", link.name), message)
+            .await
+    }
+
+    pub(super) async fn rename(&self, index: u32, name: &str) -> Result<(), NetlinkError> {
+        let message = LinkUnspec::new_with_index(index).name(name).build();
+        self.change(&format!("call interface {index} {name}"), message)
+            .await
+    }
+
+    /// Moves an interface into another namespace.
+    pub(super) async fn move_to(
+        &self,
+        link: &Link,
+        namespace: &std::fs::File,
+    ) -> Result<(), NetlinkError> {
+        let message = LinkUnspec::new_with_index(link.index).setns_by_fd(namespace.as_raw_fd());
+        self.change(
+            &format!("move {} into its namespace", link.name),
+            message.build(),
+        )
+        .await
+    }
+
+    /// Removes an interface; one that is gone is fine.
+    pub(super) async fn delete(&self, index: u32) -> Result<(), NetlinkError> {
+        let done = self.handle.link().del(index).execute().await;
+        match done.map_err(|error| refused(&format!("remove interface {index}"), error)) {
+            Err(error) if error.is_not_found() => Ok(()),
+            done => done,
+        }
+    }
+
+    /// The addresses of an interface, but those that the kernel gives by itself.
+    pub(super) async fn addresses(&self, index: u32) -> Result<BTreeSet<Prefix>, NetlinkError> {
+        let answers = self
+            .handle
+            .address()
+            .get()
+            .set_link_index_filter(index)
+            .execute();
+        let messages = collect("list addresses", answers).await?;
+        let addresses = messages.iter().filter_map(|message| {
+            let find = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| {
+                message.attributes.iter().find_map(wanted)
+            };
+            let local = find(|one| match one {
+                AddressAttribute::Local(address) => Some(*address),
+                _ => None,
+            });
+            let address = local.or_else(|| {
+                find(|one| match one {
+                    AddressAttribute::Address(address) => Some(*address),
+                    _ => None,
+                })
+            })?;
+            let is_link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+            (!is_link_local).then_some(Prefix {
+                address,
+                length: message.header.prefix_len,
+            })
+        });
+        Ok(addresses.collect())
+    }
+
+    /// Gives an interface these addresses and no others; what was done.
+    pub(super) async fn set_addresses(
+        &self,
+        link: &Link,
+        wanted: &BTreeSet<Prefix>,
+    ) -> Result<Vec<String>, NetlinkError> {
+        let found = self.addresses(link.index).await?;
+        let mut done = Vec::new();
+        for address in wanted.difference(&found) {
+            let action = format!("give {} the address {address}", link.name);
+            let added = self
+                .handle
+                .address()
+                .add(link.index, address.address, address.length);
+            added
+                .execute()
+                .await
+                .map_err(|error| refused(&action, error))?;
+            done.push(action);
+        }
+        let answers = self
+            .handle
+            .address()
+            .get()
+            .set_link_index_filter(link.index)
+            .execute();
+        for message in collect("list addresses", answers).await? {
+            let of = |address: &Prefix| {
+                message.attributes.iter().any(|one| {
+                    matches!(one, AddressAttribute::Local(other) | AddressAttribute::Address(other) if *other == address.address)
+                })
+            };
+            let extra = found.difference(wanted).find(|address| of(address));
+            let Some(extra) = extra else { continue };
+            let action = format!("take the address {extra} from {}", link.name);
+            let removed = self.handle.address().del(message.clone()).execute().await;
+            removed.map_err(|error| refused(&action, error))?;
+            done.push(action);
+        }
+        Ok(done)
+    }
+
+    /// The routes of ours.
+    pub(super) async fn routes(&self) -> Result<BTreeSet<Route>, NetlinkError> {
+        Ok(self
+            .route_messages()
+            .await?
+            .iter()
+            .filter_map(route)
+            .collect())
+    }
+
+    async fn route_messages(&self) -> Result<Vec<RouteMessage>, NetlinkError> {
+        let mut all = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut message = RouteMessage::default();
+            message.header.address_family = family;
+            let answers = self.handle.route().get(message).execute();
+            all.extend(collect("list routes", answers).await?);
+        }
+        all.retain(|message| message.header.protocol == RouteProtocol::Other(OURS));
+        Ok(all)
+    }
+
+    /// Adds what is missing, then removes what is too much: there is no moment without a route. What was done.
+    pub(super) async fn set_routes(
+        &self,
+        wanted: &BTreeSet<Route>,
+    ) -> Result<Vec<String>, NetlinkError> {
+        let found = self.routes().await?;
+        let mut done = Vec::new();
+        for route in wanted.difference(&found) {
+            let action = format!("route {} over interface {}", route.to, route.index);
+            let mut message = RouteMessageBuilder::<IpAddr>::new()
+                .output_interface(route.index)
+                .priority(route.metric)
+                .protocol(RouteProtocol::Other(OURS));
+            message = message
+                .destination_prefix(route.to.address, route.to.length)
+                .map_err(|_| NetlinkError::NotInForce(format!("{} is no destination", route.to)))?;
+            let added = self
+                .handle
+                .route()
+                .add(message.build())
+                .replace()
+                .execute()
+                .await;
+            added.map_err(|error| refused(&action, error))?;
+            done.push(action);
+        }
+        for message in self.route_messages().await? {
+            let Some(route) = route(&message).filter(|route| !wanted.contains(route)) else {
+                continue;
+            };
+            let action = format!(
+                "remove the route to {} over interface {}",
+                route.to, route.index
+            );
+            let removed = self.handle.route().del(message).execute().await;
+            match removed.map_err(|error| refused(&action, error)) {
+                // It went with its interface.
+                Err(error) if error.errno() == Some(3) => {}
+                removed => removed?,
+            }
+            done.push(action);
+        }
+        Ok(done)
+    }
+
+    /// Makes a VXLAN interface flood to these, and to no others.
+    pub(super) async fn set_flooding(
+        &self,
+        index: u32,
+        wanted: &[IpAddr],
+    ) -> Result<Vec<String>, NetlinkError> {
+        let mut get = self.handle.neighbours().get();
+        get.message_mut().header.family = AddressFamily::Bridge;
+        let found = collect("list where frames are flooded to", get.execute()).await?;
+        let found = found.iter().filter(|one| one.header.ifindex == index);
+        let found: Vec<(IpAddr, &NeighbourMessage)> = found
+            .filter_map(|one| Some((flooded_to(one)?, one)))
+            .collect();
+        let mut done = Vec::new();
+        for to in wanted
+            .iter()
+            .filter(|to| found.iter().all(|(known, _)| known != *to))
+        {
+            let action = format!("flood to {to}");
+            let mut add = self
+                .handle
+                .neighbours()
+                .add_bridge(index, &[0; 6])
+                .destination(*to);
+            add.message_mut().header.flags = NeighbourFlags::Own;
+            let mut request =
+                NetlinkMessage::from(RouteNetlinkMessage::NewNeighbour(add.message_mut().clone()));
+            request.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_APPEND;
+            self.send(&action, request).await?;
+            done.push(action);
+        }
+        for (to, message) in found.iter().filter(|(to, _)| !wanted.contains(to)) {
+            let action = format!("flood to {to} no more");
+            let mut request =
+                NetlinkMessage::from(RouteNetlinkMessage::DelNeighbour((*message).clone()));
+            request.header.flags = NLM_F_REQUEST | NLM_F_ACK;
+            self.send(&action, request).await?;
+            done.push(action);
+        }
+        Ok(done)
+    }
+
+    async fn send(
+        &self,
+        action: &str,
+        request: NetlinkMessage<RouteNetlinkMessage>,
+    ) -> Result<(), NetlinkError> {
+        let mut handle = self.handle.clone();
+        let mut answers = handle
+            .request(request)
+            .map_err(|error| refused(action, error))?;
+        while let Some(answer) = answers.next().await {
+            if let NetlinkPayload::Error(error) = answer.payload
+                && error.code.is_some()
+            {
+                return Err(NetlinkError::refused(action, &error));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where an entry of a forwarding table floods to.
+fn flooded_to(message: &NeighbourMessage) -> Option<IpAddr> {
+    let is_all = message.attributes.iter().any(|one| {
+        matches!(one, NeighbourAttribute::LinkLayerAddress(mac) if mac.iter().all(|octet| *octet == 0))
+    });
+    let to = message.attributes.iter().find_map(|one| match one {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(to)) => Some(IpAddr::V4(*to)),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(to)) => Some(IpAddr::V6(*to)),
+        _ => None,
+    });
+    to.filter(|_| is_all)
+}
+
+/// All answers of a request.
+async fn collect<T>(
+    action: &str,
+    answers: impl Stream<Item = Result<T, rtnetlink::Error>>,
+) -> Result<Vec<T>, NetlinkError> {
+    let mut answers = std::pin::pin!(answers);
+    let mut messages = Vec::new();
+    while let Some(answer) = answers.next().await {
+        messages.push(answer.map_err(|error| refused(action, error))?);
+    }
+    Ok(messages)
+}
+
+fn link(message: &LinkMessage) -> Link {
+    let mut link = Link {
+        index: message.header.index,
+        is_up: message.header.flags.contains(LinkFlags::Up),
+        ..Link::default()
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::Controller(index) => link.master = Some(*index).filter(|one| *one != 0),
+            LinkAttribute::Link(index) => link.other_end = Some(*index),
+            LinkAttribute::Stats64(stats) => link.rx_packets = stats.rx_packets,
+            LinkAttribute::LinkInfo(infos) => {
+                let kind = infos.iter().find_map(|info| match info {
+                    LinkInfo::Kind(kind) => Some(kind.to_string()),
+                    _ => None,
+                });
+                link.kind = kind.unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+    link
+}
+
+fn route(message: &RouteMessage) -> Option<Route> {
+    use rtnetlink::packet_route::route::RouteAddress;
+    let (mut address, mut index, mut metric) = (None, None, 0);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(to)) => address = Some(IpAddr::V4(*to)),
+            RouteAttribute::Destination(RouteAddress::Inet6(to)) => address = Some(IpAddr::V6(*to)),
+            RouteAttribute::Oif(oif) => index = Some(*oif),
+            RouteAttribute::Priority(priority) => metric = *priority,
+            _ => {}
+        }
+    }
+    // A default route has no destination.
+    let default: IpAddr = match message.header.address_family {
+        AddressFamily::Inet => [0; 4].into(),
+        _ => [0; 16].into(),
+    };
+    Some(Route {
+        to: Prefix {
+            address: address.unwrap_or(default),
+            length: message.header.destination_prefix_length,
+        },
+        index: index?,
+        metric,
+    })
+}

@@ -1,0 +1,175 @@
+//! Tunnels of real WireGuard between machines that are network namespaces: the suite of the domain, and what only real
+//! packets show.
+
+mod isolation;
+mod rig;
+mod traffic;
+
+use std::time::Duration;
+
+use rig::Rig;
+
+use super::*;
+use crate::backend::backhaul::suite::{self, BackhaulRig, EDGE, SLICE, SPOKE};
+use crate::backend::backhaul::{BackhaulBackend, PeerState, TunnelOperState};
+use crate::backend::{Backend, NodeConfig};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn userspace_passes_the_suite() {
+    if rig::can_run() {
+        suite::run(|| Rig::new(BackendInUse::Userspace)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a kernel with WireGuard; run by make test-vm"]
+async fn kernel_passes_the_suite() {
+    suite::run(|| Rig::new(BackendInUse::Kernel)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_changes_by_hand_is_repaired() {
+    if rig::can_run() {
+        drift_is_repaired(Rig::new(BackendInUse::Userspace).await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a kernel with WireGuard; run by make test-vm"]
+async fn what_somebody_changes_by_hand_in_the_kernel_is_repaired() {
+    drift_is_repaired(Rig::new(BackendInUse::Kernel).await).await;
+}
+
+async fn drift_is_repaired(mut rig: Rig) {
+    let configs = suite::connected(&mut rig).await;
+    let namespace = rig.slice_namespace(SPOKE, SLICE);
+    let inside = |command: &str| rig::sh(&format!("ip netns exec {namespace} {command}"));
+    for damage in [
+        "ip route del 10.20.0.0/16",
+        "ip address del 10.77.0.9/32 dev wg1",
+        "ip link set wg1 mtu 1000",
+        "ip link set wg1 down",
+        "nft flush ruleset",
+        "nft add rule inet tranche forward accept",
+        "ip link del wg1",
+    ] {
+        inside(damage);
+        let repaired = rig
+            .node(SPOKE)
+            .reconcile(&configs[SPOKE])
+            .await
+            .unwrap()
+            .repaired;
+        assert!(!repaired.is_empty(), "{damage}");
+        let again = rig
+            .node(SPOKE)
+            .reconcile(&configs[SPOKE])
+            .await
+            .unwrap()
+            .repaired;
+        assert_eq!(again, [], "{damage}");
+        suite::until(&mut rig, SPOKE, damage, |state| {
+            suite::peer(state, "edge").state == PeerState::Active
+        })
+        .await;
+    }
+    rig::sh(&format!("ip netns del {namespace}"));
+    rig.node(SPOKE).reconcile(&configs[SPOKE]).await.unwrap();
+    suite::until(&mut rig, SPOKE, "made again", |state| {
+        state.oper_state == TunnelOperState::Up
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_agent_in_the_middle_of_making_an_interface_leaves_no_orphan() {
+    if !rig::can_run() {
+        return;
+    }
+    let mut rig = Rig::new(BackendInUse::Userspace).await;
+    let orphan = format!("w{}00000001", rig.tag(EDGE));
+    rig.in_machine(EDGE, &format!("ip link add {orphan} type dummy"));
+    rig.restart(EDGE).await;
+    let links = rig.in_machine(EDGE, "ip -o link");
+    assert!(!links.contains(&orphan), "{links}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interface_of_somebody_else_is_not_touched() {
+    if !rig::can_run() {
+        return;
+    }
+    let mut rig = Rig::new(BackendInUse::Userspace).await;
+    rig.in_machine(EDGE, "ip link add users0 type dummy");
+    let nothing = NodeConfig::default();
+    let mut tunnel = suite::tunnel(EDGE, SLICE);
+    tunnel["attachment"] = serde_json::json!({ "interface": "users0" });
+    let config = suite::config(&[tunnel]);
+    let node = rig.node(EDGE);
+    let plan = node.plan(&nothing, &config).unwrap();
+    let refusal = node.apply(plan).await.unwrap_err();
+    assert_eq!(
+        refusal.message,
+        "interface users0 is there already, and is not ours"
+    );
+    assert_eq!(rig.left_behind(EDGE, SLICE), Vec::<String>::new());
+    assert!(rig.in_machine(EDGE, "ip -o link").contains("users0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_use_refuses_the_change_and_leaves_nothing() {
+    if !rig::can_run() {
+        return;
+    }
+    let mut rig = Rig::new(BackendInUse::Userspace).await;
+    let configs = suite::connected(&mut rig).await;
+    let port = rig.taken_port(EDGE);
+    let clash = suite::changed(&configs[EDGE], |tunnel| tunnel.listen_port = Some(port));
+    let before = suite::state(&mut rig, EDGE, SLICE).await.own_key;
+    let node = rig.node(EDGE);
+    let plan = node.plan(&configs[EDGE], &clash).unwrap();
+    let refusal = node.apply(plan).await.unwrap_err();
+    assert!(refusal.message.contains("ddress"), "{refusal}");
+    assert_eq!(suite::state(&mut rig, EDGE, SLICE).await.own_key, before);
+    suite::until(&mut rig, EDGE, "well again", |state| {
+        suite::peer(state, "spoke").state == PeerState::Active
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_roamed_is_left_where_it_is() {
+    if rig::can_run() {
+        roaming_is_kept(Rig::new(BackendInUse::Userspace).await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a kernel with WireGuard; run by make test-vm"]
+async fn a_peer_of_the_kernel_that_roamed_is_left_where_it_is() {
+    roaming_is_kept(Rig::new(BackendInUse::Kernel).await).await;
+}
+
+async fn roaming_is_kept(mut rig: Rig) {
+    let configs = suite::connected(&mut rig).await;
+    // The hub is told of an old place of the spoke, and hears it elsewhere.
+    let told = suite::changed(&configs[EDGE], |tunnel| {
+        tunnel.peers[0].endpoint = Some(crate::backend::backhaul::EndpointConfig {
+            address: "192.0.2.77".parse().unwrap(),
+            port: 7,
+        });
+    });
+    suite::apply(&mut rig, EDGE, &configs[EDGE], &told).await;
+    let spoke: std::net::IpAddr = rig.underlay_address(SPOKE).parse().unwrap();
+    let is_home = |state: &crate::backend::backhaul::TunnelState| {
+        suite::peer(state, "spoke")
+            .endpoint
+            .is_some_and(|endpoint| endpoint.address == spoke)
+    };
+    suite::until(&mut rig, EDGE, "heard from home", is_home).await;
+    let other = suite::changed(&told, |tunnel| tunnel.mtu = 1400);
+    suite::apply(&mut rig, EDGE, &told, &other).await;
+    rig.node(EDGE).reconcile(&other).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert!(is_home(&suite::state(&mut rig, EDGE, SLICE).await));
+}

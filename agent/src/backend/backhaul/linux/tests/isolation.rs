@@ -1,0 +1,1 @@
+//! Slices do not hear each other, and the underlay hears nothing of them.

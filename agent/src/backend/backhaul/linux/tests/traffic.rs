@@ -1,0 +1,1 @@
+//! Streams of packets over tunnels while something happens to them.

@@ -1,0 +1,120 @@
+//! The second wall: nftables rules that keep slices apart even if somebody routes between them. The first is that each slice
+//! is a network namespace.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write as _};
+use std::process::{Command, Stdio};
+
+use super::namespace::Namespace;
+use crate::backend::backhaul::config::Role;
+use crate::backend::backhaul::plane::{PlaneError, SliceNet};
+
+const PROGRAM: &str = "nft";
+/// Table of a slice, in its namespace.
+const TABLE: &str = "tranche";
+
+/// Whether there is nft.
+pub(super) async fn check_installed() -> Result<(), String> {
+    let found = tokio::process::Command::new(PROGRAM)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .await;
+    match found {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{PROGRAM} does not run ({status})")),
+        Err(error) => Err(format!(
+            "there is no program {PROGRAM} ({error}): install the package nftables"
+        )),
+    }
+}
+
+/// The rules of a slice: packets go between the tunnel and the attachment, at hubs between peers, and nowhere else.
+pub(super) fn of_slice(net: &SliceNet) -> String {
+    let relay = match net.role {
+        Role::Hub | Role::StandbyHub => "iifname \"wg*\" oifname \"wg*\" accept;",
+        Role::Spoke | Role::Member => "",
+    };
+    // An Ethernet segment enters by VXLAN, which routes nothing.
+    let routed = match net.vxlan {
+        None => "iifname \"wg*\" oifname \"at0\" accept; iifname \"at0\" oifname \"wg*\" accept;",
+        Some(_) => "",
+    };
+    format!(
+        "chain forward {{ type filter hook forward priority filter; policy drop; {routed} {relay} }}"
+    )
+}
+
+/// Puts the rules of a slice in force, in its namespace, in place of those that are there.
+pub(super) async fn set(namespace: &Namespace, rules: &str) -> Result<(), PlaneError> {
+    let script = replacing(TABLE, rules);
+    let namespace = namespace.clone();
+    let done = blocking(move || namespace.within(|| run(&["-f", "-"], &script))?).await;
+    done.map(drop).map_err(|error| refused(&error))
+}
+
+/// Whether a slice has a wall at all: its rules are compared by what nft prints of them.
+pub(super) async fn listed(namespace: &Namespace) -> Result<String, PlaneError> {
+    let namespace = namespace.clone();
+    let list = || run(&["list", "table", "inet", TABLE], "");
+    let listed = blocking(move || namespace.within(list)?).await;
+    // A table that is not there is an error of nft's.
+    Ok(listed.unwrap_or_default())
+}
+
+/// Forbids forwarding between the node's ends of slices, in the node's namespace.
+pub(super) async fn keep_apart(tag: &str, ends: &BTreeSet<String>) -> Result<(), PlaneError> {
+    let table = format!("{TABLE}-{tag}");
+    let script = match ends.is_empty() {
+        true => format!("add table inet {table}\ndelete table inet {table}\n"),
+        false => {
+            let quoted: Vec<String> = ends.iter().map(|end| format!("\"{end}\"")).collect();
+            let quoted = quoted.join(", ");
+            let set = format!("set ends {{ type ifname; elements = {{ {quoted} }}; }}");
+            let chain = "chain forward { type filter hook forward priority filter - 10; policy accept; iifname @ends oifname @ends drop; }";
+            replacing(&table, &format!("{set}\n{chain}"))
+        }
+    };
+    let done = blocking(move || run(&["-f", "-"], &script)).await;
+    done.map(drop).map_err(|error| refused(&error))
+}
+
+async fn blocking(
+    work: impl FnOnce() -> io::Result<String> + Send + 'static,
+) -> io::Result<String> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(io::Error::other("the agent is stopping")))
+}
+
+/// One transaction: there is no moment without rules.
+fn replacing(table: &str, rules: &str) -> String {
+    format!(
+        "add table inet {table}\ndelete table inet {table}\ntable inet {table} {{\n{rules}\n}}\n"
+    )
+}
+
+fn run(arguments: &[&str], script: &str) -> io::Result<String> {
+    let mut child = Command::new(PROGRAM)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(script.as_bytes())?;
+    }
+    let done = child.wait_with_output()?;
+    if !done.status.success() {
+        let words = String::from_utf8_lossy(&done.stderr);
+        let first = words.lines().next().unwrap_or("it says nothing").to_owned();
+        return Err(io::Error::other(first));
+    }
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+fn refused(error: &io::Error) -> PlaneError {
+    PlaneError::new(format!(
+        "nftables refuses the rules between slices: {error}"
+    ))
+}

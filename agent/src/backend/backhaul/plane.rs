@@ -1,0 +1,222 @@
+//! The data plane's contract: what a tunnel needs of the machine, whichever technology it is.
+//!
+//! Owns the description of a slice's network as it should be ([`SliceNet`]) and as it is ([`ObservedInterface`]), and the
+//! [`Plane`] trait. What should be is worked out in [`super::wanted`]; implementations make it so and decide nothing.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use super::address::Prefix;
+use super::config::{BackendChoice, Role};
+use super::key::{PresharedKey, PrivateKey, PublicKey};
+use crate::backend::{BoxFuture, Why};
+
+/// Metric of the routes that carry traffic.
+pub(super) const METRIC: u32 = 100;
+/// Metric of the routes over an interface that carries nothing yet.
+pub(super) const METRIC_NEXT: u32 = 200;
+
+/// What encrypts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackendInUse {
+    /// The kernel's WireGuard.
+    Kernel,
+    /// gotatun, in this process.
+    Userspace,
+    /// Nothing: the node is simulated.
+    Simulator,
+}
+
+/// The network of one slice at this node, as it should be.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct SliceNet {
+    /// Identifier of the slice.
+    pub(super) slice: String,
+    /// Part of the node in it: only hubs relay between peers.
+    pub(super) role: Role,
+    /// What encrypts.
+    pub(super) backend: BackendInUse,
+    /// Addresses of the node on every tunnel interface.
+    pub(super) addresses: Vec<IpAddr>,
+    /// Largest packet of the tunnel.
+    pub(super) mtu: u16,
+    /// One, or while keys are rotated two.
+    pub(super) interfaces: Vec<TunnelInterface>,
+    /// Ethernet inside of the tunnel.
+    pub(super) vxlan: Option<Vxlan>,
+    /// Where the slice's traffic comes from.
+    pub(super) attachment: Option<Attachment>,
+}
+
+/// One WireGuard interface.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct TunnelInterface {
+    /// Its name in the slice's namespace.
+    pub(super) name: String,
+    pub(super) key: PrivateKey,
+    pub(super) port: u16,
+    /// `None` leaves peers and routes as they are: the interface is on its way out.
+    pub(super) peers: Option<Vec<WgPeer>>,
+    /// Metric of the routes to what the peers may send.
+    pub(super) metric: u32,
+}
+
+/// A peer as WireGuard knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct WgPeer {
+    pub(super) public_key: PublicKey,
+    pub(super) preshared_key: Option<PresharedKey>,
+    /// Where it is called; only given to a peer that is new, or with `moves`.
+    pub(super) endpoint: Option<SocketAddr>,
+    /// Whether the endpoint was configured anew: else a peer that roamed is left where it is.
+    pub(super) moves: bool,
+    pub(super) keepalive_s: Option<u16>,
+    pub(super) allowed: Vec<Prefix>,
+}
+
+/// Ethernet inside of the tunnel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Vxlan {
+    pub(super) vni: u32,
+    /// Largest packet of the segment.
+    pub(super) mtu: u16,
+    pub(super) local: IpAddr,
+    /// Peers that frames are flooded to.
+    pub(super) remotes: Vec<IpAddr>,
+}
+
+/// A pair of virtual Ethernet interfaces into the slice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Attachment {
+    pub(super) outer: Outer,
+    /// Addresses of the slice's end.
+    pub(super) gateways: Vec<Prefix>,
+    /// Largest packet on it.
+    pub(super) mtu: u16,
+}
+
+/// The node's end of an attachment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outer {
+    /// A port of a bridge.
+    Bridge {
+        /// The bridge.
+        name: String,
+        /// VLAN on it.
+        vlan: Option<u16>,
+    },
+    /// An interface of this name.
+    Interface(String),
+}
+
+/// A WireGuard interface as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ObservedInterface {
+    pub(super) name: String,
+    pub(super) public_key: PublicKey,
+    pub(super) port: u16,
+    /// Packets that came out of the tunnel.
+    pub(super) rx_packets: u64,
+    pub(super) peers: Vec<ObservedPeer>,
+}
+
+/// A peer as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ObservedPeer {
+    pub(super) public_key: PublicKey,
+    pub(super) endpoint: Option<SocketAddr>,
+    pub(super) latest_handshake: Option<SystemTime>,
+    pub(super) rx_bytes: u64,
+    pub(super) tx_bytes: u64,
+    pub(super) allowed: Vec<Prefix>,
+}
+
+/// Why the machine did not do it: one sentence, lower case, no full stop.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub(super) struct PlaneError {
+    pub(super) message: String,
+    pub(super) why: Why,
+}
+
+impl PlaneError {
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            why: Why::Failed,
+        }
+    }
+}
+
+/// How closely [`Plane::bring`] looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// At what a change of configuration or peers can touch.
+    Changes,
+    /// At everything, for somebody may have changed it by hand.
+    Everything,
+}
+
+/// A machine that can carry tunnels. Calls for different slices may run at once; those for one slice come one by one.
+pub(super) trait Plane: Send + Sync {
+    /// What a tunnel with this choice would be encrypted by, or the sentence that says why it cannot be.
+    fn backend(&self, choice: BackendChoice) -> Result<BackendInUse, String>;
+
+    /// Largest packet that this backend can carry.
+    fn largest_mtu(&self, backend: BackendInUse) -> u16;
+
+    /// Makes a slice's network what it should be, doing only what differs, and reads it back; what was done, in words.
+    ///
+    /// # Errors
+    /// Why it is not so. What was done already stays.
+    fn bring<'a>(
+        &'a self,
+        net: &'a SliceNet,
+        look: Look,
+    ) -> BoxFuture<'a, Result<Vec<String>, PlaneError>>;
+
+    /// Removes a slice's network with all that belongs to it; whether there was any.
+    ///
+    /// # Errors
+    /// What is left.
+    fn remove<'a>(&'a self, slice: &'a str) -> BoxFuture<'a, Result<bool, PlaneError>>;
+
+    /// The slices that have a network here, of this node's making.
+    ///
+    /// # Errors
+    /// The machine cannot be asked.
+    fn slices(&self) -> BoxFuture<'_, Result<Vec<String>, PlaneError>>;
+
+    /// The tunnel interfaces of a slice; none where it has no network.
+    ///
+    /// # Errors
+    /// The machine cannot be asked.
+    fn observe<'a>(
+        &'a self,
+        slice: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<ObservedInterface>, PlaneError>>;
+
+    /// Sends an echo request inside of a slice, by the routes that there are; the round trip, or nothing when time is up.
+    fn probe(
+        &self,
+        slice: &str,
+        to: IpAddr,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Option<Duration>>;
+
+    /// Sends one packet over an interface that may carry nothing yet, so that WireGuard shakes hands. Whether it works
+    /// shows in [`Plane::observe`].
+    fn nudge(&self, slice: &str, interface: &str, to: IpAddr);
+
+    /// A UDP port of the underlay that nobody uses.
+    ///
+    /// # Errors
+    /// There is none.
+    fn free_port(&self) -> Result<u16, PlaneError>;
+
+    /// Name of a slice's network namespace, if it has one.
+    fn namespace(&self, slice: &str) -> Option<String>;
+}

@@ -1,0 +1,260 @@
+//! What a node has to remember of a tunnel that nobody configured: its keys, their numbers and ports, and how far a rotation
+//! is.
+//!
+//! One file for each tunnel, readable by the agent's user only, replaced as a whole and flushed before anything depends on it.
+
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::key::{PrivateKey, PublicKey};
+
+/// One key of a tunnel, with the interface that it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Generation {
+    /// Number of the key, from 1.
+    pub(super) epoch: u64,
+    pub(super) key: PrivateKey,
+    /// UDP port.
+    pub(super) port: u16,
+    /// When it was made, in seconds since 1970.
+    pub(super) made_s: u64,
+}
+
+impl Generation {
+    pub(super) fn new(epoch: u64, port: u16) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self {
+            epoch,
+            key: PrivateKey::generate(),
+            port,
+            made_s: since.unwrap_or_default().as_secs(),
+        }
+    }
+
+    /// Name of its interface.
+    pub(super) fn interface(&self) -> String {
+        format!("wg{}", self.epoch)
+    }
+
+    pub(super) fn made(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(self.made_s)
+    }
+}
+
+/// All of one tunnel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// The highest number that was given to a key.
+    pub(super) last_epoch: u64,
+    /// In force.
+    pub(super) current: Generation,
+    /// On its way in.
+    #[serde(default)]
+    pub(super) next: Option<Generation>,
+    /// On its way out.
+    #[serde(default)]
+    pub(super) retiring: Option<Generation>,
+    /// Whether what is configured as `next` of peers belongs to the key in force: a rotation is complete, and nobody has
+    /// written that down yet.
+    #[serde(default)]
+    pub(super) has_turned: bool,
+}
+
+impl Record {
+    /// Of a tunnel that is new.
+    pub(super) fn new(port: u16) -> Self {
+        Self {
+            last_epoch: 1,
+            current: Generation::new(1, port),
+            next: None,
+            retiring: None,
+            has_turned: false,
+        }
+    }
+
+    /// All keys there are.
+    pub(super) fn generations(&self) -> impl Iterator<Item = &Generation> {
+        [
+            Some(&self.current),
+            self.next.as_ref(),
+            self.retiring.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+/// What others may know of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OwnKey {
+    pub(super) public_key: PublicKey,
+    pub(super) port: u16,
+}
+
+impl From<&Generation> for OwnKey {
+    fn from(generation: &Generation) -> Self {
+        Self {
+            public_key: generation.key.public(),
+            port: generation.port,
+        }
+    }
+}
+
+/// Where records are kept.
+#[derive(Debug)]
+pub(super) enum Ledger {
+    /// In files of a directory.
+    Directory(PathBuf),
+    /// Nowhere: of a node that has no directory.
+    Memory(Mutex<HashMap<String, Record>>),
+}
+
+impl Ledger {
+    /// The record of a tunnel, if there is one.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is none of ours.
+    pub(super) fn load(&self, slice: &str) -> io::Result<Option<Record>> {
+        let directory = match self {
+            Self::Directory(directory) => directory,
+            Self::Memory(records) => {
+                let records = records.lock().unwrap_or_else(PoisonError::into_inner);
+                return Ok(records.get(slice).cloned());
+            }
+        };
+        let text = match fs::read(file(directory, slice)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // The parser's own words could repeat a part of a key.
+        let damaged = |_| io::Error::new(io::ErrorKind::InvalidData, "the file is damaged");
+        serde_json::from_slice(&text).map(Some).map_err(damaged)
+    }
+
+    /// Keeps a record; it is on the disk when this returns.
+    ///
+    /// # Errors
+    /// The file cannot be written. What was kept before still is.
+    pub(super) fn save(&self, slice: &str, record: &Record) -> io::Result<()> {
+        let directory = match self {
+            Self::Directory(directory) => directory,
+            Self::Memory(records) => {
+                let mut records = records.lock().unwrap_or_else(PoisonError::into_inner);
+                records.insert(slice.to_owned(), record.clone());
+                return Ok(());
+            }
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
+        let (path, new) = (
+            file(directory, slice),
+            directory.join(format!("{slice}.new")),
+        );
+        let text = serde_json::to_vec(record).map_err(io::Error::other)?;
+        let mut out = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&new)?;
+        out.write_all(&text)?;
+        out.sync_all()?;
+        fs::rename(&new, &path)?;
+        File::open(directory)?.sync_all()
+    }
+
+    /// Forgets a record.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub(super) fn remove(&self, slice: &str) -> io::Result<()> {
+        match self {
+            Self::Directory(directory) => match fs::remove_file(file(directory, slice)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
+            Self::Memory(records) => {
+                let mut records = records.lock().unwrap_or_else(PoisonError::into_inner);
+                records.remove(slice);
+                Ok(())
+            }
+        }
+    }
+
+    /// The tunnels that have a record.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub(super) fn slices(&self) -> io::Result<Vec<String>> {
+        match self {
+            Self::Directory(directory) => {
+                let entries = match fs::read_dir(directory) {
+                    Ok(entries) => entries,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+                    Err(error) => return Err(error),
+                };
+                let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+                let names: io::Result<Vec<_>> = names.collect();
+                let slice = |name: &std::ffi::OsString| {
+                    Some(name.to_str()?.strip_suffix(SUFFIX)?.to_owned())
+                };
+                Ok(names?.iter().filter_map(slice).collect())
+            }
+            Self::Memory(records) => {
+                let records = records.lock().unwrap_or_else(PoisonError::into_inner);
+                Ok(records.keys().cloned().collect())
+            }
+        }
+    }
+}
+
+const SUFFIX: &str = ".key";
+
+/// The schema has no slash in the name of a slice, and no dot at its start.
+fn file(directory: &Path, slice: &str) -> PathBuf {
+    directory.join(format!("{slice}{SUFFIX}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_record_is_kept_for_the_owner_only_and_goes_without_a_trace() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("backhaul");
+        let ledger = Ledger::Directory(place.clone());
+        assert_eq!(ledger.slices().unwrap(), Vec::<String>::new());
+        let record = Record::new(51820);
+        ledger.save("city.cam", &record).unwrap();
+        assert_eq!(ledger.load("city.cam").unwrap(), Some(record));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&place), 0o700);
+        assert_eq!(mode(&place.join("city.cam.key")), 0o600);
+        assert_eq!(ledger.slices().unwrap(), ["city.cam"]);
+        ledger.remove("city.cam").unwrap();
+        assert_eq!(ledger.load("city.cam").unwrap(), None);
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_damaged_record_is_an_error_that_repeats_nothing_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::Directory(dir.path().to_owned());
+        fs::write(dir.path().join("a.key"), "{\"current\":\"SECRET\"}").unwrap();
+        let error = ledger.load("a").unwrap_err();
+        assert_eq!(error.to_string(), "the file is damaged");
+    }
+}

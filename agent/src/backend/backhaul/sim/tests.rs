@@ -1,0 +1,71 @@
+//! The simulator of tunnels: the suite of its domain.
+
+use super::*;
+use crate::backend::backhaul::suite::{self, BackhaulRig};
+
+struct Rig {
+    underlay: Arc<Underlay>,
+    keys: tempfile::TempDir,
+    nodes: [Backhaul; 3],
+}
+
+impl Rig {
+    fn new() -> Self {
+        let (underlay, keys) = (Arc::new(Underlay::default()), tempfile::tempdir().unwrap());
+        let node = |index: usize| open(&underlay, keys.path(), index);
+        let nodes = [node(0), node(1), node(2)];
+        Self {
+            underlay,
+            keys,
+            nodes,
+        }
+    }
+}
+
+fn open(underlay: &Arc<Underlay>, keys: &std::path::Path, index: usize) -> Backhaul {
+    let name = format!("node-{index}");
+    underlay.backhaul(&name, Some(keys.join(&name)))
+}
+
+impl BackhaulRig for Rig {
+    fn node(&mut self, index: usize) -> &mut Backhaul {
+        &mut self.nodes[index]
+    }
+
+    fn underlay_address(&self, _: usize) -> &'static str {
+        "127.0.0.1"
+    }
+
+    fn backend(&self) -> BackendInUse {
+        BackendInUse::Simulator
+    }
+
+    fn set_reachable(&mut self, index: usize, reachable: bool) {
+        self.underlay
+            .set_reachable(&format!("node-{index}"), reachable);
+    }
+
+    async fn restart(&mut self, index: usize) {
+        self.nodes[index] = open(&self.underlay, self.keys.path(), index);
+    }
+
+    fn left_behind(&mut self, index: usize, slice: &str) -> Vec<String> {
+        let node = format!("node-{index}");
+        let mut left = Vec::new();
+        let at = (node.clone(), slice.to_owned());
+        if self.underlay.lock().nets.contains_key(&at) {
+            left.push("a network".to_owned());
+        }
+        let files = std::fs::read_dir(self.keys.path().join(node))
+            .into_iter()
+            .flatten();
+        let files = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        left.extend(files.filter(|name| name.starts_with(slice)));
+        left
+    }
+}
+
+#[tokio::test]
+async fn simulator_passes_the_suite() {
+    suite::run(|| async { Rig::new() }).await;
+}

@@ -1,0 +1,354 @@
+//! One tunnel, as one task: nothing else touches it.
+//!
+//! Owns bringing it up and down with its keys. Rotation is in `rotation.rs`, probing and failover in `watch.rs`, what it looks
+//! like from outside in `observe.rs`.
+
+mod observe;
+mod rotation;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+use super::check::OwnKeys;
+use super::config::TunnelConfig;
+use super::health::{Health, PeerState};
+use super::plane::{BackendInUse, Look, Plane, PlaneError};
+use super::record::{Ledger, Record};
+use super::state::{Event, OwnKeyState, ProbeResult, TunnelState};
+use super::wanted::{self, ActivePeers, Group};
+use super::{ProbeRequest, TunnelOperState};
+use crate::backend::{BoxFuture, Why};
+
+/// How long the key of a tunnel that was removed can come back with it: as long as a confirmed commit is open at most.
+const KEPT: Duration = Duration::from_secs(3600);
+/// How often is looked at what has no probes.
+const SLOW: Duration = Duration::from_secs(5);
+
+/// What the tunnels of a node share.
+pub(super) struct Shared {
+    pub(super) plane: Arc<dyn Plane>,
+    pub(super) ledger: Ledger,
+    /// The keys in use, for plans.
+    pub(super) own: RwLock<OwnKeys>,
+    /// Keys of tunnels that were removed lately: a commit that is taken back brings them back, and their peers know them.
+    pub(super) removed: Mutex<HashMap<String, (Instant, Record)>>,
+    pub(super) events: broadcast::Sender<Event>,
+}
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, PlaneError>>;
+
+/// What a tunnel is asked to do.
+pub(super) enum Command {
+    /// Be what is configured; what was is restored on an error.
+    Bring(Box<TunnelConfig>, Reply<()>),
+    /// Look whether it is what is configured, and repair it; what was done.
+    Reconcile(Box<TunnelConfig>, Reply<Vec<String>>),
+    /// Go, with all that belongs to it.
+    Remove(Reply<()>),
+    Observe(Reply<Option<TunnelState>>),
+    Rotate(Option<u16>, Reply<OwnKeyState>),
+    CompleteRotation(Reply<OwnKeyState>),
+    CancelRotation(Reply<()>),
+    SwitchOver(String, Reply<Option<String>>),
+    Probe(ProbeRequest, Reply<Vec<ProbeResult>>),
+}
+
+/// The result of one probe: the peer, and the round trip if it was answered.
+type Probed = (String, Option<Duration>);
+
+pub(super) struct Tunnel {
+    shared: Arc<Shared>,
+    slice: String,
+    config: Option<TunnelConfig>,
+    record: Option<Record>,
+    backend: Option<BackendInUse>,
+    last_error: Option<String>,
+    active: ActivePeers,
+    /// Groups whose peer somebody asked for.
+    pinned: BTreeSet<Group>,
+    health: HashMap<String, Health>,
+    states: BTreeMap<String, PeerState>,
+    probes: FuturesUnordered<BoxFuture<'static, Probed>>,
+    next_probe: Option<Instant>,
+    next_rotation: Option<Instant>,
+    next_slow: Instant,
+    /// Since when the retiring interface has been silent, with the packets that had come out of it then.
+    silence: Option<(Instant, u64)>,
+}
+
+impl Tunnel {
+    pub(super) fn new(shared: Arc<Shared>, slice: &str) -> Self {
+        Self {
+            shared,
+            slice: slice.to_owned(),
+            config: None,
+            record: None,
+            backend: None,
+            last_error: None,
+            active: ActivePeers::new(),
+            pinned: BTreeSet::new(),
+            health: HashMap::new(),
+            states: BTreeMap::new(),
+            probes: FuturesUnordered::new(),
+            next_probe: None,
+            next_rotation: None,
+            next_slow: Instant::now() + SLOW,
+            silence: None,
+        }
+    }
+
+    /// Serves until nobody can ask any more.
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        loop {
+            let timers = [self.next_probe, self.next_rotation, Some(self.next_slow)];
+            let due = timers.into_iter().flatten().min().unwrap_or(self.next_slow);
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => self.serve(command).await,
+                    None => return,
+                },
+                Some((peer, round_trip)) = self.probes.next(), if !self.probes.is_empty() => {
+                    self.heard(&peer, round_trip).await;
+                }
+                () = sleep_until(due) => self.tick().await,
+            }
+        }
+    }
+
+    async fn serve(&mut self, command: Command) {
+        // Who asked may be gone; what was done stands.
+        match command {
+            Command::Bring(config, reply) => drop(reply.send(self.bring(*config).await)),
+            Command::Reconcile(config, reply) => drop(reply.send(self.reconcile(*config).await)),
+            Command::Remove(reply) => drop(reply.send(self.remove().await)),
+            Command::Observe(reply) => drop(reply.send(self.observe().await)),
+            Command::Rotate(port, reply) => drop(reply.send(self.rotate(port).await)),
+            Command::CompleteRotation(reply) => drop(reply.send(self.complete_rotation().await)),
+            Command::CancelRotation(reply) => drop(reply.send(self.cancel_rotation().await)),
+            Command::SwitchOver(peer, reply) => drop(reply.send(self.switch_over(&peer).await)),
+            Command::Probe(request, reply) => self.probe(&request, reply),
+        }
+    }
+
+    /// Becomes what is configured. On an error it is what it was.
+    async fn bring(&mut self, config: TunnelConfig) -> Result<(), PlaneError> {
+        let before = (
+            self.config.clone(),
+            self.record.clone(),
+            self.active.clone(),
+        );
+        let brought = self.try_bring(config, Look::Changes).await;
+        let Err(mut error) = brought else {
+            self.last_error = None;
+            return Ok(());
+        };
+        (self.config, self.record, self.active) = before;
+        if let Err(second) = self.restore().await {
+            error.message = format!(
+                "{}; what was before could not be restored: {second}",
+                error.message
+            );
+            self.last_error = Some(error.message.clone());
+        }
+        Err(error)
+    }
+
+    /// Puts back in force what is remembered.
+    async fn restore(&mut self) -> Result<(), PlaneError> {
+        let (Some(config), Some(_)) = (self.config.clone(), &self.record) else {
+            return self.remove().await;
+        };
+        self.save().await?;
+        self.try_bring(config, Look::Everything).await.map(drop)
+    }
+
+    async fn reconcile(&mut self, config: TunnelConfig) -> Result<Vec<String>, PlaneError> {
+        if self.record.is_none() {
+            self.load().await?;
+            self.adopt(&config).await?;
+        }
+        let done = self.try_bring(config, Look::Everything).await;
+        self.last_error = done.as_ref().err().map(|error| error.message.clone());
+        done
+    }
+
+    async fn try_bring(
+        &mut self,
+        config: TunnelConfig,
+        look: Look,
+    ) -> Result<Vec<String>, PlaneError> {
+        let backend = self.shared.plane.backend(config.backend);
+        let backend = backend.map_err(|message| PlaneError {
+            message,
+            why: Why::Unsupported,
+        })?;
+        self.remember(&config).await?;
+        let before = self.config.replace(config);
+        let (Some(config), Some(record)) = (&self.config, &self.record) else {
+            return Ok(Vec::new());
+        };
+        self.backend = Some(backend);
+        watch::choose_active(config, before.as_ref(), &mut self.active, &mut self.pinned);
+        if !config.enabled {
+            let was_there = self.shared.plane.remove(&self.slice).await?;
+            self.rest();
+            return Ok(was_there
+                .then(|| "switched off".to_owned())
+                .into_iter()
+                .collect());
+        }
+        let net = wanted::net(config, before.as_ref(), record, &self.active, backend);
+        let done = self.shared.plane.bring(&net, look).await?;
+        self.wake();
+        Ok(done)
+    }
+
+    /// The tunnel as it is now remembered and configured is put in force, fast.
+    async fn refresh(&mut self) -> Result<(), PlaneError> {
+        let (Some(config), Some(record), Some(backend)) =
+            (&self.config, &self.record, self.backend)
+        else {
+            return Ok(());
+        };
+        let net = wanted::net(config, Some(config), record, &self.active, backend);
+        self.shared.plane.bring(&net, Look::Changes).await.map(drop)
+    }
+
+    /// What is to be remembered of a tunnel with this configuration: made if it is new.
+    async fn remember(&mut self, config: &TunnelConfig) -> Result<(), PlaneError> {
+        if self.record.is_none() {
+            self.load().await?;
+        }
+        let Some(record) = &mut self.record else {
+            self.record = Some(self.removed_lately().map_or_else(
+                || {
+                    let free = || self.shared.plane.free_port();
+                    let port = config.listen_port.map_or_else(free, Ok)?;
+                    Ok::<_, PlaneError>(Record::new(port))
+                },
+                Ok,
+            )?);
+            return self.save().await;
+        };
+        let before = record.clone();
+        let earlier = self.config.as_ref().and_then(|config| config.listen_port);
+        if let Some(port) = config.listen_port
+            && self.config.is_some()
+            && earlier != Some(port)
+        {
+            record.current.port = port;
+        }
+        if config.peers.iter().all(|peer| peer.next.is_none()) {
+            record.has_turned = false;
+        }
+        match *record == before {
+            true => Ok(()),
+            false => self.save().await,
+        }
+    }
+
+    fn removed_lately(&self) -> Option<Record> {
+        let removed = self.shared.removed.lock();
+        let mut removed = removed.unwrap_or_else(PoisonError::into_inner);
+        removed.retain(|_, (at, _)| at.elapsed() < KEPT);
+        removed.remove(&self.slice).map(|(_, record)| record)
+    }
+
+    /// Goes, with network and key.
+    async fn remove(&mut self) -> Result<(), PlaneError> {
+        self.shared.plane.remove(&self.slice).await?;
+        if self.record.is_none() {
+            self.load().await?;
+        }
+        let (shared, slice) = (Arc::clone(&self.shared), self.slice.clone());
+        on_disk(move || shared.ledger.remove(&slice)).await?;
+        if let Some(record) = self.record.take() {
+            let removed = self.shared.removed.lock();
+            let mut removed = removed.unwrap_or_else(PoisonError::into_inner);
+            removed.insert(self.slice.clone(), (Instant::now(), record));
+        }
+        self.publish_keys();
+        (self.config, self.last_error) = (None, None);
+        self.active.clear();
+        self.pinned.clear();
+        self.states.clear();
+        self.rest();
+        Ok(())
+    }
+
+    async fn load(&mut self) -> Result<(), PlaneError> {
+        let (shared, slice) = (Arc::clone(&self.shared), self.slice.clone());
+        self.record = on_disk(move || shared.ledger.load(&slice)).await?;
+        self.publish_keys();
+        Ok(())
+    }
+
+    /// Keeps what is remembered; nothing depends on it before.
+    async fn save(&mut self) -> Result<(), PlaneError> {
+        let Some(record) = self.record.clone() else {
+            return Ok(());
+        };
+        let (shared, slice) = (Arc::clone(&self.shared), self.slice.clone());
+        on_disk(move || shared.ledger.save(&slice, &record)).await?;
+        self.publish_keys();
+        Ok(())
+    }
+
+    fn publish_keys(&self) {
+        let mut own = self
+            .shared
+            .own
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        match &self.record {
+            Some(record) => {
+                let keys = record.generations().map(Into::into).collect();
+                own.insert(self.slice.clone(), keys);
+            }
+            None => drop(own.remove(&self.slice)),
+        }
+    }
+
+    fn announce(&self, event: Event) {
+        tracing::info!(slice = self.slice, ?event, "tunnel");
+        // Nobody need listen.
+        drop(self.shared.events.send(event));
+    }
+
+    /// What the tunnel is now, without asking the machine.
+    fn oper_state(&self) -> TunnelOperState {
+        let is_enabled = self.config.as_ref().is_some_and(|config| config.enabled);
+        let answers = |state: &PeerState| matches!(state, PeerState::Active | PeerState::Warm);
+        if self.last_error.is_some() {
+            TunnelOperState::Failed
+        } else if !is_enabled {
+            TunnelOperState::Down
+        } else if self.states.values().any(answers) {
+            TunnelOperState::Up
+        } else if self
+            .health
+            .values()
+            .any(|health| health.round_trip().is_some())
+        {
+            TunnelOperState::Down
+        } else {
+            TunnelOperState::Starting
+        }
+    }
+}
+
+/// Runs what waits for the disk.
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, PlaneError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.map_err(|_| PlaneError::new("the agent is stopping"))?;
+    done.map_err(|error| PlaneError::new(format!("the key of the tunnel cannot be kept: {error}")))
+}

@@ -1,0 +1,271 @@
+//! Rotation of keys by a second interface: make before break.
+//!
+//! ```text
+//!              rotate                  every peer shook hands        complete               silent for the overlap
+//!   in force ----------> next, prepared ---------------------> ready ----------> retiring ------------------------> gone
+//! ```
+//! From `prepared` on both interfaces receive; routes decide which one sends. They move at `complete`, at each end on its own.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::Tunnel;
+use crate::backend::backhaul::plane::{ObservedInterface, PlaneError};
+use crate::backend::backhaul::record::{Generation, Record};
+use crate::backend::backhaul::state::{Event, OwnKeyState, Phase, RotationReason};
+use crate::backend::backhaul::wanted::{self, Side};
+
+/// Time between two packets that make an interface shake hands.
+const NUDGE: Duration = Duration::from_millis(200);
+
+impl Tunnel {
+    pub(super) async fn rotate(&mut self, port: Option<u16>) -> Result<OwnKeyState, PlaneError> {
+        self.prepare(port, RotationReason::Requested).await
+    }
+
+    async fn prepare(
+        &mut self,
+        port: Option<u16>,
+        reason: RotationReason,
+    ) -> Result<OwnKeyState, PlaneError> {
+        let record = self.in_service()?;
+        if let Some(next) = &record.next {
+            return match port.filter(|port| *port != next.port) {
+                Some(_) => Err(PlaneError::new(format!(
+                    "a rotation with port {} is under way: complete or cancel it",
+                    next.port
+                ))),
+                None => Ok(own_key(next)),
+            };
+        }
+        if record.retiring.is_some() {
+            let message = "the last rotation is not over: the old interface still receives";
+            return Err(PlaneError::new(message));
+        }
+        if record.has_turned {
+            let message = "the last rotation is not written down: replace public-key and endpoint of the peers by what is in next, and delete that";
+            return Err(PlaneError::new(message));
+        }
+        let port = match port {
+            Some(port) => self.unused(port)?,
+            None => self.shared.plane.free_port()?,
+        };
+        let before = self.record.clone();
+        let Some(record) = &mut self.record else {
+            return Err(PlaneError::new("the tunnel has no key"));
+        };
+        record.last_epoch += 1;
+        let next = Generation::new(record.last_epoch, port);
+        let answer = own_key(&next);
+        record.next = Some(next);
+        self.put(before).await?;
+        self.announce(Event::RotationPrepared {
+            slice: self.slice.clone(),
+            own_key: answer.clone(),
+            reason,
+        });
+        Ok(answer)
+    }
+
+    /// The port, if no tunnel of this node has it.
+    fn unused(&self, port: u16) -> Result<u16, PlaneError> {
+        let own = self.shared.own.read();
+        let own = own.unwrap_or_else(std::sync::PoisonError::into_inner);
+        let taken = own
+            .iter()
+            .find(|(_, keys)| keys.iter().any(|key| key.port == port));
+        match taken {
+            Some((slice, _)) => Err(PlaneError::new(format!(
+                "the tunnel of slice {slice} receives at port {port}"
+            ))),
+            None => Ok(port),
+        }
+    }
+
+    pub(super) async fn complete_rotation(&mut self) -> Result<OwnKeyState, PlaneError> {
+        let record = self.in_service()?;
+        if record.next.is_none() {
+            // Asked once more, as after an answer that was lost.
+            return match record.has_turned {
+                true => Ok(own_key(&record.current)),
+                false => Err(PlaneError::new(
+                    "no rotation is under way: start one with rotate-key",
+                )),
+            };
+        }
+        let observed = self.shared.plane.observe(&self.slice).await?;
+        if let Some(peer) = self.silent_on_next(&observed) {
+            return Err(PlaneError::new(format!(
+                "peer {peer} has not been heard on the second interface: traffic would be lost"
+            )));
+        }
+        let before = self.record.clone();
+        let Some(record) = &mut self.record else {
+            return Err(PlaneError::new("the tunnel has no key"));
+        };
+        let Some(next) = record.next.take() else {
+            return Err(PlaneError::new("no rotation is under way"));
+        };
+        let answer = own_key(&next);
+        record.retiring = Some(std::mem::replace(&mut record.current, next));
+        record.has_turned = true;
+        self.put(before).await?;
+        self.silence = None;
+        Ok(answer)
+    }
+
+    pub(super) async fn cancel_rotation(&mut self) -> Result<(), PlaneError> {
+        if self.in_service()?.next.is_none() {
+            return Err(PlaneError::new("no rotation is under way"));
+        }
+        let before = self.record.clone();
+        if let Some(record) = &mut self.record {
+            record.next = None;
+        }
+        self.put(before).await
+    }
+
+    /// Keeps the record and puts it in force; what was before comes back on an error.
+    async fn put(&mut self, before: Option<Record>) -> Result<(), PlaneError> {
+        let mut done = self.save().await;
+        if done.is_ok() {
+            done = self.refresh().await;
+        }
+        if let Err(error) = done {
+            self.record = before;
+            self.save().await?;
+            self.refresh().await?;
+            return Err(error);
+        }
+        self.wake();
+        Ok(())
+    }
+
+    fn in_service(&self) -> Result<&Record, PlaneError> {
+        let is_enabled = self.config.as_ref().is_some_and(|config| config.enabled);
+        match &self.record {
+            Some(record) if is_enabled => Ok(record),
+            _ => Err(PlaneError::new("the tunnel is not in service")),
+        }
+    }
+
+    /// A peer that has not shaken hands on the second interface.
+    fn silent_on_next(&self, observed: &[ObservedInterface]) -> Option<&str> {
+        let (config, record) = (self.config.as_ref()?, self.record.as_ref()?);
+        let name = record.next.as_ref()?.interface();
+        let interface = observed.iter().find(|one| one.name == name);
+        let silent = config.peers.iter().find(|peer| {
+            let Some(link) = wanted::link(peer, record, Side::Next) else {
+                return true;
+            };
+            let peers = interface.iter().flat_map(|one| &one.peers);
+            let mut of_key = peers.filter(|one| one.public_key == link.public_key);
+            of_key.all(|one| one.latest_handshake.is_none())
+        });
+        silent.map(|peer| peer.name.as_str())
+    }
+
+    pub(super) fn phase(&self, observed: &[ObservedInterface]) -> Phase {
+        match self.silent_on_next(observed) {
+            Some(_) => Phase::Prepared,
+            None => Phase::Ready,
+        }
+    }
+
+    /// Prepares a rotation if the key is old enough.
+    pub(super) async fn rotate_if_due(&mut self) {
+        let (Some(config), Ok(record)) = (&self.config, self.in_service()) else {
+            return;
+        };
+        let Some(interval) = config.rotation.interval_s else {
+            return;
+        };
+        let age = SystemTime::now().duration_since(record.current.made());
+        let is_due = age.unwrap_or_default() >= Duration::from_secs(interval.into());
+        if !is_due || record.next.is_some() || record.retiring.is_some() || record.has_turned {
+            return;
+        }
+        if let Err(error) = self.prepare(None, RotationReason::Due).await {
+            tracing::warn!(slice = self.slice, %error, "a rotation that is due could not be prepared");
+        }
+    }
+
+    /// What a rotation that is under way needs from time to time; when to come back.
+    pub(super) async fn step_rotation(&mut self, now: Instant) -> Option<Instant> {
+        let record = self.in_service().ok()?;
+        if let Some(next) = record.next.as_ref().map(Generation::interface) {
+            self.nudge_peers(&next);
+            return Some(now + NUDGE);
+        }
+        record.retiring.as_ref()?;
+        let overlap = self.config.as_ref()?.rotation.overlap_ms;
+        let overlap = Duration::from_millis(overlap.into());
+        if let Err(error) = self.retire(overlap, now).await {
+            tracing::warn!(slice = self.slice, %error, "the old interface could not be removed: it is tried again");
+        }
+        Some(now + (overlap / 4).max(Duration::from_millis(25)))
+    }
+
+    fn nudge_peers(&self, interface: &str) {
+        let (Some(config), Some(record)) = (&self.config, &self.record) else {
+            return;
+        };
+        for peer in &config.peers {
+            let address = peer.tunnel_address;
+            let behind = || wanted::prefixes(peer).first().map(|prefix| prefix.address);
+            let calls =
+                wanted::link(peer, record, Side::Next).is_some_and(|link| link.endpoint.is_some());
+            if let Some(to) = address.or_else(behind).filter(|_| calls) {
+                self.shared.plane.nudge(&self.slice, interface, to);
+            }
+        }
+    }
+
+    /// Removes the old interface once nothing has come out of it for the overlap.
+    async fn retire(&mut self, overlap: Duration, now: Instant) -> Result<(), PlaneError> {
+        let Some(retiring) = self
+            .record
+            .as_ref()
+            .and_then(|record| record.retiring.as_ref())
+        else {
+            return Ok(());
+        };
+        let name = retiring.interface();
+        let observed = self.shared.plane.observe(&self.slice).await?;
+        if let Some(interface) = observed.iter().find(|one| one.name == name) {
+            let (since, heard) = *self.silence.get_or_insert((now, interface.rx_packets));
+            if heard != interface.rx_packets {
+                self.silence = Some((now, interface.rx_packets));
+                return Ok(());
+            }
+            if now.duration_since(since) < overlap {
+                return Ok(());
+            }
+        }
+        let before = self.record.clone();
+        let Some(record) = &mut self.record else {
+            return Ok(());
+        };
+        record.retiring = None;
+        let (epoch, public_key) = (record.current.epoch, record.current.key.public());
+        self.put(before).await?;
+        self.silence = None;
+        self.announce(Event::RotationComplete {
+            slice: self.slice.clone(),
+            epoch,
+            public_key,
+        });
+        Ok(())
+    }
+}
+
+/// What the others need to know of a key.
+pub(super) fn own_key(generation: &Generation) -> OwnKeyState {
+    OwnKeyState {
+        epoch: generation.epoch,
+        public_key: generation.key.public(),
+        listen_port: generation.port,
+        interface: generation.interface(),
+    }
+}
