@@ -1,7 +1,7 @@
 # Tranche: everything a checkout can do. `make help` explains.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup web demo demo-vm test test-vm check bench clean
+.PHONY: help setup web demo demo-vm test test-vm check bench bench-backhaul clean
 MAKEFLAGS += --no-print-directory
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -32,6 +32,9 @@ TARGETS
              versions, advisories).
              ARGS="fmt clippy" picks checks.
     bench    All benchmarks, and their results as one table. ARGS="session" picks those whose name contains it.
+    bench-backhaul
+             Tunnels between agents in network namespaces: peers, rotation, failover, throughput, many tunnels; needs root.
+             ARGS="failover" picks rows; ARGS="--kernel" asks for the kernel's WireGuard.
     web      Build the operator's page, which the controller embeds.
     setup    Install what is missing (Debian, PyPI and npm packages), saying what. The targets above do it themselves.
     clean    Remove what was built; what set-up installed stays (in .tools and node_modules).
@@ -84,6 +87,10 @@ bench:
 	@.ci/setup build web
 	@$(MAKE) web
 	@.ci/bench $(ARGS)
+
+bench-backhaul:
+	@.ci/setup build test
+	@cargo bench --locked -p tranche-agent --bench backhaul -- --run $(ARGS)
 
 web:
 	@.ci/setup build web

@@ -186,12 +186,21 @@ impl Watch {
     }
 }
 
-/// Whether the configuration is about a network interface: a virtual interface, or the bridge of one.
+/// Whether the configuration is about a network interface: a virtual interface, the attachment of a tunnel, or the bridge
+/// of one.
 fn concerns(node: &Node, name: &str) -> bool {
     let in_force = node.in_force();
-    let Some(wifi) = in_force.running.get("/tranche-wifi:wifi") else {
-        return false;
-    };
-    wifi.list("vif")
-        .any(|vif| vif.get("name") == Some(name) || vif.get("attachment/bridge") == Some(name))
+    let is_it = |found: Option<&str>| found == Some(name);
+    let wifi = in_force.running.get("/tranche-wifi:wifi");
+    let of_wifi = wifi.is_some_and(|wifi| {
+        wifi.list("vif")
+            .any(|vif| is_it(vif.get("name")) || is_it(vif.get("attachment/bridge")))
+    });
+    let backhaul = in_force.running.get("/tranche-backhaul:backhaul");
+    let of_backhaul = backhaul.is_some_and(|backhaul| {
+        backhaul.list("tunnel").any(|tunnel| {
+            is_it(tunnel.get("attachment/interface")) || is_it(tunnel.get("attachment/bridge"))
+        })
+    });
+    of_wifi || of_backhaul
 }

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import unittest
 
-from network import NODES, PASSWORD, WIFI, Case, find
+from network import NODES, NS, PASSWORD, WIFI, Case, find
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 
@@ -24,6 +24,24 @@ class Examples(Case):
         path = "wifi:wifi/wifi:vif[wifi:slice='tenant-c']/wifi:airtime/wifi:min-ratio"
         ratios = find(session.get_config("running", filter=WIFI), path)
         self.assertEqual([float(ratio.text) for ratio in ratios], [20.0])
+
+    def test_a_tunnel_is_made_and_its_keys_are_rotated_with_ncclient(self):
+        ends = [part for node in NODES[:2] for part in (f"{node['host']}:{node['port']}", node["host_key"])]
+        done = subprocess.run(
+            [sys.executable, EXAMPLES / "netconf-tunnel.py", PASSWORD, "city-cam", *ends],
+            capture_output=True, text=True, timeout=60)
+        self.addCleanup(self.remove_tunnels)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("<oper-state>up</oper-state>", done.stdout)
+        self.assertIn("after the rotation: 2 ", done.stdout)
+
+    def remove_tunnels(self):
+        for node in (0, 1):
+            session = self.session(node=node)
+            session.edit_config(target="running", config=f"""
+                <config xmlns="{NS['nc']}" xmlns:nc="{NS['nc']}">
+                  <backhaul xmlns="urn:tranche:yang:tranche-backhaul" nc:operation="remove"/>
+                </config>""")
 
 
 if __name__ == "__main__":

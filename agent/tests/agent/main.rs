@@ -9,6 +9,7 @@
 mod support;
 
 mod access;
+mod backhaul;
 mod candidate;
 mod confirmed;
 mod crash;

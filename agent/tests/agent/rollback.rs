@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
 use tranche_agent::Error;
+use tranche_agent::backend::absent::AbsentBackhaul;
 use tranche_agent::backend::airtime::{
     AirtimeBackend, AirtimeReport, Correction, RadioAirtimeState, VifAirtimeState,
 };
@@ -112,7 +113,8 @@ fn registry(script: &Script) -> Registry {
             script: script.clone(),
         })
     };
-    Registry::new(fake("wifi"), fake("airtime"))
+    let no_tunnels = Box::new(AbsentBackhaul::new("there are no tunnels here"));
+    Registry::new(fake("wifi"), fake("airtime"), no_tunnels)
 }
 
 /// What a change of the country does when these steps are refused: the answer, the steps, the country afterwards and

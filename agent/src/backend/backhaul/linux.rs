@@ -19,7 +19,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Backhaul;
 use super::config::BackendChoice;
@@ -31,6 +31,8 @@ use net::Net;
 use probe::{Nudger, Pinger};
 use userspace::UserspaceDevice;
 
+/// How often the node's wall is looked at while all tunnels are.
+const WALL_LOOK: Duration = Duration::from_secs(1);
 /// Largest packet of the kernel's WireGuard that the model knows.
 const LARGEST: u16 = 9000;
 
@@ -53,6 +55,8 @@ pub(super) struct LinuxPlane {
     spaces: Mutex<HashMap<String, Arc<Space>>>,
     /// Names of the node's ends of attachments, by slice: what the node's wall keeps apart.
     ends: Mutex<BTreeMap<String, BTreeSet<String>>>,
+    /// The node's wall as nft lists it, with when it was looked at last.
+    wall: tokio::sync::Mutex<Option<(String, Instant)>>,
     names: AtomicU32,
 }
 
@@ -106,6 +110,7 @@ impl LinuxPlane {
             birth_namespace,
             spaces: Mutex::default(),
             ends: Mutex::default(),
+            wall: tokio::sync::Mutex::default(),
             names: AtomicU32::new(std::process::id() << 12),
         };
         plane.abilities.kernel =
@@ -156,48 +161,44 @@ impl LinuxPlane {
     }
 
     /// The space of a slice: the one we hold, or one that is there from before.
-    fn space(&self, slice: &str) -> Result<Option<Arc<Space>>, PlaneError> {
+    async fn space(&self, slice: &str) -> Result<Option<Arc<Space>>, PlaneError> {
         let name = self.namespace_name(slice);
-        if let Some(space) = self.spaces().get(slice) {
-            if namespace::is_there(&name) {
-                return Ok(Some(Arc::clone(space)));
+        let held = self.spaces().get(slice).cloned();
+        match (held, namespace::is_there(&name)) {
+            (Some(space), true) => Ok(Some(space)),
+            (Some(space), false) => {
+                // Somebody took the name away; what we hold of it must not stand in the way of a new one.
+                drop(self.spaces().remove(slice));
+                space.stop_devices().await;
+                Ok(None)
             }
-        } else if !namespace::is_there(&name) {
-            return Ok(None);
+            (None, true) => {
+                let namespace = Namespace::open(&name).map_err(in_words(&name))?;
+                let space = Arc::new(Space::enter(namespace)?);
+                self.spaces().insert(slice.to_owned(), Arc::clone(&space));
+                Ok(Some(space))
+            }
+            (None, false) => Ok(None),
         }
-        let known = self.spaces().remove(slice);
-        let was_held = known.is_some();
-        drop(known);
-        if was_held {
-            return Ok(None);
-        }
-        let space = Arc::new(Space::enter(
-            Namespace::open(&name).map_err(in_words(&name))?,
-        )?);
-        self.spaces().insert(slice.to_owned(), Arc::clone(&space));
-        Ok(Some(space))
     }
 
     /// The space of a slice, made if it is not there; and whether it was made.
-    fn space_or_new(&self, slice: &str) -> Result<(Arc<Space>, bool), PlaneError> {
-        if let Some(space) = self.space(slice)? {
+    async fn space_or_new(&self, slice: &str) -> Result<(Arc<Space>, bool), PlaneError> {
+        if let Some(space) = self.space(slice).await? {
             return Ok((space, false));
         }
         let name = self.namespace_name(slice);
-        let space = Arc::new(Space::enter(
-            Namespace::create(&name).map_err(in_words(&name))?,
-        )?);
+        let namespace = Namespace::create(&name).map_err(in_words(&name))?;
+        let space = Arc::new(Space::enter(namespace)?);
         self.spaces().insert(slice.to_owned(), Arc::clone(&space));
         Ok((space, true))
     }
 
     async fn remove_space(&self, slice: &str) -> Result<bool, PlaneError> {
-        let Some(space) = self.space(slice)? else {
+        let Some(space) = self.space(slice).await? else {
             return Ok(false);
         };
-        for (_, device) in space.devices.lock().await.drain() {
-            device.stop().await;
-        }
+        space.stop_devices().await;
         // The namespace dies some time after its last user: ports and names are given back now.
         for link in space.net.links().await? {
             if bring::is_ours(&link.name) {
@@ -212,13 +213,20 @@ impl LinuxPlane {
         let name = self.namespace_name(slice);
         drop(space);
         namespace::delete(&name).map_err(in_words(&name))?;
-        self.set_ends(slice, BTreeSet::new()).await?;
+        self.set_ends(slice, BTreeSet::new(), Look::Changes).await?;
         Ok(true)
     }
 
-    /// Says which interfaces of the node belong to a slice, and renews the node's wall if that is news.
-    async fn set_ends(&self, slice: &str, ends: BTreeSet<String>) -> Result<(), PlaneError> {
-        let all = {
+    /// Says which interfaces of the node belong to a slice, and renews the node's wall if that is news or it is not what it
+    /// was; whether it was renewed for the second reason.
+    async fn set_ends(
+        &self,
+        slice: &str,
+        ends: BTreeSet<String>,
+        look: Look,
+    ) -> Result<bool, PlaneError> {
+        let mut wall = self.wall.lock().await;
+        let (is_news, all) = {
             let mut of_slices = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
             let before = match ends.is_empty() {
                 true => of_slices.remove(slice).unwrap_or_default(),
@@ -226,16 +234,37 @@ impl LinuxPlane {
                     .insert(slice.to_owned(), ends.clone())
                     .unwrap_or_default(),
             };
-            if before == ends {
-                return Ok(());
-            }
-            of_slices.values().flatten().cloned().collect()
+            let all: BTreeSet<String> = of_slices.values().flatten().cloned().collect();
+            (before != ends, all)
         };
-        wall::keep_apart(&self.tag, &all).await
+        let mut has_fallen = false;
+        if let (false, Look::Everything, Some((text, at))) = (is_news, look, &mut *wall)
+            && at.elapsed() > WALL_LOOK
+        {
+            has_fallen = wall::listed_apart(&self.tag).await != *text;
+            *at = Instant::now();
+        }
+        if is_news || has_fallen {
+            wall::keep_apart(&self.tag, &all).await?;
+            let text = wall::listed_apart(&self.tag).await;
+            if text.is_empty() != all.is_empty() {
+                return Err(PlaneError::new(
+                    "nftables took the node's rules and does not have them",
+                ));
+            }
+            *wall = Some((text, Instant::now()));
+        }
+        Ok(has_fallen)
     }
 }
 
 impl Space {
+    async fn stop_devices(&self) {
+        for (_, device) in self.devices.lock().await.drain() {
+            device.stop().await;
+        }
+    }
+
     fn enter(namespace: Namespace) -> Result<Self, PlaneError> {
         let net = namespace.within(Net::connect);
         let name = &namespace.name;

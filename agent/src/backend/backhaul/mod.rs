@@ -39,7 +39,7 @@ pub use health::{FailoverReason, PeerState};
 pub use key::{PresharedKey, PrivateKey, PublicKey};
 pub use plane::BackendInUse;
 pub use state::{
-    EndpointState, Event, NextState, OwnKeyState, PeerObservation, Phase, ProbeResult,
+    EndpointState, Event, NextState, OwnKeyState, PeerObservation, Phase, ProbeResult, Repair,
     RotationReason, TunnelOperState, TunnelState,
 };
 

@@ -208,6 +208,15 @@ pub enum Event {
         /// Why.
         reason: RotationReason,
     },
+    /// Somebody had changed the network of a slice by hand.
+    #[serde(rename = "tranche-wifi:drift-repaired")]
+    Repaired {
+        /// What happened.
+        cause: String,
+        /// What was put right.
+        #[serde(rename = "repair")]
+        repairs: Vec<Repair>,
+    },
     /// The old interface is gone.
     #[serde(rename = "tranche-backhaul:rotation-complete")]
     RotationComplete {
@@ -220,6 +229,15 @@ pub enum Event {
         #[serde(rename = "public-key")]
         public_key: PublicKey,
     },
+}
+
+/// Something that was put right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Repair {
+    /// Path of the node that is carried out again.
+    pub target: String,
+    /// What was done.
+    pub action: String,
 }
 
 /// Why a rotation was prepared.

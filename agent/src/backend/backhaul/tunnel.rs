@@ -16,12 +16,12 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::check::OwnKeys;
+use super::check::{OwnKeys, path};
 use super::config::TunnelConfig;
 use super::health::{Health, PeerState};
 use super::plane::{BackendInUse, Look, Plane, PlaneError};
 use super::record::{Ledger, Record};
-use super::state::{Event, OwnKeyState, ProbeResult, TunnelState};
+use super::state::{Event, OwnKeyState, ProbeResult, Repair, TunnelState};
 use super::wanted::{self, ActivePeers, Group};
 use super::{ProbeRequest, TunnelOperState};
 use crate::backend::{BoxFuture, Why};
@@ -30,6 +30,8 @@ use crate::backend::{BoxFuture, Why};
 const KEPT: Duration = Duration::from_secs(3600);
 /// How often is looked at what has no probes.
 const SLOW: Duration = Duration::from_secs(5);
+/// How often a tunnel looks whether somebody changed it by hand.
+const CHECK: Duration = Duration::from_secs(30);
 
 /// What the tunnels of a node share.
 pub(super) struct Shared {
@@ -79,6 +81,7 @@ pub(super) struct Tunnel {
     next_probe: Option<Instant>,
     next_rotation: Option<Instant>,
     next_slow: Instant,
+    next_check: Instant,
     /// Since when the retiring interface has been silent, with the packets that had come out of it then.
     silence: Option<(Instant, u64)>,
 }
@@ -100,6 +103,7 @@ impl Tunnel {
             next_probe: None,
             next_rotation: None,
             next_slow: Instant::now() + SLOW,
+            next_check: Instant::now() + CHECK,
             silence: None,
         }
     }
@@ -107,7 +111,7 @@ impl Tunnel {
     /// Serves until nobody can ask any more.
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         loop {
-            let timers = [self.next_probe, self.next_rotation, Some(self.next_slow)];
+            let timers = [self.next_probe, self.next_rotation, Some(self.next_check)];
             let due = timers.into_iter().flatten().min().unwrap_or(self.next_slow);
             tokio::select! {
                 command = commands.recv() => match command {
@@ -208,6 +212,39 @@ impl Tunnel {
         let done = self.shared.plane.bring(&net, look).await?;
         self.wake();
         Ok(done)
+    }
+
+    /// Looks whether the machine still has what is configured, and puts it right. Rules of nftables are not among what is
+    /// looked at: asking for them takes a process.
+    async fn repair(&mut self) {
+        let (Some(config), Some(record), Some(backend)) =
+            (&self.config, &self.record, self.backend)
+        else {
+            return;
+        };
+        if !config.enabled {
+            return;
+        }
+        let net = wanted::net(config, Some(config), record, &self.active, backend);
+        match self.shared.plane.bring(&net, Look::Changes).await {
+            Ok(done) => {
+                self.last_error = None;
+                if !done.is_empty() {
+                    let repairs = done.into_iter().map(|action| Repair {
+                        target: path(&self.slice),
+                        action,
+                    });
+                    self.announce(Event::Repaired {
+                        cause: "the network of the slice was changed".to_owned(),
+                        repairs: repairs.collect(),
+                    });
+                }
+            }
+            Err(error) => {
+                tracing::warn!(slice = self.slice, %error, "the tunnel is not what is configured");
+                self.last_error = Some(error.message);
+            }
+        }
     }
 
     /// The tunnel as it is now remembered and configured is put in force, fast.

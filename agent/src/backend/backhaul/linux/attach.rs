@@ -8,7 +8,7 @@ use rtnetlink::{LinkBridge, LinkUnspec, LinkVxlan};
 
 use super::net::Link;
 use super::{LinuxPlane, Space, hash};
-use crate::backend::backhaul::plane::{Attachment, Outer, PlaneError, SliceNet, Vxlan};
+use crate::backend::backhaul::plane::{Attachment, Look, Outer, PlaneError, SliceNet, Vxlan};
 use crate::backend::wifi;
 
 /// The slice's end.
@@ -24,6 +24,7 @@ pub(super) async fn bring(
     space: &Space,
     net: &SliceNet,
     links: &[Link],
+    look: Look,
 ) -> Result<Vec<String>, PlaneError> {
     let mut done = Vec::new();
     let find = |name: &str| links.iter().find(|link| link.name == name);
@@ -66,7 +67,9 @@ pub(super) async fn bring(
         (None, Some(inner)) => done.extend(space.net.set_addresses(inner, &gateways).await?),
         _ => {}
     }
-    plane.set_ends(&net.slice, ends(net)).await?;
+    if plane.set_ends(&net.slice, ends(net), look).await? {
+        done.push("raise the wall between the slices of the node".to_owned());
+    }
     Ok(done)
 }
 

@@ -30,7 +30,7 @@ pub(super) async fn bring(
     net: &SliceNet,
     look: Look,
 ) -> Result<Vec<String>, PlaneError> {
-    let (space, is_new) = plane.space_or_new(&net.slice)?;
+    let (space, is_new) = plane.space_or_new(&net.slice).await?;
     let mut done = Vec::new();
     if is_new {
         done.push(format!("make namespace {}", space.namespace.name));
@@ -63,7 +63,7 @@ pub(super) async fn bring(
         }
     }
     if !done.is_empty() || look == Look::Everything || net.attachment.is_some() {
-        done.extend(attach::bring(plane, &space, net, &links).await?);
+        done.extend(attach::bring(plane, &space, net, &links, look).await?);
     }
     if !done.is_empty() {
         read_back(plane, net, &routes).await?;
@@ -126,8 +126,10 @@ async fn bring_interface(
     let link = match usable {
         Some(link) => link,
         None => {
+            // Its device may be there without it: somebody removed the interface.
+            remove_device(space, &wanted.name).await;
             if let Some(link) = found {
-                remove_interface(space, link).await?;
+                space.net.delete(link.index).await?;
             }
             done.push(format!("make interface {}", wanted.name));
             make_interface(plane, space, net, wanted).await?
@@ -173,7 +175,7 @@ async fn is_usable(
         BackendInUse::Userspace => {
             let devices = space.devices.lock().await;
             let device = devices.get(&wanted.name);
-            Ok(link.kind == TUN_KIND && device.is_some_and(|device| device.public_key() == key))
+            Ok(link.kind == TUN_KIND && device.is_some_and(|device| device.is_of(key)))
         }
         BackendInUse::Kernel | BackendInUse::Simulator => {
             if link.kind != kernel::KIND {
@@ -252,18 +254,22 @@ async fn move_in(
 }
 
 async fn remove_interface(space: &Space, link: &Link) -> Result<(), PlaneError> {
-    let device = space.devices.lock().await.remove(&link.name);
+    remove_device(space, &link.name).await;
+    Ok(space.net.delete(link.index).await?)
+}
+
+async fn remove_device(space: &Space, interface: &str) {
+    let device = space.devices.lock().await.remove(interface);
     if let Some(device) = device {
         device.stop().await;
     }
-    Ok(space.net.delete(link.index).await?)
 }
 
 pub(super) async fn observe(
     plane: &LinuxPlane,
     slice: &str,
 ) -> Result<Vec<ObservedInterface>, PlaneError> {
-    let Some(space) = plane.space(slice)? else {
+    let Some(space) = plane.space(slice).await? else {
         return Ok(Vec::new());
     };
     let mut observed = Vec::new();
@@ -324,7 +330,7 @@ async fn read_back(
             }
         }
     }
-    let Some(space) = plane.space(&net.slice)? else {
+    let Some(space) = plane.space(&net.slice).await? else {
         return Err(PlaneError::new("the namespace is gone"));
     };
     let found = space.net.routes().await?;

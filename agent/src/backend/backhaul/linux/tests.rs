@@ -11,7 +11,7 @@ use rig::Rig;
 
 use super::*;
 use crate::backend::backhaul::suite::{self, BackhaulRig, EDGE, SLICE, SPOKE};
-use crate::backend::backhaul::{BackhaulBackend, PeerState, TunnelOperState};
+use crate::backend::backhaul::{PeerState, TunnelOperState};
 use crate::backend::{Backend, NodeConfig};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,7 +88,7 @@ async fn a_killed_agent_in_the_middle_of_making_an_interface_leaves_no_orphan() 
     }
     let mut rig = Rig::new(BackendInUse::Userspace).await;
     let orphan = format!("w{}00000001", rig.tag(EDGE));
-    rig.in_machine(EDGE, &format!("ip link add {orphan} type dummy"));
+    rig.in_machine(EDGE, &format!("ip link add {orphan} type bridge"));
     rig.restart(EDGE).await;
     let links = rig.in_machine(EDGE, "ip -o link");
     assert!(!links.contains(&orphan), "{links}");
@@ -100,7 +100,7 @@ async fn an_interface_of_somebody_else_is_not_touched() {
         return;
     }
     let mut rig = Rig::new(BackendInUse::Userspace).await;
-    rig.in_machine(EDGE, "ip link add users0 type dummy");
+    rig.in_machine(EDGE, "ip link add users0 type bridge");
     let nothing = NodeConfig::default();
     let mut tunnel = suite::tunnel(EDGE, SLICE);
     tunnel["attachment"] = serde_json::json!({ "interface": "users0" });
@@ -160,7 +160,7 @@ async fn roaming_is_kept(mut rig: Rig) {
         });
     });
     suite::apply(&mut rig, EDGE, &configs[EDGE], &told).await;
-    let spoke: std::net::IpAddr = rig.underlay_address(SPOKE).parse().unwrap();
+    let spoke: IpAddr = rig.underlay_address(SPOKE).parse().unwrap();
     let is_home = |state: &crate::backend::backhaul::TunnelState| {
         suite::peer(state, "spoke")
             .endpoint

@@ -36,6 +36,8 @@ pub(super) struct UserspaceDevice {
     port: u16,
     /// Whether it has been started: without peers it need not receive.
     is_started: bool,
+    /// Whether a change failed: nobody knows what it does then.
+    is_broken: bool,
 }
 
 impl UserspaceDevice {
@@ -54,11 +56,13 @@ impl UserspaceDevice {
             public_key: wanted.key.public(),
             port: wanted.port,
             is_started: false,
+            is_broken: false,
         })
     }
 
-    pub(super) fn public_key(&self) -> PublicKey {
-        self.public_key
+    /// Whether it is a working device with this key.
+    pub(super) fn is_of(&self, key: PublicKey) -> bool {
+        self.public_key == key && !self.is_broken
     }
 
     /// Ends it; its interface goes with it.
@@ -97,6 +101,12 @@ impl UserspaceDevice {
         &mut self,
         wanted: &TunnelInterface,
     ) -> Result<Vec<String>, PlaneError> {
+        let done = self.try_set(wanted).await;
+        self.is_broken = done.is_err();
+        done
+    }
+
+    async fn try_set(&mut self, wanted: &TunnelInterface) -> Result<Vec<String>, PlaneError> {
         let mut done = Vec::new();
         if let Some(peers) = &wanted.peers {
             let changes = self.changes(peers).await;
@@ -105,9 +115,9 @@ impl UserspaceDevice {
                 for change in changes {
                     match change {
                         Change::Remove(key) => {
-                            drop(device.remove_peer(&x25519::PublicKey::from(key.0)).await)
+                            _ = device.remove_peer(&x25519::PublicKey::from(key.0)).await
                         }
-                        Change::Add(peer) => drop(device.add_peer(peer)),
+                        Change::Add(peer) => _ = device.add_peer(peer),
                         Change::Modify(peer, moves) => {
                             let key = peer.public_key;
                             let modified = device.modify_peer(&key, |known| {

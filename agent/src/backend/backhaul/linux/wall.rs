@@ -87,6 +87,13 @@ async fn blocking(
     done.unwrap_or_else(|_| Err(io::Error::other("the agent is stopping")))
 }
 
+/// What nft lists of the node's rules; nothing where there are none.
+pub(super) async fn listed_apart(tag: &str) -> String {
+    let table = format!("{TABLE}-{tag}");
+    let listed = blocking(move || run(&["list", "table", "inet", &table], "")).await;
+    listed.unwrap_or_default()
+}
+
 /// One transaction: there is no moment without rules.
 fn replacing(table: &str, rules: &str) -> String {
     format!(

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::{Reply, SLOW, Tunnel};
+use super::{CHECK, Reply, SLOW, Tunnel};
 use crate::backend::backhaul::ProbeRequest;
 use crate::backend::backhaul::config::{PeerConfig, TunnelConfig};
 use crate::backend::backhaul::health::{self, Candidate, FailoverReason, Health, PeerState};
@@ -127,6 +127,10 @@ impl Tunnel {
             self.next_slow = now + SLOW;
             self.rotate_if_due().await;
             self.look_at_handshakes().await;
+        }
+        if self.next_check <= now {
+            self.next_check = now + CHECK;
+            self.repair().await;
         }
     }
 

@@ -10,7 +10,6 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::super::namespace::{self, Namespace};
 use super::super::{LinuxPlane, keys_of};
-use crate::backend::backhaul::plane::Plane as _;
 use crate::backend::backhaul::suite::BackhaulRig;
 use crate::backend::backhaul::{BackendInUse, Backhaul};
 

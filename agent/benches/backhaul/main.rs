@@ -1,0 +1,180 @@
+//! Tunnels between three agents that are network namespaces of this machine, over NETCONF as a controller does it: one table.
+//!
+//! No criterion: what is measured are waits and lost packets, once or some tens of times, interleaved in one run. Needs root,
+//! /dev/net/tun, `ip` and `nft`. Arguments pick rows whose name contains one of them; nothing runs without `--run`;
+//! `--kernel` asks for the kernel's
+//! WireGuard, `--tunnels N` says how many there are on one node in the last row.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::panic,
+    reason = "a measurement that fails ends, and a table is printed"
+)]
+
+mod rig;
+
+use std::time::{Duration, Instant};
+
+use rig::{DC, EDGE, Network, SLICE, SPOKE, Stream};
+
+/// Rounds of what is measured more than once.
+const ROUNDS: usize = 30;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|one| one != "--bench")
+        .collect();
+    if !arguments.iter().any(|one| one == "--run") {
+        // Every benchmark of the workspace is run without privilege too.
+        return;
+    }
+    let is_kernel = arguments.iter().any(|one| one == "--kernel");
+    let tunnels = arguments.iter().position(|one| one == "--tunnels");
+    let tunnels = tunnels.map_or(1000, |at| arguments[at + 1].parse().unwrap());
+    let picked: Vec<&String> = arguments
+        .iter()
+        .filter(|one| one.parse::<u32>().is_err() && !one.starts_with("--"))
+        .collect();
+    let wants =
+        |row: &str| picked.is_empty() || picked.iter().any(|one| row.contains(one.as_str()));
+    let backend = if is_kernel { "kernel" } else { "userspace" };
+    println!(
+        "{:<44} {:>12} {:>12} {:>12}   {backend}",
+        "work", "median", "p95", "max"
+    );
+    if wants("peers") {
+        peers(&Network::new(backend));
+    }
+    if wants("rotation") {
+        rotation(&Network::new(backend));
+    }
+    if wants("failover") {
+        failover(&Network::new(backend));
+    }
+    if wants("throughput") {
+        throughput(&Network::new(backend));
+    }
+    if wants("many") {
+        many(&Network::new(backend), tunnels);
+    }
+}
+
+fn row(work: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let at = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
+    let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1000.0);
+    println!(
+        "{work:<44} {:>12} {:>12} {:>12}",
+        ms(at(0.5)),
+        ms(at(0.95)),
+        ms(at(1.0))
+    );
+}
+
+/// add-peer and del-peer: from the first RPC to the first packet, and to the last.
+fn peers(network: &Network) {
+    network.make_tunnels(None);
+    let (mut added, mut removed) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let stream = Stream::start(network, "10.77.0.1", &[EDGE]);
+        let start = Instant::now();
+        network.add_peer(EDGE, SPOKE);
+        network.add_peer(SPOKE, EDGE);
+        let first = stream.first_after(start);
+        added.push(first - start);
+        let start = Instant::now();
+        network.remove_peer(EDGE, SPOKE);
+        std::thread::park_timeout(Duration::from_millis(100));
+        let last = stream.last();
+        removed.push(last.saturating_duration_since(start));
+        network.remove_peer(SPOKE, EDGE);
+        drop(stream.end());
+    }
+    row("add-peer at both ends, RPC to first packet", added);
+    row("del-peer, RPC to last packet", removed);
+}
+
+/// Packets lost by a rotation of both ends, one sent every millisecond.
+fn rotation(network: &Network) {
+    network.make_tunnels(None);
+    network.connect(false);
+    let stream = Stream::start(network, "10.77.0.1", &[EDGE]);
+    stream.first_after(Instant::now());
+    let start = Instant::now();
+    network.rotate(&[EDGE, DC, SPOKE]);
+    let took = start.elapsed();
+    while start.elapsed() < Duration::from_secs(6) {
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+    let (sent, heard) = stream.end();
+    row("rotation at three nodes", vec![took]);
+    println!(
+        "{:<44} {:>12}",
+        "packets lost by it, of those sent",
+        format!("{} of {sent}", sent - heard)
+    );
+}
+
+/// How long nobody hears anything when the edge dies.
+fn failover(network: &Network) {
+    network.make_tunnels(Some(
+        "<interval>50</interval><misses>3</misses><hold-down>1</hold-down>",
+    ));
+    network.connect(true);
+    let mut gaps = Vec::new();
+    for _ in 0..10 {
+        let stream = Stream::start(network, "10.20.0.1", &[EDGE, DC]);
+        stream.first_after(Instant::now());
+        std::thread::park_timeout(Duration::from_millis(500));
+        network.set_reachable(EDGE, false);
+        std::thread::park_timeout(Duration::from_millis(1500));
+        gaps.push(stream.longest_gap());
+        network.set_reachable(EDGE, true);
+        // Back to the edge, and rested.
+        std::thread::park_timeout(Duration::from_millis(4000));
+        drop(stream.end());
+    }
+    row("failover, edge to data centre: gap", gaps);
+}
+
+/// One TCP connection through the tunnel and beside it.
+fn throughput(network: &Network) {
+    network.make_tunnels(None);
+    network.connect(false);
+    let mut rates = [Vec::new(), Vec::new()];
+    for _ in 0..3 {
+        rates[0].push(network.tcp_rate("10.77.0.1", true));
+        rates[1].push(network.tcp_rate("192.0.2.1", false));
+    }
+    for (name, mut rates) in ["TCP through the tunnel", "TCP without a tunnel"]
+        .into_iter()
+        .zip(rates)
+    {
+        rates.sort_by(f64::total_cmp);
+        println!("{name:<44} {:>7.0} Mbit/s", rates[1]);
+    }
+}
+
+/// Many tunnels on one node: one commit, memory, and a new look at all of them.
+fn many(network: &Network, count: usize) {
+    let before = network.memory_kb();
+    let start = Instant::now();
+    network.make_many(EDGE, count);
+    row(
+        &format!("{count} tunnels in one edit-config"),
+        vec![start.elapsed()],
+    );
+    let memory = network.memory_kb().saturating_sub(before);
+    println!("{:<44} {:>9} kB", "memory of each", memory / count as u64);
+    let start = Instant::now();
+    network.read_all(EDGE);
+    row(&format!("state of {count} tunnels"), vec![start.elapsed()]);
+    let start = Instant::now();
+    network.remove_all(EDGE);
+    row(
+        &format!("{count} tunnels removed in one edit-config"),
+        vec![start.elapsed()],
+    );
+}
