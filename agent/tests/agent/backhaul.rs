@@ -222,7 +222,7 @@ async fn what_makes_no_sense_is_refused_with_its_path_and_changes_nothing() {
             "a short key",
             keyed("c2hvcnQ="),
             bad,
-            "/peer[name='p']/public-key",
+            "/peer/public-key",
         ),
         (
             "a key of zeros",

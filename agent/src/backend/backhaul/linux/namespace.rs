@@ -37,6 +37,9 @@ impl Namespace {
     /// Makes one, with its settings and nothing in it.
     pub(super) fn create(name: &str) -> io::Result<Self> {
         share_directory()?;
+        if !is_there(name) {
+            delete(name)?;
+        }
         let path = path(name);
         File::create_new(&path)?;
         let made = in_new_thread(|| {
@@ -111,9 +114,11 @@ fn enter_new() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether there is one of this name.
+/// Whether there is one of this name. A file alone is none: it is what is left where a mount did not outlive its maker.
 pub(super) fn is_there(name: &str) -> bool {
-    path(name).exists()
+    const NSFS_MAGIC: u64 = 0x6e73_6673;
+    let found = rustix::fs::statfs(path(name));
+    found.is_ok_and(|found| u64::try_from(found.f_type) == Ok(NSFS_MAGIC))
 }
 
 /// The names of all there are.
