@@ -16,7 +16,7 @@ mod rig;
 
 use std::time::{Duration, Instant};
 
-use rig::{DC, EDGE, Network, SLICE, SPOKE, Stream};
+use rig::{DC, EDGE, Network, SPOKE, Stream};
 
 /// Rounds of what is measured more than once.
 const ROUNDS: usize = 30;
@@ -90,7 +90,7 @@ fn peers(network: &Network) {
         let last = stream.last();
         removed.push(last.saturating_duration_since(start));
         network.remove_peer(SPOKE, EDGE);
-        drop(stream.end());
+        stream.end();
     }
     row("add-peer at both ends, RPC to first packet", added);
     row("del-peer, RPC to last packet", removed);
@@ -134,7 +134,7 @@ fn failover(network: &Network) {
         network.set_reachable(EDGE, true);
         // Back to the edge, and rested.
         std::thread::park_timeout(Duration::from_millis(4000));
-        drop(stream.end());
+        stream.end();
     }
     row("failover, edge to data centre: gap", gaps);
 }

@@ -22,7 +22,7 @@ use tranche_netconf::xml::Fragment;
 pub(crate) const EDGE: usize = 0;
 pub(crate) const DC: usize = 1;
 pub(crate) const SPOKE: usize = 2;
-pub(crate) const SLICE: &str = "city-cam";
+const SLICE: &str = "city-cam";
 const NAMES: [&str; 3] = ["edge", "dc", "spoke"];
 const ROLES: [&str; 3] = ["hub", "standby-hub", "spoke"];
 const UNDERLAY: [&str; 3] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"];

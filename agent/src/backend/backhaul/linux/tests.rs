@@ -74,7 +74,9 @@ async fn drift_is_repaired(mut rig: Rig) {
         .await;
     }
     // A file without a namespace is left behind where a mount did not outlive its maker.
-    rig::sh(&format!("ip netns del {namespace} && touch /run/netns/{namespace}"));
+    rig::sh(&format!(
+        "ip netns del {namespace} && touch /run/netns/{namespace}"
+    ));
     rig.node(SPOKE).reconcile(&configs[SPOKE]).await.unwrap();
     suite::until(&mut rig, SPOKE, "made again", |state| {
         state.oper_state == TunnelOperState::Up
