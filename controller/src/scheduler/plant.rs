@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::fill::{Topology, water_fill};
+use super::rows::Rows;
 use super::types::*;
 
 /// A small deterministic generator (xorshift64*).
@@ -182,8 +182,9 @@ impl Plant {
 
     fn share_the_air(&mut self) {
         let count = self.radios.len() as u32;
-        let clique: Vec<Vec<u32>> = (0..count).map(|_| (0..count).collect()).collect();
+        let clique: Rows = (0..count).map(|_| (0..count).collect()).collect();
         let first: Vec<u32> = (0..=count).collect();
+        let alone = Rows::from_iter([vec![0]]);
         // CSMA: every radio that wants to send has the same chance, whatever stands behind it.
         let wants: Vec<f64> = self
             .radios
@@ -209,7 +210,7 @@ impl Plant {
                 let weights: Vec<f64> = vifs.iter().map(|vif| vif.min * vif.gain + 1e-3).collect();
                 let wants: Vec<f64> = vifs.iter().map(Self::limit).collect();
                 let topology = Topology {
-                    rows: &[vec![0]],
+                    rows: &alone,
                     first: &[0, vifs.len() as u32],
                 };
                 water_fill(topology, &[got], &weights, &wants)
@@ -253,7 +254,7 @@ impl Plant {
                     .map(|other| Neighbour {
                         bssid: bssid(other, 0),
                         signal_dbm: None,
-                        age: Duration::ZERO,
+                        age_ms: 0,
                     })
                     .collect(),
             })
