@@ -157,6 +157,7 @@ struct airtime_radio {
 	airtime_u64 done;              /* airtime completed since the last control step */
 	airtime_u64 idle;              /* time without anything in flight since then */
 	airtime_u64 area;              /* airtime in flight, integrated since then, square microseconds */
+	airtime_u64 lump;              /* airtime that leaves at once, smoothed; a burst at least */
 	airtime_u64 latency;           /* of a packet and its completion where nothing is before it */
 	airtime_u64 pause_from;        /* nothing leaves from here... */
 	airtime_u64 pause_to;          /* ...to here, so that the latency shows */
@@ -254,6 +255,7 @@ AIRTIME_FN void airtime_radio_reset(struct airtime_radio *r, airtime_u64 now)
 	r->done = 0;
 	r->idle = 0;
 	r->area = 0;
+	r->lump = 0;
 	r->latency = 0;
 	r->pause_from = now;
 	r->pause_to = now;
@@ -452,10 +454,19 @@ AIRTIME_FN airtime_s64 airtime_part(airtime_u64 amount, airtime_u64 whole, airti
 	return (airtime_s64)airtime_min(airtime_scale(amount, AIRTIME_ONE, whole), most);
 }
 
-/* Steers the congestion factor: the inverse of the capacity, corrected so that about three bursts are in flight. */
+/*
+ * What should be in flight so that the air never runs out of frames: a burst, and two of what leaves at once. A packet of TCP
+ * has many frames at low rates, and while they leave one by one they are in flight without being any reserve.
+ */
+AIRTIME_FN airtime_u64 airtime_flight_target(const struct airtime_radio *r)
+{
+	return airtime_min(r->burst + 2 * airtime_max(r->lump, r->burst), AIRTIME_FLIGHT_LIMIT / 4 * 3);
+}
+
+/* Steers the congestion factor: the inverse of the capacity, corrected so that as much is in flight as should be. */
 AIRTIME_FN void airtime_control(struct airtime_radio *r, airtime_u64 now)
 {
-	airtime_u64 window = now - r->control_since, target = 3 * r->burst, busy, flight, sample;
+	airtime_u64 window = now - r->control_since, target = airtime_flight_target(r), busy, flight, sample;
 	airtime_s64 error, factor;
 
 	/* A step takes a fifth of the interval; where completions are rare, a whole one. */
@@ -618,6 +629,7 @@ AIRTIME_FN enum airtime_verdict airtime_admit(struct airtime_radio *r, airtime_u
 	if (!at_once)
 		v->burst_left -= airtime_min(v->burst_left, expected);
 
+	r->lump = (31 * r->lump + airtime_max(expected, r->burst)) / 32;
 	AIRTIME_ADD(v->charged, cost);
 	v->estimated += airtime;
 	slot = &v->wheel[(at / r->wheel_slot) & (AIRTIME_WHEEL - 1)];
