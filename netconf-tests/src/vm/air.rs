@@ -28,6 +28,8 @@ pub struct Account {
     pub airtime: Duration,
     /// Frames that arrived.
     pub frames: u64,
+    /// Frames that did not: given up, or refused because the queue was full.
+    pub lost: u64,
 }
 
 /// The ledger until some time.
@@ -37,6 +39,8 @@ pub struct Books {
     pub time: Duration,
     /// Time for which the medium stood still, because the machine was too slow.
     pub slipped: Duration,
+    /// Time in which somebody sent, summed over the channels.
+    pub busy: Duration,
     /// All accounts.
     pub accounts: Vec<Account>,
 }
@@ -45,9 +49,15 @@ impl Books {
     /// Airtime from one interface to one address.
     #[must_use]
     pub fn airtime(&self, transmitter: &str, receiver: &str) -> Duration {
-        let of_pair = |one: &&Account| one.transmitter == transmitter && one.receiver == receiver;
-        let accounts = self.accounts.iter().filter(of_pair);
+        let accounts = self.between(transmitter, receiver);
         accounts.map(|account| account.airtime).sum()
+    }
+
+    /// The accounts of one interface's transmissions to one address.
+    pub fn between(&self, transmitter: &str, receiver: &str) -> impl Iterator<Item = &Account> {
+        let of_pair =
+            move |one: &&Account| one.transmitter == transmitter && one.receiver == receiver;
+        self.accounts.iter().filter(of_pair)
     }
 }
 
@@ -120,12 +130,16 @@ fn books(answer: &Value) -> Option<Books> {
             receiver: account["receiver"].as_str()?.to_owned(),
             airtime: time(&account["airtime-ns"])?,
             frames: account["frames"].as_u64()?,
+            lost: account["given-up"].as_u64()? + account["overflowed"].as_u64()?,
         })
     };
+    let channels = answer["channels"].as_array()?.iter();
+    let busy: Option<Duration> = channels.map(|channel| time(&channel["busy-ns"])).sum();
     let accounts = answer["accounts"].as_array()?;
     Some(Books {
         time: time(&answer["time-ns"])?,
         slipped: time(&answer["slipped-ns"])?,
+        busy: busy?,
         accounts: accounts.iter().map(account).collect::<Option<_>>()?,
     })
 }
