@@ -160,14 +160,13 @@ impl Scene {
         let before = self.air.books().await?;
         tokio::time::sleep(time).await;
         let after = self.air.books().await?;
-        let spent = (after.time - before.time).as_secs_f64();
-        let slipped = (after.slipped - before.slipped).as_secs_f64();
+        let (spent, late) = after.since(&before);
         Ok(Row {
             case: String::new(),
             owed: None,
             got: self.shares(&before, &after),
-            busy: (after.busy - before.busy).as_secs_f64() / spent,
-            slipped: slipped / (spent + slipped),
+            busy: (after.busy - before.busy).as_secs_f64() / spent.as_secs_f64(),
+            late,
         })
     }
 

@@ -2,13 +2,11 @@
 
 use std::fmt;
 
-/// Part of the time for which the medium may have stood still in a measurement that is judged.
-const SLIPPED: f64 = 0.02;
+/// Part of the time in which the medium may have been late in a measurement that is judged. A machine that is late has slow
+/// timers, too: its scheduler sends late, and what it completes comes late.
+const LATE: f64 = 0.02;
 
-/// Titles of the columns. `.ci/test-vm` prints them above the rows of all tests.
-pub const TITLES: &str = "| case | owed, % | got, % | error | busy, % | slipped, % |";
-
-/// A row.
+/// A row. `.ci/test-vm` knows its form, and prints titles above the rows of all tests.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// What was measured.
@@ -19,14 +17,14 @@ pub struct Row {
     pub got: Vec<f64>,
     /// Part of the time in which somebody sent.
     pub busy: f64,
-    /// Part of the time for which the medium stood still, because the machine was too slow.
-    pub slipped: f64,
+    /// Part of the time in which the medium was late, because the machine was too slow.
+    pub late: f64,
 }
 
-/// Whether a measurement says something, by the part of the time for which the medium stood still.
+/// Whether a measurement says something, by the part of the time in which the medium was late.
 #[must_use]
-pub fn is_sound(slipped: f64) -> bool {
-    slipped < SLIPPED
+pub fn is_sound(late: f64) -> bool {
+    late < LATE
 }
 
 impl Row {
@@ -46,7 +44,7 @@ impl fmt::Display for Row {
         };
         let owed = self.owed.as_deref().map_or_else(|| "-".to_owned(), list);
         let error = match self.error() {
-            _ if !is_sound(self.slipped) => "machine too slow: not judged".to_owned(),
+            _ if !is_sound(self.late) => "machine too slow: not judged".to_owned(),
             Some(error) => format!("{error:.2}"),
             None => "-".to_owned(),
         };
@@ -56,7 +54,7 @@ impl fmt::Display for Row {
             self.case,
             list(&self.got),
             100.0 * self.busy,
-            100.0 * self.slipped
+            100.0 * self.late
         )
     }
 }
@@ -72,13 +70,13 @@ mod tests {
             owed: Some(vec![30.0, 70.0]),
             got: vec![30.5, 69.5],
             busy: 0.9,
-            slipped: 0.0,
+            late: 0.0,
         };
         assert_eq!(
             row.to_string(),
             "| 30/70 | 30.0 / 70.0 | 30.5 / 69.5 | 0.50 | 90.0 | 0.0 |"
         );
-        row.slipped = 0.1;
+        row.late = 0.1;
         assert!(row.to_string().contains("not judged"), "{row}");
     }
 }

@@ -83,8 +83,8 @@ impl Bench {
             .collect()
     }
 
-    /// Measures a case while these flows last, and judges it by what each is owed. As soon as a medium did not stand still for
-    /// want of a processor; one that did says little of a scheduler.
+    /// Measures a case while these flows last, and judges it by what each is owed, as soon as the machine was fast enough: a
+    /// medium that was late says little of a scheduler.
     pub(crate) async fn measure(
         &mut self,
         case: &str,
@@ -97,7 +97,7 @@ impl Bench {
             tokio::time::sleep(SETTLE).await;
             let observed = self.rig.observe(LONG).await;
             left -= 1;
-            if left == 0 || is_sound(observed.slipped) {
+            if left == 0 || is_sound(observed.late) {
                 break observed;
             }
             println!("{case}: the machine was too slow, once more: {observed:?}");
@@ -108,7 +108,7 @@ impl Bench {
             owed,
             got: observed.shares(),
             busy: observed.busy,
-            slipped: observed.slipped,
+            late: observed.late,
         };
         println!("{row}");
         let error = row.error().unwrap_or_default();
@@ -125,7 +125,7 @@ impl Bench {
         is_so: bool,
         otherwise: impl FnOnce() -> String,
     ) {
-        if !is_so && is_sound(observed.slipped) {
+        if !is_so && is_sound(observed.late) {
             self.faults.push(otherwise());
         }
     }
@@ -133,7 +133,7 @@ impl Bench {
     /// A scheduler costs at most five points of what the medium carries without one.
     pub(crate) fn check_utilisation(&mut self, case: &str, free: &Observed, got: &Observed) {
         let (busy, free_busy) = (100.0 * got.busy, 100.0 * free.busy);
-        let is_so = busy > free_busy - 5.0 || !is_sound(free.slipped);
+        let is_so = busy > free_busy - 5.0 || !is_sound(free.late);
         self.check(got, is_so, || {
             format!("{case}: busy {busy:.1} % of the time, {free_busy:.1} % without a scheduler")
         });

@@ -121,7 +121,8 @@ impl Rig {
         let before = self.air.books().await.unwrap();
         tokio::time::sleep(time).await;
         let after = self.air.books().await.unwrap();
-        let spent = (after.time - before.time).as_secs_f64();
+        let (spent, late) = after.since(&before);
+        let spent = spent.as_secs_f64();
         // The accounts with the clients of each tenant, and how much was added to them.
         let added = |is_down: bool, of: fn(&Account) -> f64| -> Vec<f64> {
             let sum = |tenant: usize| {
@@ -140,10 +141,9 @@ impl Rig {
         };
         let airtime = |account: &Account| account.airtime.as_secs_f64();
         let parts = |sums: Vec<f64>| sums.into_iter().map(|sum| sum / spent).collect();
-        let slipped = (after.slipped - before.slipped).as_secs_f64();
         Observed {
             time_s: spent,
-            slipped: slipped / (spent + slipped),
+            late,
             busy: (after.busy - before.busy).as_secs_f64() / spent,
             down: parts(added(true, airtime)),
             up: parts(added(false, airtime)),
@@ -193,8 +193,8 @@ fn on_radio(wiphy: &str, vifs: Vec<Value>) -> NodeConfig {
 #[derive(Debug, Clone)]
 pub(crate) struct Observed {
     pub(crate) time_s: f64,
-    /// The part of the time for which the medium stood still.
-    pub(crate) slipped: f64,
+    /// The part of the time in which the medium was late.
+    pub(crate) late: f64,
     /// Somebody sent.
     pub(crate) busy: f64,
     /// Sent to the clients.

@@ -35,7 +35,7 @@ async fn settles_at(scene: &Scene, case: &str, owed: [f64; 2], tolerance: f64) {
     }
     let mut row = scene.measure(5 * PERIOD).await.unwrap();
     for _ in 0..TRIES {
-        if is_sound(row.slipped) {
+        if is_sound(row.late) {
             break;
         }
         println!("{case}: the machine was too slow, once more: {row:?}");
@@ -45,7 +45,7 @@ async fn settles_at(scene: &Scene, case: &str, owed: [f64; 2], tolerance: f64) {
     row.owed = Some(owed.to_vec());
     let way: Vec<String> = way.iter().map(|a| format!("{a:.1}")).collect();
     println!("{row}\n{case}: A on the way there: {}", way.join(" "));
-    let is_off = is_sound(row.slipped) && row.error().unwrap() > tolerance;
+    let is_off = is_sound(row.late) && row.error().unwrap() > tolerance;
     assert!(!is_off, "{row}\n{}", scene.history().await);
 }
 
