@@ -3,8 +3,9 @@
 use std::fmt;
 
 /// Part of the time in which the medium may have been late in a measurement that is judged. A machine that is late has slow
-/// timers, too: its scheduler sends late, and what it completes comes late.
-const LATE: f64 = 0.02;
+/// timers, too: its scheduler sends late, and what it completes comes late. With two processors to itself it is late for 0.2 to
+/// 0.7 % of the time, and now and then, without a scheduler and with TCP, for much longer.
+const LATE: f64 = 0.05;
 
 /// A row. `.ci/test-vm` knows its form, and prints titles above the rows of all tests.
 #[derive(Debug, Clone, PartialEq)]
