@@ -164,10 +164,9 @@ async fn two_mesh_points_become_peers() {
             }
         }
         let heard = |station: &Station| station.rx_bitrate_kbps.is_some();
-        // Only data has a rate.
-        run("ping -q -c 3 -i 0.2 -I t-m1 ff02::1 || true");
+        // Only data has a rate, and an address that is looked for twice first (RFC 4862 5.4).
         while !nl80211.stations(one).await.unwrap().iter().any(heard) {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            run("ping -q -c 3 -i 0.2 -I t-m1 ff02::1 || true");
         }
     };
     tokio::time::timeout(Duration::from_secs(60), peered)

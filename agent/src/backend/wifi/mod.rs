@@ -6,6 +6,7 @@
 pub mod bridge;
 mod channel;
 mod config;
+mod daemon;
 mod diff;
 pub mod hostapd;
 pub mod kernel;

@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::super::{
-    AccessPoint, Band, RadioConfig, Radius, Roaming, Security, SecurityMode, Width, spectrum,
+    AccessPoint, Band, Channel, RadioConfig, Radius, Roaming, Security, SecurityMode, Width,
+    spectrum,
 };
 use crate::backend::{MacAddress, Secret};
 
@@ -108,6 +109,9 @@ pub fn radio(
     text.set("ctrl_interface", control.display());
     text.set("ssid", anchor);
     text.flag("start_disabled", true);
+    // It beacons for the moments of a channel switch: hidden, and nobody is let in.
+    text.flag("ignore_broadcast_ssid", true);
+    text.flag("macaddr_acl", true);
     if country != "00" {
         text.set("country_code", country);
         text.flag("ieee80211d", true);
@@ -464,6 +468,56 @@ fn nas_identifier(bss: &Bss<'_>) -> String {
 
 fn hexadecimal(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// What of a radio's text says on which channel of its band it is.
+const CHANNEL: [&str; 6] = [
+    "channel",
+    "ht_capab",
+    "vht_oper_chwidth",
+    "vht_oper_centr_freq_seg0_idx",
+    "he_oper_chwidth",
+    "he_oper_centr_freq_seg0_idx",
+];
+
+/// Beacons that announce a channel switch before it is made: stations sleep through some.
+const ANNOUNCEMENTS: u8 = 10;
+
+/// The order that takes a radio from its text `from` to `channel`, its text being `to` then, with its stations; none where
+/// more changes than the channel.
+#[must_use]
+pub fn channel_switch(from: &str, to: &str, channel: &Channel) -> Option<String> {
+    let rest = |text| {
+        let mut entries = entries(text);
+        entries.retain(|key, _| !CHANNEL.contains(key));
+        entries
+    };
+    if rest(from) != rest(to) || channel.band() == Band::Ghz6 {
+        return None;
+    }
+    let width = channel.width().mhz();
+    let mut order = format!(
+        "CHAN_SWITCH {ANNOUNCEMENTS} {} center_freq1={} bandwidth={width}",
+        channel.primary_mhz(),
+        channel.centre_mhz()
+    );
+    let capabilities = value(to, "ht_capab").unwrap_or_default();
+    for (side, offset) in [("[HT40+]", 1), ("[HT40-]", -1)] {
+        if capabilities.contains(side) {
+            // Writing to a String cannot fail.
+            write!(order, " sec_channel_offset={offset}").unwrap_or_default();
+        }
+    }
+    for (key, flag) in [
+        ("ieee80211n", " ht"),
+        ("ieee80211ac", " vht"),
+        ("ieee80211ax", " he"),
+    ] {
+        if value(to, key) == Some("1") {
+            order.push_str(flag);
+        }
+    }
+    Some(order)
 }
 
 /// How to get from one configuration text of an access point to another.

@@ -236,21 +236,24 @@ impl Engine {
         work: &mut Work,
     ) -> Result<(), Refusal> {
         let radio = found.wiphy.name.clone();
-        let keeps_running = found.running.as_ref().is_some_and(|running| {
-            wanted.radio.as_deref() == Some(&running.radio)
-                && found.interface(&wanted::anchor(&found.wiphy)).is_some()
-        });
-        if !keeps_running {
+        let vifs = || target.wifi.vifs_of(&radio).map(|vif| vif.name.as_str());
+        let next = next_of(found, wanted, target);
+        if next == Next::Stop {
             if let Err(error) = self.stop(found, work).await {
-                work.failed(
-                    error,
-                    target.wifi.vifs_of(&radio).map(|vif| vif.name.as_str()),
-                )?;
+                work.failed(error, vifs())?;
             }
         } else if let Err(error) = self.remove_bsses(found, wanted, work).await {
             work.failed(error, [])?;
         }
-        self.remove_meshes(found, wanted, work).await
+        self.remove_meshes(found, wanted, work).await?;
+        if let (Next::Switch, Some(text)) = (next, &wanted.radio)
+            && let Err(refusal) = self.switch_channel(found, text, target, work).await
+        {
+            work.failed(refusal, vifs())?;
+            // Where what can be is done, it is done the hard way.
+            return self.stop(found, work).await;
+        }
+        Ok(())
     }
 
     /// Deletes an interface; one that is gone already is fine.
@@ -413,6 +416,36 @@ impl Engine {
             }
         }
         Ok(())
+    }
+}
+
+/// What becomes of a radio's hostapd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// It runs what is wanted of the radio.
+    Stay,
+    /// It goes to another channel, with the stations.
+    Switch,
+    /// It ends, and may be started anew.
+    Stop,
+}
+
+fn next_of(found: &Found, wanted: &Wanted, target: &Target) -> Next {
+    let (Some(running), Some(text)) = (&found.running, &wanted.radio) else {
+        return Next::Stop;
+    };
+    if found.interface(&wanted::anchor(&found.wiphy)).is_none() {
+        return Next::Stop;
+    }
+    if running.radio == *text {
+        return Next::Stay;
+    }
+    let radio = target.wifi.radio(&found.wiphy.name);
+    let way =
+        radio.and_then(|radio| wanted::channel_switch(&found.wiphy, &running.radio, text, radio));
+    match way {
+        Some(_) if !found.is_starting => Next::Switch,
+        _ => Next::Stop,
     }
 }
 

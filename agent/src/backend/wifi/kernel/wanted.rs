@@ -116,6 +116,29 @@ pub(super) fn radio_text(
     render::radio(radio, country, capabilities, &anchor(wiphy), control)
 }
 
+/// How a radio goes from its text `from` to `to`, that of `radio`, with its stations: hostapd's order and the channel. None
+/// where the driver can't, where radar has to be listened for first, or where more changes than the channel.
+pub(super) fn channel_switch(
+    wiphy: &Wiphy,
+    from: &str,
+    to: &str,
+    radio: &RadioConfig,
+) -> Option<(String, Channel)> {
+    let channel = Channel::new(radio.band, radio.channel, radio.width).ok()?;
+    let limits = wiphy.band(radio.band)?;
+    let has_radar = |mhz| {
+        limits
+            .channels
+            .iter()
+            .any(|one| one.mhz == mhz && one.radar)
+    };
+    if !wiphy.channel_switch || channel.members_mhz().any(has_radar) {
+        return None;
+    }
+    let order = render::channel_switch(from, to, &channel)?;
+    Some((order, channel))
+}
+
 /// hostapd's text for an access point.
 pub(super) fn bss_text(
     vif: &VifConfig,

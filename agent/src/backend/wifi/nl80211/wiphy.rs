@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use wl_nl80211::{
     Ieee80211HtCaps, Ieee80211VhtCapInfo, Nl80211Attr, Nl80211Band, Nl80211BandInfo,
-    Nl80211BandType, Nl80211ExtFeature, Nl80211Features, Nl80211Frequency, Nl80211FrequencyInfo,
-    Nl80211IfaceComb, Nl80211IfaceCombAttribute, Nl80211IfaceCombLimitAttribute, Nl80211Message,
+    Nl80211BandType, Nl80211Command, Nl80211ExtFeature, Nl80211Features, Nl80211Frequency,
+    Nl80211FrequencyInfo, Nl80211IfaceComb, Nl80211IfaceCombAttribute,
+    Nl80211IfaceCombLimitAttribute, Nl80211Message,
 };
 
 use super::InterfaceKind;
@@ -33,6 +34,8 @@ pub struct Wiphy {
     pub ap_scan: bool,
     /// Whether an interface can be given its address when it is made (`NL80211_FEATURE_MAC_ON_CREATE`).
     pub mac_on_create: bool,
+    /// Whether an access point can take its stations along to another channel (`NL80211_CMD_CHANNEL_SWITCH`).
+    pub channel_switch: bool,
 }
 
 /// A band of a radio.
@@ -286,6 +289,9 @@ impl Wiphy {
             }
             Nl80211Attr::InterfaceCombination(combinations) => {
                 self.combinations = combinations.iter().map(combination).collect();
+            }
+            Nl80211Attr::SupportedCommand(commands) => {
+                self.channel_switch = commands.contains(&Nl80211Command::ChannelSwitch);
             }
             Nl80211Attr::ExtFeatures(features) => {
                 self.airtime_fairness = features.contains(&Nl80211ExtFeature::AirtimeFairness);
