@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::Path;
 
+use super::super::passphrase;
 use super::super::{
     AccessPoint, Band, Channel, RadioConfig, Radius, Roaming, Security, SecurityMode, Width,
     spectrum,
@@ -366,14 +367,9 @@ fn personal(
 ) -> Result<(), RenderError> {
     let leaf = "access-point/security/passphrase";
     let passphrase = passphrase
-        .ok_or_else(|| RenderError::new(leaf, "this security mode needs a passphrase"))?
-        .expose();
-    // IEEE Std 802.11-2020 J.4.1: octets 32 to 126, so that every station can be given it.
-    let is_printable = passphrase.bytes().all(|octet| (32..=126).contains(&octet));
-    if !(8..=63).contains(&passphrase.len()) || !is_printable {
-        let message = "a passphrase is 8 to 63 printable ASCII characters";
-        return Err(RenderError::new(leaf, message));
-    }
+        .ok_or_else(|| RenderError::new(leaf, "this security mode needs a passphrase"))?;
+    passphrase::check(passphrase).map_err(|message| RenderError::new(leaf, message))?;
+    let passphrase = passphrase.expose();
     if mode != SecurityMode::Wpa3Personal {
         text.set("wpa_passphrase", passphrase);
     }

@@ -282,11 +282,10 @@ impl Engine {
                 work.failed(refusal, [name.as_str()])?;
             }
         }
-        for (name, join) in &wanted.meshes {
-            let address = target.addresses.get(name).copied();
-            if let Err(error) = self.add_mesh(found, name, join, address, work).await {
-                let refusal = Refusal::new(vif_path(name), error.to_string());
-                work.failed(refusal, [name.as_str()])?;
+        for mesh in &wanted.meshes {
+            let address = target.addresses.get(&mesh.name).copied();
+            if let Err(refusal) = self.add_mesh(found, mesh, address, work).await {
+                work.failed(refusal, [mesh.name.as_str()])?;
             }
         }
         self.attach(&found.wiphy.name, target, work).await?;

@@ -49,6 +49,8 @@ pub struct KernelSettings {
     pub runtime_dir: PathBuf,
     /// The program to run as hostapd.
     pub hostapd: String,
+    /// The program to run as wpa_supplicant.
+    pub supplicant: String,
 }
 
 impl Default for KernelSettings {
@@ -56,6 +58,7 @@ impl Default for KernelSettings {
         Self {
             runtime_dir: PathBuf::from("/run/tranche"),
             hostapd: "hostapd".to_owned(),
+            supplicant: "wpa_supplicant".to_owned(),
         }
     }
 }
@@ -141,6 +144,12 @@ impl KernelWifi {
     #[must_use]
     pub fn has_hostapd(&self) -> bool {
         check::is_installed(&self.settings.hostapd)
+    }
+
+    /// Whether there is a wpa_supplicant to run.
+    #[must_use]
+    pub fn has_supplicant(&self) -> bool {
+        check::is_installed(&self.settings.supplicant)
     }
 
     fn view(&self) -> MutexGuard<'_, View> {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use super::super::hostapd::Hostapd;
 use super::super::hostapd::render::{self, BandCapabilities, Bss, Change, RenderError};
 use super::super::nl80211::{MeshJoin, Wiphy};
-use super::super::{Channel, RadioConfig, Role, VifConfig, WifiConfig};
+use super::super::supplicant::{self, Supplicant};
+use super::super::{Channel, MeshPoint, RadioConfig, Role, VifConfig, WifiConfig};
 use super::check::refusal;
 use super::{KernelSettings, Target};
 use crate::backend::wifi::diff::{radio_path, vif_path};
@@ -30,7 +31,16 @@ pub(super) struct Wanted {
     /// hostapd's text for each access point, in the order of the configuration.
     pub(super) bsses: Vec<(String, String)>,
     /// The mesh points.
-    pub(super) meshes: Vec<(String, MeshJoin)>,
+    pub(super) meshes: Vec<WantedMesh>,
+}
+
+/// A mesh point.
+#[derive(Debug)]
+pub(super) struct WantedMesh {
+    pub(super) name: String,
+    pub(super) join: MeshJoin,
+    /// What its authentication daemon runs; none in an open mesh.
+    pub(super) secured: Option<String>,
 }
 
 impl Wanted {
@@ -62,12 +72,7 @@ impl Wanted {
                     wanted.bsses.push((vif.name.clone(), text));
                 }
                 Role::MeshPoint(mesh) => {
-                    let mesh = MeshJoin {
-                        mesh_id: mesh.mesh_id.clone(),
-                        channel,
-                        beacon_interval: BEACON_INTERVAL,
-                    };
-                    wanted.meshes.push((vif.name.clone(), mesh));
+                    wanted.meshes.push(mesh_of(&vif.name, mesh, channel)?);
                 }
             }
         }
@@ -77,6 +82,32 @@ impl Wanted {
         }
         Ok(wanted)
     }
+}
+
+fn mesh_of(name: &str, mesh: &MeshPoint, channel: Channel) -> Result<WantedMesh, Refusal> {
+    let join = MeshJoin {
+        mesh_id: mesh.mesh_id.clone(),
+        channel,
+        beacon_interval: BEACON_INTERVAL,
+    };
+    let secured = mesh
+        .passphrase
+        .as_ref()
+        .map(|secret| supplicant::text(&join, secret));
+    let secured = secured.transpose().map_err(|message| {
+        Refusal::new(format!("{}/mesh-point/passphrase", vif_path(name)), message)
+    })?;
+    Ok(WantedMesh {
+        name: name.to_owned(),
+        join,
+        secured,
+    })
+}
+
+/// The authentication daemon of a mesh point.
+pub(super) fn supplicant(settings: &KernelSettings, vif: &str) -> Supplicant {
+    let directory = settings.runtime_dir.join("sae").join(vif);
+    Supplicant::new(vif, &settings.supplicant, directory)
 }
 
 /// The hostapd of a radio.
