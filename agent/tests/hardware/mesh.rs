@@ -31,7 +31,7 @@ fn peer(passphrase: &str) -> String {
 
 fn supplicant() -> String {
     run(&format!(
-        "pgrep -f -- '-c {RUNTIME_DIR}/sae/mesh0/conf' || true"
+        "pgrep -f -- '[-]c {RUNTIME_DIR}/sae/mesh0/conf' || true"
     ))
 }
 

@@ -147,14 +147,14 @@ async fn what_is_missing_is_refused_and_the_rest_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs mac80211_hwsim: run by make test-vm"]
 async fn without_btf_access_points_run_unscheduled() {
-    run("mount --bind /dev/null /sys/kernel/btf/vmlinux");
+    run("mount -t tmpfs none /sys/kernel/btf");
     let bench = Bench::start(|settings| {
         settings.hardware.airtime = AirtimeScheduler::Auto;
     })
     .await;
     let scheduled = access_point("t-a").replace("false", "true");
     let refusal = bench.refused(&scheduled).await;
-    run("umount /sys/kernel/btf/vmlinux");
+    run("umount /sys/kernel/btf");
     assert!(
         refusal.starts_with(&format!(
             "{RADIO}/scheduler/enabled: airtime cannot be scheduled ("

@@ -17,19 +17,21 @@
 //! ```
 //! All of it is for root only: it has passphrases.
 
+mod error;
 mod files;
 pub mod render;
 mod status;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
+pub use error::HostapdError;
 pub use files::Files;
 pub use status::{BssStatus, Status};
 
@@ -44,46 +46,6 @@ const READY_WITHIN: Duration = Duration::from_secs(20);
 const TURN_WITHIN: Duration = Duration::from_secs(5);
 
 const POLL: Duration = Duration::from_millis(50);
-
-/// What hostapd did not do, in its own words as far as it had some.
-#[derive(Debug, thiserror::Error)]
-pub enum HostapdError {
-    /// There is no such program.
-    #[error("hostapd is not installed (there is no {program} in PATH)")]
-    NotInstalled {
-        /// What was looked for.
-        program: String,
-    },
-    /// It can't be started.
-    #[error("hostapd could not be started: {0}")]
-    Start(String),
-    /// It said no.
-    #[error("hostapd refused to {action}: {words}")]
-    Refused {
-        /// What it was asked to do.
-        action: String,
-        /// What it said.
-        words: String,
-    },
-    /// It can't be asked.
-    #[error("hostapd on {radio} does not answer: {source}")]
-    Control {
-        /// The radio.
-        radio: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// One of its files can't be read or written.
-    #[error("{}: {source}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
 
 /// What a running hostapd carries out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

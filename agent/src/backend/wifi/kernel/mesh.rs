@@ -6,8 +6,9 @@ use std::path::Path;
 
 use super::super::netlink::NetlinkError;
 use super::super::nl80211::{Interface, InterfaceKind, MeshJoin, NewInterface};
-use super::carry_out::{Found, Work};
+use super::carry_out::Work;
 use super::engine::Engine;
+use super::found::Found;
 use super::wanted::{self, Wanted, WantedMesh};
 use crate::backend::wifi::diff::vif_path;
 use crate::backend::{MacAddress, Refusal};

@@ -14,8 +14,10 @@ mod access_points;
 mod carry_out;
 mod check;
 mod engine;
+mod found;
 mod mesh;
 mod observe;
+mod read_back;
 mod switch;
 mod wanted;
 

@@ -142,7 +142,8 @@ pub(super) fn radio_text(
     let capabilities = limits.map_or(BandCapabilities::default(), |limits| BandCapabilities {
         ht: limits.ht.then_some(limits.ht_info),
         vht: limits.vht.then_some(limits.vht_info),
-        has_he: limits.he,
+        // hostapd takes no channel that is wider than what 802.11ax has, though 802.11n may have it.
+        has_he: limits.he.is_some_and(|widest| radio.width <= widest),
     });
     render::radio(radio, country, capabilities, &anchor(wiphy), control)
 }
