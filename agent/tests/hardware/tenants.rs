@@ -71,6 +71,7 @@ async fn one_commit_gives_three_tenants_and_a_mesh_what_is_theirs() {
             "<signal>-",
             "<tx-bitrate>",
             "<rx-bytes>",
+            "<tx-airtime>",
         ] {
             assert!(state.contains(part), "{name} lacks {part}: {state}");
         }
