@@ -68,7 +68,7 @@ demo-vm:
 	@$(MAKE) web
 	@cargo build --locked --workspace --bins
 	@netconf-tests/vm/run-in-vm --time-limit 0 --publish $(PORT):8080 -- $(TARGET_DIR)/debug/figure-21 --real \
-		--listen 10.0.2.15:8080 --shown-as http://127.0.0.1:$(PORT) $(ARGS)
+		--relay 10.0.2.15:8080 --shown-as http://127.0.0.1:$(PORT) $(ARGS)
 
 test-vm:
 	@.ci/setup build web vm
