@@ -180,6 +180,24 @@ impl Scheduler {
         if self.graph.settle(now) {
             self.name_domains();
         }
+        self.tell_the_deaf(now);
+    }
+
+    /// Many drivers measure no busy time, and their radios seem to be alone. They are told what their row sent and received:
+    /// without it a full channel looks half empty, and teaches no capacity.
+    fn tell_the_deaf(&mut self, now: Period) {
+        for at in 0..self.radios.len() {
+            if !self.radios[at].is_new || !self.radios[at].is_deaf {
+                continue;
+            }
+            let row = self.graph.rows()[at].iter();
+            let others = row.map(|&member| &self.radios[member as usize]);
+            let busy = others
+                .filter(|other| other.is_fresh(now))
+                .map(|other| other.own);
+            let busy = busy.sum();
+            self.radios[at].hear(busy);
+        }
     }
 
     /// The number of each report's radio; new radios get one, missing ones are forgotten.
