@@ -124,6 +124,37 @@ async fn fast_transition_that_cannot_work_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs mac80211_hwsim: run by make test-vm"]
+async fn what_hostapd_refuses_fails_the_commit_with_its_words() {
+    let bench = Bench::start(|_| ()).await;
+    bench.edit(&access_point("t-a")).await.unwrap();
+    let (pid, before) = (run("pidof hostapd"), run("iw dev t-a info"));
+    // With a mobility key it is hostapd that joins the bridge, and this is none.
+    run("ip link add t-none type dummy");
+    let key = "0123456789abcdef".repeat(4);
+    let roaming = format!(
+        "</security><roaming><mobility-domain>a1b2</mobility-domain><mobility-key>{key}</mobility-key></roaming>"
+    );
+    let fast = access_point("t-b")
+        .replace("</security>", &roaming)
+        .replace("t-br", "t-none");
+    let refusal = bench.refused(&fast).await;
+    let start = format!("operation-failed {VIF}'t-b']: hostapd refused to add access point t-b: ");
+    assert!(refusal.starts_with(&start), "{refusal}");
+    assert!(refusal.contains("bridge t-none"), "{refusal}");
+    assert!(!refusal.contains("could not be brought back"), "{refusal}");
+    run("ip link del t-none");
+    assert_eq!(
+        (run("pidof hostapd"), run("iw dev t-a info")),
+        (pid, before)
+    );
+    assert!(
+        !run("ip -br link").contains("t-b@") && run("ls /sys/class/net/t-b || true").is_empty()
+    );
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs mac80211_hwsim: run by make test-vm"]
 async fn what_is_missing_is_refused_and_the_rest_goes_on() {
     let bench = Bench::start(|settings| {
         settings.hardware.hostapd = "no-such-hostapd".to_owned();

@@ -179,9 +179,13 @@ impl Supplicant {
     /// The answer to a command; none where nobody answers.
     async fn ask(&self, command: &str) -> Option<String> {
         let control = Control::connect(&self.control().join(&self.interface)).ok()?;
+        // Looked for only where no answer comes at once: it takes a look at every process.
         let died = async {
-            while daemon::process_with(&self.conf()).is_some() {
+            loop {
                 sleep(POLL).await;
+                if daemon::process_with(&self.conf()).is_none() {
+                    return;
+                }
             }
         };
         tokio::select! {
