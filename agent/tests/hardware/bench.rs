@@ -27,6 +27,23 @@ pub(crate) struct Bench {
     pub(crate) dir: TempDir,
     client: Client,
     events: mpsc::Receiver<Notification>,
+    leftovers: Leftovers,
+}
+
+/// What a test that fails leaves behind must not fail the next.
+struct Leftovers(PathBuf);
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let line = format!(
+                "for pid in $(cat {}/run/*/pid); do kill -9 $pid; done; cd /sys/class/net; \
+                 for i in tr-anchor* t-* br-t-*; do iw dev $i del || ip link del $i; done; true",
+                self.0.display()
+            );
+            run(&line);
+        }
+    }
 }
 
 impl Bench {
@@ -56,6 +73,7 @@ impl Bench {
         client.create_subscription(subscription).await.unwrap();
         Self {
             agent,
+            leftovers: Leftovers(dir.path().to_owned()),
             dir,
             client,
             events,

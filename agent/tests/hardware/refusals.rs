@@ -125,31 +125,39 @@ async fn fast_transition_that_cannot_work_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs mac80211_hwsim: run by make test-vm"]
 async fn what_hostapd_refuses_fails_the_commit_with_its_words() {
-    let bench = Bench::start(|_| ()).await;
-    bench.edit(&access_point("t-a")).await.unwrap();
+    let bench = Bench::start(|settings| {
+        settings.hardware.radios.push("phy4".to_owned());
+    })
+    .await;
+    let running = access_point("t-a").replace("phy0", "phy4");
+    bench.edit(&running).await.unwrap();
     let (pid, before) = (run("pidof hostapd"), run("iw dev t-a info"));
-    // With a mobility key it is hostapd that joins the bridge, and this is none.
-    run("ip link add t-none type dummy");
-    let key = "0123456789abcdef".repeat(4);
-    let roaming = format!(
-        "</security><roaming><mobility-domain>a1b2</mobility-domain><mobility-key>{key}</mobility-key></roaming>"
+    // Somebody else holds the other radio on another channel, which hostapd finds out when it wants to beacon.
+    run(
+        "iw phy phy0 interface add t-x type mp && ip link set t-x up && iw dev t-x mesh join x freq 2437",
     );
-    let fast = access_point("t-b")
-        .replace("</security>", &roaming)
-        .replace("t-br", "t-none");
-    let refusal = bench.refused(&fast).await;
-    let start = format!("operation-failed {VIF}'t-b']: hostapd refused to add access point t-b: ");
+    let refusal = bench.refused(&access_point("t-b")).await;
+    let start = format!(
+        "operation-failed {VIF}'t-b']: hostapd refused to add access point t-b: Failed to set beacon parameters"
+    );
     assert!(refusal.starts_with(&start), "{refusal}");
-    assert!(refusal.contains("bridge t-none"), "{refusal}");
     assert!(!refusal.contains("could not be brought back"), "{refusal}");
-    run("ip link del t-none");
+    run("iw dev t-x del");
     assert_eq!(
         (run("pidof hostapd"), run("iw dev t-a info")),
         (pid, before)
     );
-    assert!(
-        !run("ip -br link").contains("t-b@") && run("ls /sys/class/net/t-b || true").is_empty()
+    assert_eq!(
+        run("ls -d /sys/class/net/t-b /sys/class/net/tr-anchor0 2>/dev/null || true"),
+        ""
     );
+
+    // What the kernel finds out is said with its words, too.
+    run("ip link add t-none type dummy");
+    let nowhere = access_point("t-b").replace("t-br", "t-none");
+    let at = format!("operation-failed {VIF}'t-b']/attachment: ");
+    refuse(&bench, &nowhere, &at, "interface t-none is not a bridge").await;
+    run("ip link del t-none");
     bench.end().await;
 }
 

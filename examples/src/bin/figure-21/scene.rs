@@ -56,10 +56,11 @@ pub(crate) async fn play(settings: &Settings) -> anyhow::Result<bool> {
             "{name}    {address} (NETCONF)   user admin, {key}"
         ))?;
     }
-    say(&format!("RESTCONF  {}", stack.restconf().root()))?;
+    let page = settings.shown_as.as_deref().unwrap_or(stack.page());
+    let page = page.trim_end_matches('/');
+    say(&format!("RESTCONF  {page}/restconf"))?;
     say(&format!(
-        "page      {}   user admin, password {}",
-        settings.shown_as.as_deref().unwrap_or(stack.page()),
+        "page      {page}/   user admin, password {}",
         stack.password
     ))?;
 
