@@ -27,7 +27,7 @@ pub(crate) struct Bench {
     pub(crate) dir: TempDir,
     client: Client,
     events: mpsc::Receiver<Notification>,
-    leftovers: Leftovers,
+    _leftovers: Leftovers,
 }
 
 /// What a test that fails leaves behind must not fail the next.
@@ -73,7 +73,7 @@ impl Bench {
         client.create_subscription(subscription).await.unwrap();
         Self {
             agent,
-            leftovers: Leftovers(dir.path().to_owned()),
+            _leftovers: Leftovers(dir.path().to_owned()),
             dir,
             client,
             events,
