@@ -20,13 +20,13 @@ SYNOPSIS
 TARGETS
     demo     Two nodes on one channel, two tenants owed 30 % and 70 %: a table in the terminal and the operator's page.
              Runs until Ctrl-C. ARGS="--for 45s" ends by itself; ARGS="--help" lists the rest.
-    demo-vm  Experimental: the same on a real radio stack, in a virtual machine: two agents with an access point each, and clients. The
-             page is at port 8080 of this machine; PORT=N takes another. ARGS as above.
+    demo-vm  The same on a real radio stack, in a virtual machine without KVM: two agents with a hostapd each, clients, a contended
+             medium. The page is at port 8080 of this machine; PORT=N takes another. ARGS as above.
     test     Every test that needs no virtual machine: Rust, foreign NETCONF clients, the page in Chromium. Last line: tests: N passed, M failed.
-             ARGS="rust interop page-unit page" picks parts.
+             ARGS="rust interop page-unit page" picks parts; vm is one more, and then the virtual machine has to be set up.
     test-vm  The tests that need a real radio stack: Debian's kernel with simulated radios (mac80211_hwsim), a contended
-             medium, hostapd and the kernel's airtime scheduler, in a virtual machine without KVM. Not all of them pass
-             yet: ARCHITECTURE.md says which.
+             medium, hostapd and the kernel's airtime scheduler, in a virtual machine without KVM. About 20 minutes; ends
+             with a table of what tenants are owed and got, by the medium's ledger, and what a packet costs the scheduler.
              ARGS="NAME" runs those whose name contains NAME. Last line: tests: N passed, M failed.
     check    fmt, pyang, the page's types, clippy and doc with warnings as errors, deny (licences, duplicate
              versions, advisories).
@@ -43,7 +43,7 @@ TARGETS
 FILES
     .tools/            What set-up installed.
     target/            What cargo built; target/ci/ holds the logs of the last test run.
-    .ci/run            What continuous integration runs: cheap checks, then test.
+    .ci/run            What continuous integration runs: cheap checks, then test and test-vm.
 
 ENVIRONMENT
     CARGO_TARGET_DIR   Where cargo builds, instead of target/.
@@ -71,7 +71,7 @@ demo-vm:
 	@$(MAKE) web
 	@cargo build --locked --workspace --bins
 	@netconf-tests/vm/run-in-vm --time-limit 0 --publish $(PORT):8080 -- $(TARGET_DIR)/debug/figure-21 --real \
-		--listen 10.0.2.15:8080 --shown-as http://127.0.0.1:$(PORT) $(ARGS)
+		--relay 10.0.2.15:8080 --shown-as http://127.0.0.1:$(PORT) $(ARGS)
 
 test-vm:
 	@.ci/setup build web vm

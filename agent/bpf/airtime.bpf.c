@@ -372,6 +372,8 @@ static __always_inline __u64 rated(const struct airtime_settings *s, struct ieee
 
 /* A frame check sequence is on the air and not in the buffer. */
 #define FCS_BYTES 4
+/* A slower frame has a slower acknowledgement: as ACK_BYTES in hardware.rs. */
+#define ACK_BYTES 15
 
 SEC("fentry/ieee80211_tx_status_ext")
 int BPF_PROG(airtime_status, struct ieee80211_hw *hw, struct ieee80211_tx_status *status)
@@ -390,7 +392,7 @@ int BPF_PROG(airtime_status, struct ieee80211_hw *hw, struct ieee80211_tx_status
 		return 0;
 	if (!mark_of(skb, now, &departure, &estimated) || !find_of(skb, &ours))
 		return 0;
-	bytes = skb->len + FCS_BYTES;
+	bytes = skb->len + FCS_BYTES + ACK_BYTES;
 	measured = rated(ours.settings, status, bytes, &kbps);
 	if (sta)
 		station = station_of(&ours, sta);

@@ -101,9 +101,9 @@ FILES
 
 RADIOS
   Without --sim the agent serves the radios of this machine, named as the kernel names their wiphys (iw phy). It needs
-  CAP_NET_ADMIN, and CAP_BPF and CAP_PERFMON for the airtime scheduler; access points need hostapd. What is missing is said at
-  start, and what needs it is refused when it is configured. Access points keep running when the agent ends; the next one
-  takes them over.
+  CAP_NET_ADMIN, and CAP_BPF and CAP_PERFMON for the airtime scheduler; access points need hostapd, and meshes with a
+  passphrase wpa_supplicant. What is missing is said at start, and what needs it is refused when it is configured. Access
+  points keep running when the agent ends; the next one takes them over.
 
 CONFIGURATION FILE
   TOML; the command line wins over it. Keys are the long options (factory-default, yang-module and radio take lists), and:
@@ -169,6 +169,9 @@ pub struct Args {
     /// The program to run as hostapd, one for each radio with access points [default: hostapd]
     #[arg(long, value_name = "PROGRAM")]
     pub hostapd: Option<String>,
+    /// The program to run as wpa_supplicant, one for each mesh point with a passphrase [default: wpa_supplicant]
+    #[arg(long, value_name = "PROGRAM")]
+    pub wpa_supplicant: Option<String>,
     /// Directory for the files of running daemons, which need not outlive a boot [default: run in the state directory]
     #[arg(long, value_name = "DIR")]
     pub runtime_dir: Option<PathBuf>,
@@ -202,6 +205,7 @@ struct SettingsFile {
     sim: Option<u16>,
     radio: Option<Vec<String>>,
     hostapd: Option<String>,
+    wpa_supplicant: Option<String>,
     runtime_dir: Option<PathBuf>,
     airtime: Option<AirtimeScheduler>,
     startup_datastore: Option<bool>,
@@ -278,6 +282,10 @@ impl Settings {
                 false => args.radio,
             },
             hostapd: args.hostapd.or(file.hostapd).unwrap_or(default.hostapd),
+            wpa_supplicant: args
+                .wpa_supplicant
+                .or(file.wpa_supplicant)
+                .unwrap_or(default.wpa_supplicant),
             runtime_dir: args.runtime_dir.or(file.runtime_dir),
             airtime: args.airtime.or(file.airtime).unwrap_or(default.airtime),
         };
@@ -357,6 +365,10 @@ impl Settings {
         let real_only = [
             ("radio", self.hardware.radios != default.radios),
             ("hostapd", self.hardware.hostapd != default.hostapd),
+            (
+                "wpa-supplicant",
+                self.hardware.wpa_supplicant != default.wpa_supplicant,
+            ),
             ("runtime-dir", self.hardware.runtime_dir.is_some()),
             ("airtime", self.hardware.airtime != default.airtime),
         ];
@@ -530,12 +542,12 @@ mod tests {
         assert_eq!((real.sim, real.nodes()), (None, 1));
         assert_eq!(real.hardware, HardwareSettings::default());
         assert_eq!(real.runtime_dir().unwrap(), Path::new("/b/run"));
-        let file =
-            "radio = [\"phy7\"]\nhostapd = \"/x/hostapd\"\nruntime-dir = \"/r\"\nairtime = \"off\"";
+        let file = "radio = [\"phy7\"]\nhostapd = \"/x/hostapd\"\nwpa-supplicant = \"/x/wpas\"\nruntime-dir = \"/r\"\nairtime = \"off\"";
         let line = ["--state-dir", "/b", "--radio", "phy0", "--radio", "phy1"];
         let given = resolve(&line, Some(file)).unwrap();
         assert_eq!(given.hardware.radios, ["phy0", "phy1"]);
         assert_eq!(given.hardware.hostapd, "/x/hostapd");
+        assert_eq!(given.hardware.wpa_supplicant, "/x/wpas");
         assert_eq!(given.hardware.airtime, AirtimeScheduler::Off);
         assert_eq!(given.runtime_dir().unwrap(), Path::new("/r"));
     }

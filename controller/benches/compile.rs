@@ -75,6 +75,8 @@ fn slice(number: usize) -> Slice {
             hidden: false,
             max_stations: None,
             station_isolation: true,
+            roaming: Default::default(),
+            attachment: Default::default(),
             security: Security {
                 mode: SecurityMode::Open,
                 ..Security::default()

@@ -35,10 +35,17 @@ impl Proxy {
     /// # Errors
     /// When there is no port.
     pub async fn open(target: SocketAddr) -> Result<Self, Error> {
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .map_err(Error::system("loopback"))?;
-        let address = listener.local_addr().map_err(Error::system("loopback"))?;
+        Self::open_at(SocketAddr::from(([127, 0, 0, 1], 0)), target).await
+    }
+
+    /// Opens a line to `target` at `address`.
+    ///
+    /// # Errors
+    /// When nobody can listen there.
+    pub async fn open_at(address: SocketAddr, target: SocketAddr) -> Result<Self, Error> {
+        let failed = || Error::system(address.to_string());
+        let listener = TcpListener::bind(address).await.map_err(failed())?;
+        let address = listener.local_addr().map_err(failed())?;
         let line = Arc::new(watch::Sender::new(Line::Delayed(Duration::ZERO)));
         let task = tokio::spawn(accept(listener, target, line.clone()));
         Ok(Self {

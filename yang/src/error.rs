@@ -4,7 +4,7 @@ use tranche_netconf::error::{ErrorTag, ErrorType, RpcError};
 use tranche_netconf::xml::Fragment;
 use yang5::ffi::LY_VECODE;
 
-use crate::ffi::{Ctx, RawError};
+use crate::ffi::{Ctx, RawError, SRaw};
 
 /// What is wrong with data, an edit, a filter or a request, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -261,7 +261,7 @@ fn classify(ctx: Ctx, raw: &RawError, phase: Phase) -> Error {
         e = tag(e, ErrorTag::BadAttribute, None).with_info("bad-attribute", name);
     }
     if e.path.is_none() {
-        e.path.clone_from(&raw.schema_path);
+        e.path = schema_node(ctx, raw).map_or_else(|| raw.schema_path.clone(), |n| Some(n.path()));
     }
     if e.tag == ErrorTag::InvalidValue && is_secret(ctx, raw) {
         e.message =
@@ -272,9 +272,26 @@ fn classify(ctx: Ctx, raw: &RawError, phase: Phase) -> Error {
 
 /// Whether the error is about a leaf that nobody may read: its value must not go into a message.
 fn is_secret(ctx: Ctx, raw: &RawError) -> bool {
-    let path = raw.schema_path.as_deref().or(raw.path.as_deref());
-    path.and_then(|p| ctx.schema_node(&without_predicates(p)))
+    schema_node(ctx, raw)
         .is_some_and(|node| node.has_extension("ietf-netconf-acm", "default-deny-all"))
+}
+
+/// The schema node that the error is about.
+///
+/// libyang names it by a path through choices and cases, which are in no data and which it does not find again: they are passed over.
+fn schema_node(ctx: Ctx, raw: &RawError) -> Option<SRaw> {
+    let Some(path) = raw.schema_path.as_deref() else {
+        return ctx.schema_node(&without_predicates(raw.path.as_deref()?));
+    };
+    let mut steps = path.strip_prefix('/')?.split('/').map(|step| {
+        let (module, name) = step.split_once(':').unzip();
+        (module, name.unwrap_or(step))
+    });
+    let (module, name) = steps.next()?;
+    let top = ctx.top_node(module?, name)?;
+    Some(steps.fold(top, |node, (module, name)| {
+        node.child(module, name).unwrap_or(node)
+    }))
 }
 
 /// `/m:a/b[k='v']/c` as `/m:a/b/c`. Quotes are honoured.

@@ -405,6 +405,21 @@ fn a_secret_value_is_not_repeated_in_an_error() {
     let e = refuse("", "<secret>abc</secret>", Op::Merge);
     assert_eq!(e[0].tag, ErrorTag::InvalidValue);
     assert!(!e[0].message.contains("abc"), "{}", e[0].message);
+    let e = refuse("", "<oval><key>abc</key></oval>", Op::Merge);
+    assert!(
+        !e[0].message.contains("abc"),
+        "in a choice: {}",
+        e[0].message
+    );
+}
+
+#[test]
+fn the_path_of_an_error_has_no_choices_and_cases() {
+    let path = |inner| refuse("", inner, Op::Merge)[0].path.clone();
+    let long = "/test-box:box/oval/long";
+    assert_eq!(path("<oval><long>x</long></oval>").as_deref(), Some(long));
+    let radius = "/test-box:box/radius";
+    assert_eq!(path("<radius>x</radius>").as_deref(), Some(radius));
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub struct HardwareSettings {
     pub radios: Vec<String>,
     /// The program to run as hostapd: a path, or a name to look for in `PATH`.
     pub hostapd: String,
+    /// The program to run as wpa_supplicant: a path, or a name to look for in `PATH`.
+    pub wpa_supplicant: String,
     /// Directory for the files of running daemons; `run` in the state directory where absent.
     pub runtime_dir: Option<PathBuf>,
     /// What schedules airtime.
@@ -38,6 +40,7 @@ impl Default for HardwareSettings {
         Self {
             radios: Vec::new(),
             hostapd: "hostapd".to_owned(),
+            wpa_supplicant: "wpa_supplicant".to_owned(),
             runtime_dir: None,
             airtime: AirtimeScheduler::Auto,
         }
@@ -168,6 +171,7 @@ async fn open_radios(
     let kernel = KernelSettings {
         runtime_dir,
         hostapd: settings.hostapd.clone(),
+        supplicant: settings.wpa_supplicant.clone(),
     };
     let wifi = KernelWifi::start(nl80211.clone(), links.clone(), kernel).await;
     let wifi = wifi.map_err(|refusal| refusal.message)?;
@@ -175,6 +179,12 @@ async fn open_radios(
         let hostapd = &settings.hostapd;
         tracing::warn!(
             "there is no program {hostapd}: mesh points can be configured, access points cannot"
+        );
+    }
+    if !wifi.has_supplicant() {
+        let supplicant = &settings.wpa_supplicant;
+        tracing::warn!(
+            "there is no program {supplicant}: meshes with a passphrase cannot be configured"
         );
     }
     Ok((nl80211, links, wifi))

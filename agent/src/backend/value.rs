@@ -195,6 +195,17 @@ pub(crate) fn as_text<T: fmt::Display, S: Serializer>(
     serializer.collect_str(value)
 }
 
+/// As [`as_text`], for what may be unknown.
+pub(crate) fn as_text_if_known<T: fmt::Display, S: Serializer>(
+    value: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => as_text(value, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 /// Parses a value from its lexical form, the opposite of [`as_text`].
 pub(crate) fn from_text<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where

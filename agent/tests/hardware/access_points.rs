@@ -4,87 +4,13 @@
 
 use std::time::Duration;
 
-use tranche_agent::backend::wifi::{AccessPoint, SecurityMode, VifOperState, WifiBackend as _};
+use tranche_agent::backend::wifi::{
+    AccessPoint, SecurityMode, VifOperState, Width, WifiBackend as _,
+};
 use tranche_agent::backend::{Backend as _, Cost};
 
-use crate::clients::{Client, Station, run, wait_for};
+use crate::clients::{Client, run, wait_for};
 use crate::rig::{Node, RUNTIME_DIR, access_point, config, edit, hostapd_pid, mesh_point, network};
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs mac80211_hwsim: run by make test-vm"]
-async fn three_tenants_and_a_mesh_share_one_radio() {
-    let a = access_point("a", SecurityMode::Wpa2Personal);
-    let b = access_point("b", SecurityMode::Wpa3Personal);
-    let c = access_point("c", SecurityMode::Owe);
-    let mesh = mesh_point("mesh0", "backhaul");
-    let mut node = Node::start().await;
-    let all = [a.clone(), b.clone(), c.clone(), mesh.clone()];
-    let plan = node.apply(&all).await.unwrap();
-    assert_eq!(plan.steps().len(), 5, "{:?}", plan.steps());
-    for (number, name) in [(1, "a"), (2, "b"), (3, "c")] {
-        run(&format!("ip addr add 10.1.{number}.1/24 dev br-{name}"));
-    }
-
-    let clients = [("phy1", &a), ("phy2", &b), ("phy3", &c)].map(|(phy, vif)| {
-        let number = &phy[3..];
-        let client = Client::join(phy, &format!("10.1.{number}.2/24"), &network(vif));
-        // An address that the others would reach if anything but a bridge were between them.
-        let interface = &client.station.interface;
-        client
-            .station
-            .inside(&format!("ip addr add 10.9.9.{number}/24 dev {interface}"));
-        client
-    });
-    for (number, client) in (1..).zip(&clients) {
-        let reached = client.station.ping(&format!("10.1.{number}.1"), 10);
-        assert_eq!(reached, 10, "client {number} reaches its bridge");
-        for other in (1..=3).filter(|other| *other != number) {
-            let reached = client.station.ping(&format!("10.9.9.{other}"), 2);
-            assert_eq!(reached, 0, "client {number} reaches client {other}");
-        }
-    }
-    for name in ["a", "b", "c"] {
-        let vif = node.vif(name).await;
-        assert_eq!((vif.oper_state, vif.station_count), (VifOperState::Up, 1));
-        assert!(vif.stations[0].rx_bytes > 0, "{:?}", vif.stations);
-    }
-
-    let peer = Station::new("phy4");
-    let interface = &peer.interface;
-    peer.inside(&format!("iw dev {interface} set type mp"));
-    peer.inside(&format!("ip link set {interface} up"));
-    peer.inside(&format!(
-        "iw dev {interface} mesh join backhaul freq 2412 HT20 beacon-interval 100"
-    ));
-    peer.inside(&format!("ip addr add 10.2.0.2/24 dev {interface}"));
-    run("ip addr add 10.2.0.1/24 dev mesh0");
-    wait_for("the mesh peers", Duration::from_secs(30), || {
-        peer.ping("10.2.0.1", 1) == 1
-    });
-    assert_eq!(node.vif("mesh0").await.oper_state, VifOperState::Up);
-
-    // The clients of a and b are changed and removed under the eyes of c's.
-    let pinging = clients[2].station.keep_pinging("10.1.3.1");
-    let renamed = edit(&b, |b| b.ssid = "another name".to_owned());
-    let plan = node.apply(&[a, renamed, c.clone(), mesh.clone()]).await;
-    let [step] = plan.unwrap().steps().to_vec().try_into().unwrap();
-    assert_eq!(step.action, "restart vif b");
-    assert_eq!(
-        step.cost,
-        Cost::Restart {
-            stations_dropped: 1
-        }
-    );
-    node.apply(&[c, mesh]).await.unwrap();
-    let (sent, answered) = pinging.stop();
-    assert!(sent > 20, "{sent}");
-    assert_eq!(answered, sent, "c's client lost something");
-    assert_eq!(peer.ping("10.2.0.1", 5), 5, "the mesh goes on");
-    assert!(run("ip -br link").contains("br-c"));
-    assert!(!run("ip -br link").contains("br-a"));
-    drop((clients, peer));
-    node.end().await;
-}
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs mac80211_hwsim: run by make test-vm"]
@@ -280,5 +206,81 @@ async fn twenty_cycles_leave_nothing_behind() {
     assert_eq!(wireless.trim(), "3", "wlan0, the anchor and the keeper");
     assert_eq!(run(&format!("ls {RUNTIME_DIR}/phy0/bss")).trim(), "keeper");
     drop(client);
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs mac80211_hwsim: run by make test-vm"]
+async fn stations_come_along_to_another_channel() {
+    let vifs = [
+        access_point("a", SecurityMode::Wpa2Personal),
+        access_point("b", SecurityMode::Wpa3Personal),
+        mesh_point("mesh0", "backhaul"),
+    ];
+    let mut node = Node::start().await;
+    node.apply(&vifs).await.unwrap();
+    run("ip addr add 10.1.1.1/24 dev br-a");
+    let first = Client::join("phy1", "10.1.1.2/24", &network(&vifs[0]));
+    let second = Client::join("phy2", "10.1.2.2/24", &network(&vifs[1]));
+    let pid = hostapd_pid();
+    // The agent learns who is associated when it looks.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let since = |name: &str| {
+        run(&format!(
+            "iw dev {name} station dump | grep 'associated at \\[boot'"
+        ))
+    };
+    let before = [since("a"), since("b")];
+    for channel in [6, 11] {
+        let pinging = first.station.keep_pinging("10.1.1.1");
+        let mut moved = config(&vifs);
+        moved.wifi.radios[0].channel = channel;
+        let plan = node.apply_config(moved).await.unwrap();
+        let [step] = plan.steps().to_vec().try_into().unwrap();
+        assert_eq!(
+            step.action,
+            format!("put radio phy0 on 2.4GHz channel {channel}, 20MHz")
+        );
+        assert_eq!(step.cost, Cost::Hot);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (sent, answered) = pinging.stop();
+        assert!(answered + 5 >= sent, "{answered} of {sent}");
+        assert_eq!(
+            [since("a"), since("b")],
+            before,
+            "somebody associated again"
+        );
+        assert_eq!(hostapd_pid(), pid);
+        for name in ["a", "b", "mesh0"] {
+            assert_eq!(node.vif(name).await.oper_state, VifOperState::Up, "{name}");
+        }
+        let anchor = run("iw dev tr-anchor0 info");
+        assert!(
+            !anchor.contains("channel"),
+            "the anchor is silent: {anchor}"
+        );
+    }
+    // Who comes later is on the new channel too, and another agent finds nothing to do.
+    let mut more = node.config.clone();
+    more.wifi.vifs.push(access_point("c", SecurityMode::Owe));
+    node.apply_config(more.clone()).await.unwrap();
+    assert!(run("iw dev c info").contains("channel 11 "));
+    drop(node);
+    let mut node = Node::start().await;
+    assert_eq!(node.wifi.reconcile(&more).await.unwrap().repaired, []);
+    node.config = more.clone();
+
+    // To a width that this radio has without 802.11ax only nobody is taken along: the plan says so.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let mut wide = more;
+    wide.wifi.radios[0].width = Width::Mhz40;
+    let plan = node.wifi.plan(&node.config, &wide).unwrap();
+    let cost = Cost::Restart {
+        stations_dropped: 2,
+    };
+    assert_eq!(plan.steps()[0].cost, cost, "{:?}", plan.steps());
+    node.apply_config(wide).await.unwrap();
+    assert!(run("iw dev c info").contains("channel 11 (2462 MHz), width: 40 MHz"));
+    drop((first, second));
     node.end().await;
 }

@@ -1,145 +1,9 @@
 //! A node on real radios as a client sees it: commits, what is put right behind its back, restarts, and what is missing.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use tempfile::TempDir;
-use tokio::sync::mpsc;
-use tranche_agent::Agent;
 use tranche_agent::backend::hardware::AirtimeScheduler;
-use tranche_agent::config::Settings;
-use tranche_netconf::Error;
-use tranche_netconf::client::{Auth, Client, ClientConfig, HostKeyCheck};
-use tranche_netconf::message::{
-    CreateSubscription, Datastore, DefaultOperation, EditConfig, ErrorOption, Filter, Notification,
-    TestOption,
-};
-use tranche_netconf::xml::Fragment;
 
-use crate::clients::{run, wait_for};
-
-/// Everything takes its time under emulation.
-const SOON: Duration = Duration::from_secs(60);
-
-/// An agent on `phy0`, and a client of it that is told what happens.
-struct Bench {
-    agent: Agent,
-    dir: TempDir,
-    client: Client,
-    events: mpsc::Receiver<Notification>,
-}
-
-impl Bench {
-    async fn start(change: impl FnOnce(&mut Settings)) -> Self {
-        Self::start_on(tempfile::tempdir_in("/run").unwrap(), change).await
-    }
-
-    async fn start_on(dir: TempDir, change: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = Settings::simulated(1, dir.path());
-        settings.sim = None;
-        settings.hardware.radios = vec!["phy0".to_owned()];
-        settings.hardware.airtime = AirtimeScheduler::Off;
-        settings.factory_default = vec![factory()];
-        change(&mut settings);
-        let agent = Agent::start(settings).await.unwrap();
-        let node = &agent.nodes()[0];
-        let key = HostKeyCheck::Pinned(node.host_key_fingerprint().to_owned());
-        let password = Auth::Password("admin secret".to_owned());
-        let config = ClientConfig::new(node.address().to_string(), "admin", password, key);
-        let (client, events) = Client::connect(config).await.unwrap();
-        let subscription = CreateSubscription {
-            stream: "NETCONF".to_owned(),
-            filter: None,
-            start_time: None,
-            stop_time: None,
-        };
-        client.create_subscription(subscription).await.unwrap();
-        Self {
-            agent,
-            dir,
-            client,
-            events,
-        }
-    }
-
-    /// Another agent on the same directory, once this one has ended.
-    async fn restart(self, change: impl FnOnce(&mut Settings)) -> Self {
-        self.agent.shutdown().await;
-        Self::start_on(self.dir, change).await
-    }
-
-    async fn edit(&self, xml: &str) -> Result<(), Error> {
-        let edit = EditConfig {
-            target: Datastore::Running,
-            default_operation: DefaultOperation::Merge,
-            test_option: TestOption::TestThenSet,
-            error_option: ErrorOption::RollbackOnError,
-            config: Fragment::parse(xml).unwrap(),
-        };
-        self.client.edit_config(&edit).await
-    }
-
-    /// Path and message of the refusal of an edit.
-    async fn refused(&self, xml: &str) -> String {
-        match self.edit(xml).await {
-            Err(Error::Rpc(errors)) => {
-                let path = errors[0].path.clone().unwrap_or_default();
-                let message = errors[0].message.clone().unwrap_or_default();
-                format!("{path}: {message}")
-            }
-            other => panic!("expected rpc-error, got {other:?}"),
-        }
-    }
-
-    async fn state_of(&self, vif: &str) -> String {
-        let filter = format!(
-            "<wifi xmlns=\"urn:tranche:yang:tranche-wifi\"><vif><name>{vif}</name><state/></vif></wifi>"
-        );
-        let filter = Filter::Subtree(Fragment::parse(&filter).unwrap());
-        let state = self.client.get(Some(filter), None).await.unwrap();
-        state.as_str().to_owned()
-    }
-
-    /// The next notification of a repair.
-    async fn repaired(&mut self) -> String {
-        let wait = async {
-            loop {
-                let event = self.events.recv().await.expect("the session is open");
-                if event.content.as_str().contains("drift-repaired") {
-                    return event.content.as_str().to_owned();
-                }
-            }
-        };
-        tokio::time::timeout(SOON, wait).await.expect("a repair")
-    }
-
-    async fn end(self) {
-        let delete = "<wifi xmlns=\"urn:tranche:yang:tranche-wifi\" \
-            xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\" nc:operation=\"delete\"/>";
-        self.edit(delete).await.unwrap();
-        self.agent.shutdown().await;
-        assert_eq!(run("ip -br link show type bridge"), "");
-        let wireless = run("iw dev | grep -c 'type AP' || true");
-        assert_eq!(wireless.trim(), "0");
-        let daemons = run("ps -e -o comm= | grep -c '^hostapd$' || true");
-        assert_eq!(daemons.trim(), "0");
-    }
-}
-
-fn factory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/hardware.json")
-}
-
-fn access_point(name: &str) -> String {
-    format!(
-        "<wifi xmlns=\"urn:tranche:yang:tranche-wifi\">\
-         <radio><name>phy0</name><band>2.4GHz</band><channel>1</channel>\
-         <scheduler><enabled>false</enabled></scheduler></radio>\
-         <vif><name>{name}</name><radio>phy0</radio><access-point><ssid>{name}</ssid>\
-         <security><mode>wpa3-personal</mode><passphrase>correct horse</passphrase></security></access-point>\
-         <attachment><bridge>t-br</bridge><vlan>7</vlan></attachment></vif></wifi>"
-    )
-}
+use crate::bench::{Bench, SOON, access_point};
+use crate::clients::{Client, run, wait_for};
 
 fn is_access_point(name: &str) -> bool {
     run(&format!("iw dev {name} info 2>/dev/null || true")).contains("type AP")
@@ -191,9 +55,29 @@ async fn a_restarted_agent_adopts_what_runs_and_repairs_what_does_not() {
     bench.edit(&access_point("t-b")).await.unwrap();
     let pid = run("pidof hostapd");
     let before = run("iw dev t-a info");
+    run("ip addr add 10.7.7.1/24 dev t-br && bridge vlan add dev t-br vid 7 self pvid untagged");
+    let network =
+        "ssid=\"t-a\"\nscan_ssid=1\nkey_mgmt=SAE\nieee80211w=2\nsae_password=\"correct horse\"";
+    let client = Client::join("phy1", "10.7.7.2/24", network);
+    wait_for("the client", SOON, || {
+        client.station.ping("10.7.7.1", 1) == 1
+    });
+    let since = run("iw dev t-a station dump | grep 'associated at \\[boottime'");
+    let pinging = client.station.keep_pinging("10.7.7.1");
     let bench = bench.restart(|_| ()).await;
     assert_eq!(run("pidof hostapd"), pid);
     assert_eq!(run("iw dev t-a info"), before);
+    let state = bench.state_of("t-a").await;
+    assert!(state.contains("<stations>1</stations>"), "{state}");
+    let (sent, answered) = pinging.stop();
+    assert_eq!(
+        (sent > 10, answered),
+        (true, sent),
+        "the client lost something"
+    );
+    let still = run("iw dev t-a station dump | grep 'associated at \\[boottime'");
+    assert_eq!(still, since, "it associated again");
+    drop(client);
 
     bench.agent.shutdown().await;
     run("iw dev t-b del");
@@ -224,47 +108,5 @@ async fn airtime_is_scheduled_from_the_first_commit_on() {
         .await;
     assert_eq!(run("pidof hostapd"), pid);
     assert!(run("tc filter show dev t-a egress").contains("bpf"));
-    bench.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs mac80211_hwsim: run by make test-vm"]
-async fn what_cannot_be_is_refused_and_the_rest_goes_on() {
-    let bench = Bench::start(|settings| {
-        settings.hardware.hostapd = "no-such-hostapd".to_owned();
-    })
-    .await;
-    let refusal = bench.refused(&access_point("t-a")).await;
-    assert!(refusal.contains("no-such-hostapd"), "{refusal}");
-    let mesh = access_point("t-m").replace("access-point>", "mesh-point>");
-    let start = mesh.find("<ssid>").unwrap();
-    let end = mesh.find("</mesh-point>").unwrap();
-    let mesh = format!("{}<mesh-id>m</mesh-id>{}", &mesh[..start], &mesh[end..]);
-    bench.edit(&mesh).await.unwrap();
-    assert!(run("iw dev t-m info").contains("type mesh point"));
-    let other = mesh.replace("phy0", "phy1").replace("t-m", "t-n");
-    let refusal = bench.refused(&other).await;
-    assert!(
-        refusal.ends_with("there is no radio phy1 in the hardware"),
-        "{refusal}"
-    );
-    let world = bench
-        .refused("<sim xmlns=\"urn:tranche:yang:tranche-sim\"/>")
-        .await;
-    assert!(world.contains("tranche-sim"), "{world}");
-
-    let bench = bench.restart(|_| ()).await;
-    let scheduled = mesh.replace("false", "true");
-    let refusal = bench.refused(&scheduled).await;
-    assert!(
-        refusal.contains("/scheduler/enabled: airtime is not scheduled"),
-        "{refusal}"
-    );
-    let forbidden = mesh.replace("<channel>1<", "<channel>14<");
-    let refusal = bench.refused(&forbidden).await;
-    assert!(
-        refusal.contains("radio[name='phy0']/channel: "),
-        "{refusal}"
-    );
     bench.end().await;
 }

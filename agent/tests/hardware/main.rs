@@ -11,9 +11,13 @@
 
 mod access_points;
 mod agent;
+mod bench;
 mod bridge;
 mod clients;
+mod mesh;
 mod nl80211;
+mod refusals;
 mod rig;
 mod roaming;
 mod security_modes;
+mod tenants;

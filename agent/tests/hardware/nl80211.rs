@@ -19,6 +19,17 @@ fn channel(number: u8, width: Width) -> Channel {
     Channel::new(Band::Ghz2, number, width).unwrap()
 }
 
+/// What a test that fails leaves behind must not fail the next.
+struct Leftovers;
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            run("for name in t-m0 t-m1 t-ap; do iw dev $name del 2>/dev/null; done; true");
+        }
+    }
+}
+
 /// A mesh point that is up, on a wiphy.
 async fn mesh_point(nl80211: &Nl80211, wiphy: &str, name: &str) -> u32 {
     let new = NewInterface {
@@ -39,7 +50,7 @@ async fn wiphys_say_what_they_can() {
     let phy0 = phy(&nl80211, "phy0").await;
     let ghz2 = phy0.band(Band::Ghz2).unwrap();
     assert_eq!(ghz2.channels.len(), 14);
-    assert!(ghz2.ht && ghz2.he, "{ghz2:?}");
+    assert!(ghz2.ht && ghz2.he == Some(Width::Mhz20), "{ghz2:?}");
     assert_eq!(ghz2.max_width, Width::Mhz40);
     let six = ghz2.channels.iter().find(|one| one.number == 6).unwrap();
     assert_eq!((six.mhz, six.disabled, six.no_ir), (2437, false, false));
@@ -76,6 +87,7 @@ async fn wiphys_say_what_they_can() {
 #[tokio::test]
 #[ignore = "needs mac80211_hwsim: run by make test-vm"]
 async fn interfaces_come_and_go_with_the_address_asked_for() {
+    let _leftovers = Leftovers;
     let nl80211 = Nl80211::connect().await.unwrap();
     let before = nl80211.interfaces().await.unwrap();
     let mut events = nl80211.events();
@@ -139,6 +151,7 @@ async fn many_ask_at_once() {
 #[tokio::test]
 #[ignore = "needs mac80211_hwsim: run by make test-vm"]
 async fn two_mesh_points_become_peers() {
+    let _leftovers = Leftovers;
     let nl80211 = Nl80211::connect().await.unwrap();
     let mut events = nl80211.events();
     let one = mesh_point(&nl80211, "phy0", "t-m0").await;
@@ -164,10 +177,9 @@ async fn two_mesh_points_become_peers() {
             }
         }
         let heard = |station: &Station| station.rx_bitrate_kbps.is_some();
-        // Only data has a rate.
-        run("ping -q -c 3 -i 0.2 -I t-m1 ff02::1 || true");
+        // Only data has a rate, and an address that is looked for twice first (RFC 4862 5.4).
         while !nl80211.stations(one).await.unwrap().iter().any(heard) {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            run("ping -q -c 3 -i 0.2 -I t-m1 ff02::1 || true");
         }
     };
     tokio::time::timeout(Duration::from_secs(60), peered)
@@ -198,6 +210,7 @@ async fn two_mesh_points_become_peers() {
 #[tokio::test]
 #[ignore = "needs mac80211_hwsim: run by make test-vm"]
 async fn neighbours_are_heard_without_sending() {
+    let _leftovers = Leftovers;
     let nl80211 = Nl80211::connect().await.unwrap();
     let beaconing = mesh_point(&nl80211, "phy0", "t-m0").await;
     let mesh = MeshJoin {
@@ -216,16 +229,14 @@ async fn neighbours_are_heard_without_sending() {
         .unwrap();
     let heard = nl80211.heard(listening).await.unwrap();
     let sender = nl80211.interface("t-m0").await.unwrap().unwrap();
-    assert_eq!(heard.len(), 1, "{heard:?}");
-    assert_eq!(heard[0].bssid, sender.mac);
-    assert_eq!(heard[0].frequency_mhz, 2462);
+    // The kernel remembers for a while who was there before.
+    let now = heard.iter().find(|one| one.bssid == sender.mac).unwrap();
+    assert_eq!(now.frequency_mhz, 2462);
     assert!(
-        heard[0]
-            .signal_dbm
-            .is_some_and(|dbm| (-99..0).contains(&dbm)),
-        "{heard:?}"
+        now.signal_dbm.is_some_and(|dbm| (-99..0).contains(&dbm)),
+        "{now:?}"
     );
-    assert!(heard[0].last_seen < Duration::from_secs(10), "{heard:?}");
+    assert!(now.last_seen < Duration::from_secs(10), "{now:?}");
     for ifindex in [beaconing, listening] {
         nl80211.delete_interface(ifindex).await.unwrap();
     }
@@ -234,6 +245,7 @@ async fn neighbours_are_heard_without_sending() {
 #[tokio::test]
 #[ignore = "needs mac80211_hwsim: run by make test-vm"]
 async fn power_is_what_is_read_back() {
+    let _leftovers = Leftovers;
     let nl80211 = Nl80211::connect().await.unwrap();
     let wiphy = phy(&nl80211, "phy0").await.index;
     let ifindex = mesh_point(&nl80211, "phy0", "t-m0").await;
@@ -268,6 +280,7 @@ async fn power_is_what_is_read_back() {
 #[tokio::test]
 #[ignore = "needs mac80211_hwsim: run by make test-vm"]
 async fn what_cannot_be_is_refused_in_one_sentence() {
+    let _leftovers = Leftovers;
     let nl80211 = Nl80211::connect().await.unwrap();
     assert_eq!(nl80211.regulatory_domain().await.unwrap(), "00");
     nl80211.set_regulatory_domain("00").await.unwrap();

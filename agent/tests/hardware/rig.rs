@@ -49,7 +49,11 @@ impl Node {
 
     /// One commit.
     pub(crate) async fn apply(&mut self, vifs: &[VifConfig]) -> Result<Plan, Refusal> {
-        let new = config(vifs);
+        self.apply_config(config(vifs)).await
+    }
+
+    /// One commit of everything.
+    pub(crate) async fn apply_config(&mut self, new: NodeConfig) -> Result<Plan, Refusal> {
         let plan = self.wifi.plan(&self.config, &new)?;
         self.wifi.apply(plan.clone()).await?;
         self.config = new;

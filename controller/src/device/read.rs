@@ -3,7 +3,9 @@
 use tranche_netconf::message::Filter;
 use tranche_netconf::xml::{Element, Fragment, XmlError};
 
-use crate::intent::{AccessPoint, Radius, Ratio, Secret, Security, SecurityMode, VifConfig};
+use crate::intent::{
+    AccessPoint, Attachment, Radius, Ratio, Roaming, Secret, Security, SecurityMode, VifConfig,
+};
 use crate::inventory::{Observed, Radio, Vif, VifState};
 
 pub(super) const WIFI: &str = "urn:tranche:yang:tranche-wifi";
@@ -91,14 +93,25 @@ fn read_vif(vif: &Element) -> Result<Vif, ReadError> {
     let only_known = vif.children.iter().all(|child| {
         matches!(
             &*child.name,
-            "name" | "radio" | "enabled" | "slice" | "access-point" | "airtime" | "state"
-        ) || (child.name == "attachment" && child.children.is_empty())
+            "name"
+                | "radio"
+                | "enabled"
+                | "slice"
+                | "access-point"
+                | "attachment"
+                | "airtime"
+                | "state"
+        )
     });
+    let attachment = vif.child("attachment").map(read_attachment).transpose()?;
     let config = match (&slice, access_point) {
         (Some(slice), Some(access_point)) if only_known => Some(VifConfig {
             radio: radio.clone(),
             slice: slice.clone(),
-            access_point,
+            access_point: AccessPoint {
+                attachment: attachment.unwrap_or_default(),
+                ..access_point
+            },
             min_ratio,
             max_ratio,
         }),
@@ -121,12 +134,13 @@ fn read_vif(vif: &Element) -> Result<Vif, ReadError> {
 
 /// `None`: it has something that this controller does not make.
 fn read_access_point(element: &Element) -> Result<Option<AccessPoint>, ReadError> {
-    const KNOWN: [&str; 5] = [
+    const KNOWN: [&str; 6] = [
         "ssid",
         "hidden",
         "max-stations",
         "station-isolation",
         "security",
+        "roaming",
     ];
     let at = "vif/access-point";
     let known = element
@@ -136,6 +150,7 @@ fn read_access_point(element: &Element) -> Result<Option<AccessPoint>, ReadError
     let security = element
         .child("security")
         .map_or(Ok(Some(Security::default())), read_security)?;
+    let roaming = element.child("roaming").map(read_roaming).transpose()?;
     let ssid = mandatory(element, at, "ssid")?;
     let hidden = parsed(element, at, "hidden")?.unwrap_or(false);
     let max_stations = parsed(element, at, "max-stations")?;
@@ -146,7 +161,28 @@ fn read_access_point(element: &Element) -> Result<Option<AccessPoint>, ReadError
         max_stations,
         station_isolation,
         security,
+        roaming: roaming.unwrap_or_default(),
+        attachment: Attachment::default(),
     }))
+}
+
+fn read_roaming(element: &Element) -> Result<Roaming, ReadError> {
+    let flag =
+        |name| parsed(element, "vif/access-point/roaming", name).map(Option::unwrap_or_default);
+    Ok(Roaming {
+        mobility_domain: element.child_text("mobility-domain").map(str::to_owned),
+        mobility_key: element.child_text("mobility-key").map(Secret::new),
+        neighbour_report: flag("neighbour-report")?,
+        beacon_report: flag("beacon-report")?,
+        bss_transition: flag("bss-transition")?,
+    })
+}
+
+fn read_attachment(element: &Element) -> Result<Attachment, ReadError> {
+    Ok(Attachment {
+        bridge: element.child_text("bridge").map(str::to_owned),
+        vlan: parsed(element, "vif/attachment", "vlan")?,
+    })
 }
 
 fn read_security(element: &Element) -> Result<Option<Security>, ReadError> {
@@ -211,6 +247,7 @@ pub(super) fn parsed<T: std::str::FromStr>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::intent::NodePlan;
 
     fn read(content: &str) -> Result<Observed, ReadError> {
         observed(&Fragment::from_trusted(format!(
@@ -269,19 +306,47 @@ mod tests {
 
     #[test]
     fn what_this_controller_never_makes_is_no_configuration_of_ours() {
-        for extra in [
-            "<attachment><bridge>br0</bridge></attachment>",
-            "<vendor-leaf>1</vendor-leaf>",
-        ] {
-            let found = read(&format!(
-                "{RADIO}<vif><name>a-radio0</name><radio>radio0</radio><slice>a</slice>\
-                 <access-point><ssid>a</ssid></access-point>{extra}</vif>"
-            ));
-            assert!(
-                found.expect("valid").vifs["a-radio0"].config.is_none(),
-                "{extra}"
-            );
-        }
+        let found = read(&format!(
+            "{RADIO}<vif><name>a-radio0</name><radio>radio0</radio><slice>a</slice>\
+             <access-point><ssid>a</ssid></access-point><vendor-leaf>1</vendor-leaf></vif>"
+        ));
+        assert!(found.expect("valid").vifs["a-radio0"].config.is_none());
+    }
+
+    #[test]
+    fn roaming_and_attachment_are_read_back_as_they_were_written() {
+        let config = VifConfig {
+            radio: "radio0".to_owned(),
+            slice: "a".to_owned(),
+            access_point: AccessPoint {
+                ssid: "a".to_owned(),
+                hidden: true,
+                max_stations: Some(9),
+                station_isolation: false,
+                security: Security::default(),
+                roaming: Roaming {
+                    mobility_domain: Some("a1b2".to_owned()),
+                    mobility_key: Some(Secret::new("0f".repeat(32))),
+                    neighbour_report: true,
+                    beacon_report: false,
+                    bss_transition: true,
+                },
+                attachment: Attachment {
+                    bridge: Some("br0".to_owned()),
+                    vlan: Some(7),
+                },
+            },
+            min_ratio: Ratio::ZERO,
+            max_ratio: Ratio::FULL,
+        };
+        let plan = NodePlan {
+            vifs: [("a-radio0".to_owned(), config.clone())].into(),
+        };
+        let edit = plan
+            .edit(None, &Observed::default())
+            .expect("not there yet");
+        let found = observed(&edit).expect("valid");
+        assert_eq!(found.vifs["a-radio0"].config.as_ref(), Some(&config));
     }
 
     #[test]

@@ -210,7 +210,7 @@ fn mean(
         .map(|&bssid| Neighbour {
             bssid,
             signal_dbm: None,
-            age: Duration::ZERO,
+            age_ms: 0,
         })
         .collect();
     RadioReport {

@@ -23,6 +23,8 @@ fn slice(id: &str, min: f64, nodes: &[&str]) -> Slice {
             hidden: false,
             max_stations: None,
             station_isolation: true,
+            roaming: Default::default(),
+            attachment: Default::default(),
             security: Security {
                 mode: SecurityMode::Open,
                 ..Security::default()
@@ -348,6 +350,26 @@ fn a_domain_that_became_overcommitted_does_not_block_other_changes() {
     let worse = intent([slice("a", 61.0, &["n1"]), slice("b", 50.0, &["n2"])]);
     let errors = compile_change(&before, &worse, &near).expect_err("worse");
     assert_eq!(errors[0].kind, ErrorKind::DomainOvercommitted);
+}
+
+#[test]
+fn a_slice_is_one_mobility_domain_at_every_node() {
+    let mut wanted = slice("a", 0.0, &["n1", "n2"]);
+    wanted.wifi.roaming.mobility_domain = Some("a1b2".into());
+    wanted.wifi.roaming.neighbour_report = true;
+    wanted.wifi.attachment.bridge = Some("br-a".into());
+    let plans = compile(&intent([wanted]), &inventory(&["n1", "n2"])).expect("valid");
+    let edits = plans
+        .values()
+        .map(|plan| plan.edit(None, &Observed::default()));
+    for edit in edits {
+        let text = edit.expect("nothing is there yet").as_str().to_owned();
+        let everywhere = |part: &str| assert_eq!(text.matches(part).count(), 2, "{part}: {text}");
+        everywhere(
+            "<roaming><mobility-domain>a1b2</mobility-domain><neighbour-report>true</neighbour-report>",
+        );
+        everywhere("</access-point><attachment><bridge>br-a</bridge></attachment><airtime>");
+    }
 }
 
 #[test]

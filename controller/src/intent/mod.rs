@@ -15,7 +15,10 @@ use serde::Deserialize;
 pub use compile::{ErrorKind, IntentError, compile, compile_change};
 pub use plan::{Drift, NodePlan};
 pub use ratio::{BadRatio, Ratio};
-pub use vif::{AccessPoint, Radius, Secret, Security, SecurityMode, VifConfig, is_ours, vif_name};
+pub use vif::{
+    AccessPoint, Attachment, Radius, Roaming, Secret, Security, SecurityMode, VifConfig, is_ours,
+    vif_name,
+};
 
 /// Everything that is wanted: the slices by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

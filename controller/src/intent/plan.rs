@@ -107,6 +107,10 @@ fn same(wanted: &VifConfig, has: &VifConfig) -> bool {
         (mine, None) => *mine = None,
         (_, Some(_)) => {}
     }
+    if has.access_point.roaming.mobility_key.is_none() {
+        shown.access_point.roaming.mobility_key = None;
+    }
+    let mine = &mut shown.access_point.security;
     if let (Some(mine), Some(theirs)) = (&mut mine.radius, &theirs.radius)
         && theirs.secret.reveal().is_empty()
     {
@@ -139,7 +143,9 @@ fn render<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{AccessPoint, Ratio, Secret, Security, SecurityMode, vif_name};
+    use super::super::{
+        AccessPoint, Attachment, Ratio, Roaming, Secret, Security, SecurityMode, vif_name,
+    };
     use super::*;
     use crate::inventory::{Vif, VifState};
 
@@ -152,6 +158,8 @@ mod tests {
                 hidden: false,
                 max_stations: None,
                 station_isolation: true,
+                roaming: Roaming::default(),
+                attachment: Attachment::default(),
                 security: Security {
                     mode: if passphrase.is_some() {
                         SecurityMode::Wpa3Personal

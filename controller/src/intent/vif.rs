@@ -44,6 +44,39 @@ pub struct AccessPoint {
     /// Link security.
     #[serde(default)]
     pub security: Security,
+    /// Aids for stations that move between the slice's access points.
+    #[serde(default)]
+    pub roaming: Roaming,
+    /// Where its frames go on the wired side; beside `access-point` in `tranche-wifi`.
+    #[serde(default)]
+    pub attachment: Attachment,
+}
+
+/// What helps stations that move between access points (IEEE 802.11k, r and v). What goes with what is enforced by the schema.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Roaming {
+    /// Mobility domain of fast BSS transition, four hexadecimal digits.
+    pub mobility_domain: Option<String>,
+    /// Protects what the access points of the domain tell each other, 64 hexadecimal digits.
+    pub mobility_key: Option<Secret>,
+    /// Answer stations that ask which access points are near.
+    pub neighbour_report: bool,
+    /// Offer to ask stations which access points they hear.
+    pub beacon_report: bool,
+    /// Suggest stations a better access point.
+    pub bss_transition: bool,
+}
+
+/// Where frames go on the wired side.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+pub struct Attachment {
+    /// Bridge that the interface is a port of.
+    #[serde(default)]
+    pub bridge: Option<String>,
+    /// VLAN on that bridge.
+    #[serde(default)]
+    pub vlan: Option<u16>,
 }
 
 /// Link security. Which parts go with which mode is enforced by the schema.
@@ -199,6 +232,7 @@ impl VifConfig {
         leaf(xml, "radio", &self.radio);
         leaf(xml, "slice", &self.slice);
         self.access_point.write(xml);
+        self.access_point.attachment.write(xml);
         xml.push_str("<airtime>");
         leaf(xml, "min-ratio", &self.min_ratio.to_string());
         leaf(xml, "max-ratio", &self.max_ratio.to_string());
@@ -210,19 +244,11 @@ impl AccessPoint {
     fn write(&self, xml: &mut String) {
         xml.push_str("<access-point>");
         leaf(xml, "ssid", &self.ssid);
-        leaf(xml, "hidden", if self.hidden { "true" } else { "false" });
+        flag(xml, "hidden", self.hidden);
         if let Some(most) = self.max_stations {
             leaf(xml, "max-stations", &most.to_string());
         }
-        leaf(
-            xml,
-            "station-isolation",
-            if self.station_isolation {
-                "true"
-            } else {
-                "false"
-            },
-        );
+        flag(xml, "station-isolation", self.station_isolation);
         xml.push_str("<security>");
         leaf(xml, "mode", self.security.mode.as_str());
         if let Some(passphrase) = &self.security.passphrase {
@@ -235,8 +261,46 @@ impl AccessPoint {
             leaf(xml, "secret", radius.secret.reveal());
             xml.push_str("</radius>");
         }
-        xml.push_str("</security></access-point>");
+        xml.push_str("</security>");
+        self.roaming.write(xml);
+        xml.push_str("</access-point>");
     }
+}
+
+impl Roaming {
+    /// Nothing where there is nothing to say: a node of an earlier model is none the wiser.
+    fn write(&self, xml: &mut String) {
+        if *self == Self::default() {
+            return;
+        }
+        xml.push_str("<roaming>");
+        if let Some(domain) = &self.mobility_domain {
+            leaf(xml, "mobility-domain", domain);
+        }
+        if let Some(key) = &self.mobility_key {
+            leaf(xml, "mobility-key", key.reveal());
+        }
+        flag(xml, "neighbour-report", self.neighbour_report);
+        flag(xml, "beacon-report", self.beacon_report);
+        flag(xml, "bss-transition", self.bss_transition);
+        xml.push_str("</roaming>");
+    }
+}
+
+impl Attachment {
+    fn write(&self, xml: &mut String) {
+        let Some(bridge) = &self.bridge else { return };
+        xml.push_str("<attachment>");
+        leaf(xml, "bridge", bridge);
+        if let Some(vlan) = self.vlan {
+            leaf(xml, "vlan", &vlan.to_string());
+        }
+        xml.push_str("</attachment>");
+    }
+}
+
+fn flag(xml: &mut String, name: &str, value: bool) {
+    leaf(xml, name, if value { "true" } else { "false" });
 }
 
 /// Writes `<name>text</name>`, escaped.

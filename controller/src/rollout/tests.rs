@@ -25,6 +25,8 @@ pub(crate) fn plan(slice: &str) -> NodePlan {
             hidden: false,
             max_stations: None,
             station_isolation: true,
+            roaming: Default::default(),
+            attachment: Default::default(),
             security: Security {
                 mode: SecurityMode::Open,
                 ..Security::default()

@@ -148,6 +148,38 @@ fn corrections_bring_two_nodes_to_what_is_owed_in_five_periods_and_keep_them_the
 }
 
 #[test]
+fn radios_that_sense_nobody_else_keep_their_promises_through_idleness() {
+    for (eta, collided) in [(0.8, 0.0), (0.9, 0.0), (0.9, 0.05), (0.93, 0.08)] {
+        let mut looped = figure_21();
+        (looped.plant.deaf, looped.plant.delay, looped.plant.noise) = (true, 2, 0.01);
+        (looped.plant.eta, looped.plant.collided) = (eta, collided);
+        looped.scheduler.set_enabled(false);
+        looped.run(10);
+        looped.scheduler.set_enabled(true);
+        let check = |looped: &mut Loop, what: &str| {
+            looped.run(5);
+            let mut mean = 0.0;
+            for _ in 0..5 {
+                looped.step();
+                mean += looped.plant.share("a") / 5.0;
+            }
+            assert!(
+                (mean - 30.0).abs() < 1.5,
+                "eta {eta}, collided {collided}, {what}: a got {mean}, capacity {}",
+                looped.decision.domains[0].capacity
+            );
+        };
+        check(&mut looped, "from the start");
+        looped.run(10);
+        check(&mut looped, "later");
+        looped.plant.each("a", |vif| vif.wants = 0.0);
+        looped.run(5);
+        looped.plant.each("a", |vif| vif.wants = f64::INFINITY);
+        check(&mut looped, "after a was idle");
+    }
+}
+
+#[test]
 fn it_works_from_the_first_period_too() {
     let mut looped = figure_21();
     looped.run(7);

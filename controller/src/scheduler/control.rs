@@ -1,9 +1,11 @@
 //! From targets to corrections: integral term, ceilings, minima, and only what moved.
 
+use std::sync::Arc;
+
 use super::radio::{Delivery, Radio, Sent, Vif};
 use super::target::BEST_EFFORT;
-use super::types::{Correction, Period};
-use super::{Round, Scheduler};
+use super::types::{Correction, Period, RadioId};
+use super::{Round, Scheduler, Settings};
 
 /// Errors below this part of the target are left alone.
 const DEAD_BAND: f64 = 0.02;
@@ -39,34 +41,29 @@ const SHOWN_AFTER: u64 = 3;
 impl Scheduler {
     /// Decides what to send.
     pub(super) fn control(&mut self, round: &Round<'_>) -> Vec<Correction> {
-        for radio in &mut self.radios {
-            radio.delivered();
-        }
         if !self.settings.enabled {
             return self.take_back(round.now);
         }
-        self.integrate(round);
         let steered = self.steer(round);
         let mut corrections = Vec::new();
+        let Settings { gain, lifetime, .. } = self.settings;
+        let mut aims = Vec::new();
         for (at, radio) in self.radios.iter_mut().enumerate() {
+            if radio.is_new {
+                let targets = &round.targets.target[round.flows.first[at] as usize..];
+                for (vif, &target) in radio.vifs.iter_mut().zip(targets) {
+                    integrate(vif, target, round.capacity[at], gain);
+                }
+            }
             if !radio.is_fresh(round.now) {
                 continue;
             }
-            let first = round.flows.first[at] as usize;
-            let aims: Vec<f64> = radio
-                .vifs
-                .iter()
-                .enumerate()
-                .map(|(n, vif)| aim(vif, first + n, round, round.capacity[at]))
-                .collect();
             if steered[at] {
-                correct(
-                    radio,
-                    &aims,
-                    round.now,
-                    self.settings.lifetime,
-                    &mut corrections,
-                );
+                let flows = round.flows.first[at] as usize..;
+                let of_vif = |(vif, flow)| aim(vif, flow, round, round.capacity[at]);
+                aims.clear();
+                aims.extend(radio.vifs.iter().zip(flows).map(of_vif));
+                correct(radio, &aims, round.now, lifetime, &mut corrections);
             } else {
                 release(radio, round.now, &mut corrections);
             }
@@ -99,23 +96,6 @@ impl Scheduler {
         corrections
     }
 
-    fn integrate(&mut self, round: &Round<'_>) {
-        for (at, radio) in self.radios.iter_mut().enumerate() {
-            if !radio.is_new {
-                continue;
-            }
-            let first = round.flows.first[at] as usize;
-            for (n, vif) in radio.vifs.iter_mut().enumerate() {
-                integrate(
-                    vif,
-                    round.targets.target[first + n],
-                    round.capacity[at],
-                    self.settings.gain,
-                );
-            }
-        }
-    }
-
     /// Which radios are corrected at all, and (in `capped`) which of those have ceilings.
     ///
     /// A congested row with a guarantee at stake is steered; ceilings help only where several radios want to send,
@@ -126,25 +106,25 @@ impl Scheduler {
         let own = |radio: usize| flows.first[radio] as usize..flows.first[radio + 1] as usize;
         let mut steered = vec![false; rows.len()];
         let mut capped = vec![false; rows.len()];
-        let senders: Vec<Sender> = (0..rows.len())
+        let loads: Vec<Load> = (0..rows.len())
             .map(|radio| {
-                let mut sender = Sender::default();
+                let mut sum = Load::default();
                 for flow in own(radio) {
-                    sender.load += round.targets.target[flow];
+                    sum.load += round.targets.target[flow];
                     let wants = flows.demand[flow] > 0.0;
-                    sender.sends |= wants;
-                    sender.guarantee |= wants
+                    sum.sends |= wants;
+                    sum.guarantee |= wants
                         && flows.slice[flow] != BEST_EFFORT
                         && round.targets.entitled[flow] > 0.0;
                 }
-                sender
+                sum
             })
             .collect();
         for (row, members) in rows.iter().enumerate() {
-            let of_row = || members.iter().map(|&member| senders[member as usize]);
-            let load: f64 = of_row().map(|sender| sender.load).sum();
-            let guarantee = of_row().any(|sender| sender.guarantee);
-            let senders = of_row().filter(|sender| sender.sends).count();
+            let of_row = || members.iter().map(|&member| loads[member as usize]);
+            let load: f64 = of_row().map(|of| of.load).sum();
+            let guarantee = of_row().any(|of| of.guarantee);
+            let senders = of_row().filter(|of| of.sends).count();
             if guarantee && load >= CONGESTED * round.capacity[row] {
                 for &member in members {
                     steered[member as usize] = true;
@@ -168,7 +148,7 @@ impl Scheduler {
 
 /// What a radio adds to a row.
 #[derive(Debug, Clone, Copy, Default)]
-struct Sender {
+struct Load {
     load: f64,
     sends: bool,
     guarantee: bool,
@@ -236,19 +216,7 @@ fn correct(radio: &mut Radio, aims: &[f64], now: Period, lifetime: u64, out: &mu
         let step = (MAX_STEP_PART * old_max).clamp(LEAST_STEP, MAX_STEP);
         let moved = (min - old_min).abs() > MIN_STEP || (max - old_max).abs() > step;
         if moved || renew || vif.is_unknown() {
-            vif.delivery = Delivery::UnderWay;
-            vif.sent = Some(Sent {
-                min,
-                max,
-                at: now,
-                before: (old_max, now),
-            });
-            out.push(Correction {
-                radio: radio.id.clone(),
-                vif: vif.name.clone(),
-                min_ratio: min,
-                max_ratio: max,
-            });
+            out.push(decide(&radio.id, vif, (min, max), now));
         }
     }
 }
@@ -257,27 +225,32 @@ fn correct(radio: &mut Radio, aims: &[f64], now: Period, lifetime: u64, out: &mu
 fn release(radio: &mut Radio, now: Period, out: &mut Vec<Correction>) {
     for vif in &mut radio.vifs {
         let max = vif.configured_max;
-        let old_max = vif.ceiling();
-        if old_max >= max && !vif.is_unknown() {
+        if vif.ceiling() >= max && !vif.is_unknown() {
             continue;
         }
         let min = vif
             .sent
             .map_or(vif.configured_min, |sent| sent.min)
             .min(max);
-        vif.delivery = Delivery::UnderWay;
-        vif.sent = Some(Sent {
-            min,
-            max,
-            at: now,
-            before: (old_max, now),
-        });
-        out.push(Correction {
-            radio: radio.id.clone(),
-            vif: vif.name.clone(),
-            min_ratio: min,
-            max_ratio: max,
-        });
+        out.push(decide(&radio.id, vif, (min, max), now));
+    }
+}
+
+/// A correction from now on, under way.
+fn decide(radio: &RadioId, vif: &mut Vif, (min, max): (f64, f64), now: Period) -> Correction {
+    let before = vif.ceiling();
+    vif.delivery = Delivery::UnderWay;
+    vif.sent = Some(Sent {
+        min,
+        max,
+        at: now,
+        before: (before, now),
+    });
+    Correction {
+        radio: radio.clone(),
+        vif: Arc::clone(&vif.name),
+        min_ratio: min,
+        max_ratio: max,
     }
 }
 

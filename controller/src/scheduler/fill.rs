@@ -2,13 +2,14 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+
+use super::rows::Rows;
 
 /// Flows on a conflict graph. Radio `i` carries the flows `first[i]..first[i + 1]`.
-///
-/// `rows[i]` is the closed neighbourhood of radio `i` (itself and those it contends with); the relation is symmetric.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Topology<'a> {
-    pub(crate) rows: &'a [Vec<u32>],
+    pub(crate) rows: &'a Rows,
     pub(crate) first: &'a [u32],
 }
 
@@ -16,13 +17,6 @@ impl Topology<'_> {
     /// Flows of one radio.
     pub(crate) fn flows(&self, radio: usize) -> std::ops::Range<usize> {
         self.first[radio] as usize..self.first[radio + 1] as usize
-    }
-
-    /// Flows of a row.
-    pub(crate) fn row(&self, radio: usize) -> impl Iterator<Item = usize> + '_ {
-        self.rows[radio]
-            .iter()
-            .flat_map(|&member| self.flows(member as usize))
     }
 }
 
@@ -75,45 +69,67 @@ pub(crate) fn water_fill(
         if let Some(mark) = enough.next_if(|mark| mark.level <= row_level) {
             let flow = mark.flow as usize;
             if pool.rising[flow] {
-                pool.freeze(mark.radio as usize, flow, weight[flow], demand[flow]);
+                pool.rising[flow] = false;
+                pool.given[flow] = demand[flow];
+                pool.freeze(mark.radio as usize, weight[flow], demand[flow]);
             }
             continue;
         }
-        let Some(Reverse(RowMark { level, row })) = full.pop() else {
+        let Some(mut mark) = full.peek_mut() else {
             return pool.given;
         };
-        let at = row as usize;
-        if pool.rising_weight[at] < EPSILON {
+        let at = mark.0.row as usize;
+        if pool.air[at].rising < EPSILON {
+            PeekMut::pop(mark);
             continue;
         }
-        let full_at = pool.full_at(at, capacity[at]);
-        if full_at > level + EPSILON {
-            full.push(Reverse(RowMark {
-                level: full_at,
-                row,
-            }));
+        let full_at = pool.air[at].full_at(capacity[at]);
+        if full_at > mark.0.level + EPSILON {
+            mark.0.level = full_at;
             continue;
         }
+        PeekMut::pop(mark);
         for &member in &topology.rows[at] {
+            let (mut frozen, mut given) = (0.0, 0.0);
             for flow in topology.flows(member as usize) {
-                if pool.rising[flow] {
-                    pool.freeze(member as usize, flow, weight[flow], weight[flow] * full_at);
+                if std::mem::take(&mut pool.rising[flow]) {
+                    pool.given[flow] = weight[flow] * full_at;
+                    frozen += weight[flow];
+                    given += pool.given[flow];
                 }
+            }
+            if frozen > 0.0 {
+                pool.freeze(member as usize, frozen, given);
             }
         }
         // What rounding left over would come up again for ever.
-        pool.rising_weight[at] = 0.0;
+        pool.air[at].rising = 0.0;
     }
 }
 
 const EPSILON: f64 = 1e-12;
 
+/// The air of a row.
+#[derive(Clone, Copy, Default)]
+struct Air {
+    /// Weight of the flows that still rise.
+    rising: f64,
+    /// What the others have.
+    frozen: f64,
+}
+
+impl Air {
+    /// The level at which it is full if nobody freezes before.
+    fn full_at(&self, capacity: f64) -> f64 {
+        (capacity - self.frozen).max(0.0) / self.rising
+    }
+}
+
 struct Pool<'a> {
     topology: Topology<'a>,
     given: Vec<f64>,
     rising: Vec<bool>,
-    rising_weight: Vec<f64>,
-    frozen: Vec<f64>,
+    air: Vec<Air>,
 }
 
 impl<'a> Pool<'a> {
@@ -123,8 +139,7 @@ impl<'a> Pool<'a> {
             topology,
             given: vec![0.0; weight.len()],
             rising: vec![false; weight.len()],
-            rising_weight: vec![0.0; radios],
-            frozen: vec![0.0; radios],
+            air: vec![Air::default(); radios],
         };
         for radio in 0..radios {
             let mut sum = 0.0;
@@ -139,7 +154,7 @@ impl<'a> Pool<'a> {
             }
             if sum > 0.0 {
                 for &row in &topology.rows[radio] {
-                    pool.rising_weight[row as usize] += sum;
+                    pool.air[row as usize].rising += sum;
                 }
             }
         }
@@ -148,7 +163,7 @@ impl<'a> Pool<'a> {
 
     fn flow_marks(&self, weight: &[f64], demand: &[f64]) -> Vec<FlowMark> {
         let mut marks = Vec::with_capacity(self.given.len());
-        for radio in 0..self.frozen.len() {
+        for radio in 0..self.air.len() {
             for flow in self.topology.flows(radio) {
                 if self.rising[flow] && demand[flow].is_finite() {
                     let level = demand[flow] / weight[flow];
@@ -166,35 +181,33 @@ impl<'a> Pool<'a> {
 
     fn row_marks(&self, capacity: &[f64]) -> BinaryHeap<Reverse<RowMark>> {
         // The level only rises as flows freeze, so the first one is a lower bound.
-        (0..self.frozen.len())
-            .filter(|&row| self.rising_weight[row] > EPSILON)
-            .map(|row| {
-                Reverse(RowMark {
-                    level: self.full_at(row, capacity[row]),
-                    row: row as u32,
-                })
-            })
-            .collect()
+        let mark = |(row, air): (u32, &Air)| {
+            let level = air.full_at(capacity[row as usize]);
+            (air.rising > EPSILON).then_some(Reverse(RowMark { level, row }))
+        };
+        (0..).zip(&self.air).filter_map(mark).collect()
     }
 
-    fn full_at(&self, row: usize, capacity: f64) -> f64 {
-        (capacity - self.frozen[row]).max(0.0) / self.rising_weight[row]
-    }
-
-    fn freeze(&mut self, radio: usize, flow: usize, weight: f64, given: f64) {
-        self.rising[flow] = false;
-        self.given[flow] = given;
+    /// Flows of a radio, of this weight together, rise no further than to what they have.
+    fn freeze(&mut self, radio: usize, weight: f64, given: f64) {
         for &row in &self.topology.rows[radio] {
-            self.rising_weight[row as usize] -= weight;
-            self.frozen[row as usize] += given;
+            let air = &mut self.air[row as usize];
+            air.rising -= weight;
+            air.frozen += given;
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    pub(crate) fn of_row(topology: Topology<'_>, row: usize) -> impl Iterator<Item = usize> {
+        topology.rows[row]
+            .iter()
+            .flat_map(move |&member| topology.flows(member as usize))
+    }
 
     fn close(a: f64, b: f64) -> bool {
         (a - b).abs() < 1e-9
@@ -202,7 +215,7 @@ mod tests {
 
     #[test]
     fn equal_flows_in_a_clique_share_equally() {
-        let rows = vec![vec![0, 1], vec![0, 1]];
+        let rows = Rows::from_iter([vec![0, 1], vec![0, 1]]);
         let given = water_fill(
             Topology {
                 rows: &rows,
@@ -217,7 +230,7 @@ mod tests {
 
     #[test]
     fn what_a_light_flow_leaves_goes_to_the_others_by_weight() {
-        let rows = vec![vec![0]];
+        let rows = Rows::from_iter([vec![0]]);
         let given = water_fill(
             Topology {
                 rows: &rows,
@@ -236,7 +249,7 @@ mod tests {
     #[test]
     fn the_ends_of_a_chain_reuse_the_air() {
         // 0 - 1 - 2 - 3: rows of 0 and 3 do not share a flow.
-        let rows = vec![vec![0, 1], vec![0, 1, 2], vec![1, 2, 3], vec![2, 3]];
+        let rows = Rows::from_iter([vec![0, 1], vec![0, 1, 2], vec![1, 2, 3], vec![2, 3]]);
         let topology = Topology {
             rows: &rows,
             first: &[0, 1, 1, 1, 2],
@@ -246,7 +259,7 @@ mod tests {
     }
 
     /// Rows, first flows, capacities, weights, demands.
-    type Network = (Vec<Vec<u32>>, Vec<u32>, Vec<f64>, Vec<f64>, Vec<f64>);
+    type Network = (Rows, Vec<u32>, Vec<f64>, Vec<f64>, Vec<f64>);
 
     fn network() -> impl Strategy<Value = Network> {
         (1usize..12).prop_flat_map(|radios| {
@@ -270,7 +283,7 @@ mod tests {
                 let flows = first[radios] as usize;
                 let demand = prop_oneof![Just(f64::INFINITY), 0.0f64..0.6];
                 (
-                    Just(rows),
+                    Just(rows.into_iter().collect()),
                     Just(first),
                     Just(capacity),
                     prop::collection::vec(0.01f64..2.0, flows),
@@ -287,7 +300,7 @@ mod tests {
         ) {
             let topology = Topology { rows: &rows, first: &first };
             let given = water_fill(topology, &capacity, &weight, &demand);
-            let load = |row: usize| topology.row(row).map(|flow| given[flow]).sum::<f64>();
+            let load = |row: usize| of_row(topology, row).map(|flow| given[flow]).sum::<f64>();
             for (row, capacity) in capacity.iter().enumerate() {
                 prop_assert!(load(row) <= capacity + 1e-9);
             }
@@ -301,7 +314,7 @@ mod tests {
                         let blocked = row.iter().any(|&row| {
                             let row = row as usize;
                             load(row) >= capacity[row] - 1e-9
-                                && topology.row(row).all(|other| given[other] / weight[other] <= level + 1e-7)
+                                && of_row(topology, row).all(|other| given[other] / weight[other] <= level + 1e-7)
                         });
                         prop_assert!(blocked, "flow {flow} is held back by nothing");
                     }

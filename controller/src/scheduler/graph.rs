@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::rows::Rows;
 use super::types::{Bssid, Neighbour, Period, RadioReport};
 
 /// An edge begins when a beacon is heard at this strength (preamble detection, IEEE 802.11 17.3.10.6)...
@@ -13,13 +13,16 @@ const LEAVE_DBM: i8 = -88;
 /// Periods an edge lasts without a beacon at `LEAVE_DBM`.
 const HOLD: u64 = 5;
 /// A beacon older than this says nothing about now.
-const STALE_BEACON: Duration = Duration::from_secs(10);
+const STALE_BEACON_MS: u32 = 10_000;
 
 /// One radio hears another.
 #[derive(Debug, Clone, Copy)]
 struct Link {
     peer: u32,
-    heard: Period,
+    /// When it was heard before the newest list.
+    before: Period,
+    /// Whether it is in the newest list.
+    is_current: bool,
 }
 
 /// A beacon's origin, looked up once as long as the list of neighbours keeps its order.
@@ -33,8 +36,12 @@ struct Resolved {
 struct Ear {
     channel: Option<u16>,
     links: Vec<Link>,
-    /// The list heard last and the period it was heard in; `None` if it has to be gone through anew.
-    last: Option<(Arc<[Neighbour]>, Period)>,
+    /// Links that are not in the newest list.
+    fading: usize,
+    /// When the newest list was heard.
+    heard: Period,
+    /// The newest list; `None` if it has to be gone through anew.
+    last: Option<Arc<[Neighbour]>>,
     resolved: Vec<Resolved>,
     bssids: Vec<Bssid>,
 }
@@ -44,8 +51,7 @@ struct Ear {
 pub(crate) struct Graph {
     ears: Vec<Ear>,
     owners: HashMap<Bssid, u32>,
-    /// Closed neighbourhoods, each sorted.
-    rows: Vec<Vec<u32>>,
+    rows: Rows,
     /// Connected component of each radio, numbered from 0 in order of their first radio.
     component: Vec<u32>,
     components: usize,
@@ -56,18 +62,37 @@ pub(crate) struct Graph {
 impl Ear {
     /// Whether the report has the very list of the one before, which then has the same effect: what was heard then is heard now.
     fn hears_the_same(&mut self, report: &RadioReport) -> bool {
-        // The list itself is not touched, not even to count who holds it: it is in no cache.
-        if let Some((list, then)) = &mut self.last
-            && Arc::ptr_eq(list, &report.neighbours)
-        {
-            let then = std::mem::replace(then, report.ended);
-            for link in self.links.iter_mut().filter(|link| link.heard == then) {
-                link.heard = report.ended;
-            }
+        let then = std::mem::replace(&mut self.heard, report.ended);
+        // Neither list nor links are touched, not even to count who holds them: they are in no cache.
+        let last = self.last.as_ref();
+        if last.is_some_and(|last| Arc::ptr_eq(last, &report.neighbours)) {
             return true;
         }
-        self.last = Some((Arc::clone(&report.neighbours), report.ended));
+        for link in self.links.iter_mut().filter(|link| link.is_current) {
+            link.before = then;
+            link.is_current = false;
+        }
+        self.fading = self.links.len();
+        self.last = Some(Arc::clone(&report.neighbours));
         false
+    }
+
+    /// Drops links that were not heard for a while. Returns whether there were any.
+    fn fade(&mut self, now: Period) -> bool {
+        if self.fading == 0 && now.since(self.heard) <= HOLD {
+            return false;
+        }
+        let (before, heard) = (self.links.len(), self.heard);
+        self.links.retain(|link| {
+            let last = if link.is_current { heard } else { link.before };
+            now.since(last) <= HOLD
+        });
+        self.count_fading();
+        self.links.len() != before
+    }
+
+    fn count_fading(&mut self) {
+        self.fading = self.links.iter().filter(|link| !link.is_current).count();
     }
 }
 
@@ -93,6 +118,7 @@ impl Graph {
                     None => false,
                 }
             });
+            ear.count_fading();
         }
         self.stale_owners = true;
         self.stale_rows = true;
@@ -143,7 +169,7 @@ impl Graph {
                 continue;
             };
             let signal = neighbour.signal_dbm.unwrap_or(0);
-            if neighbour.age > STALE_BEACON || signal < LEAVE_DBM {
+            if neighbour.age_ms > STALE_BEACON_MS || signal < LEAVE_DBM {
                 continue;
             }
             if heard == Some(peer) {
@@ -151,13 +177,15 @@ impl Graph {
             }
             match ear.links.iter_mut().find(|link| link.peer == peer) {
                 Some(link) => {
-                    link.heard = report.ended;
+                    ear.fading -= usize::from(!link.is_current);
+                    link.is_current = true;
                     heard = Some(peer);
                 }
                 None if signal >= ENTER_DBM => {
                     ear.links.push(Link {
                         peer,
-                        heard: report.ended,
+                        before: report.ended,
+                        is_current: true,
                     });
                     self.stale_rows = true;
                 }
@@ -169,9 +197,7 @@ impl Graph {
     /// Drops edges that nobody has heard for a while and brings rows and components up to date. Returns whether they changed.
     pub(crate) fn settle(&mut self, now: Period) -> bool {
         for ear in &mut self.ears {
-            let before = ear.links.len();
-            ear.links.retain(|link| now.since(link.heard) <= HOLD);
-            self.stale_rows |= ear.links.len() != before;
+            self.stale_rows |= ear.fade(now);
         }
         let changed = std::mem::take(&mut self.stale_rows);
         if changed {
@@ -182,7 +208,7 @@ impl Graph {
     }
 
     /// Closed neighbourhoods.
-    pub(crate) fn rows(&self) -> &[Vec<u32>] {
+    pub(crate) fn rows(&self) -> &Rows {
         &self.rows
     }
 
@@ -213,22 +239,17 @@ impl Graph {
 
     fn rebuild_rows(&mut self) {
         let ears = &self.ears;
-        let apart = |a: usize, b: usize| matches!((ears[a].channel, ears[b].channel), (Some(a), Some(b)) if a != b);
-        let mut rows: Vec<Vec<u32>> = (0..ears.len() as u32).map(|radio| vec![radio]).collect();
-        for (radio, ear) in ears.iter().enumerate() {
-            for link in &ear.links {
-                let peer = link.peer as usize;
-                if !apart(radio, peer) {
-                    rows[radio].push(link.peer);
-                    rows[peer].push(radio as u32);
-                }
-            }
-        }
-        for row in &mut rows {
-            row.sort_unstable();
-            row.dedup();
-        }
-        self.rows = rows;
+        let apart = |a: u32, b: u32| {
+            let channel = |radio: u32| ears[radio as usize].channel;
+            matches!((channel(a), channel(b)), (Some(a), Some(b)) if a != b)
+        };
+        let edges = (0..).zip(ears).flat_map(|(radio, ear)| {
+            let peers = ear.links.iter().map(|link| link.peer);
+            peers
+                .filter(move |&peer| !apart(radio, peer))
+                .map(move |peer| (radio, peer))
+        });
+        self.rows = Rows::of_edges(ears.len(), edges);
     }
 
     fn rebuild_components(&mut self) {
@@ -262,7 +283,7 @@ mod tests {
     use super::super::types::{Neighbour, RadioId, VifReport};
     use super::*;
 
-    fn report(at: u64, own: u8, channel: u16, heard: &[(u8, i8, u64)]) -> RadioReport {
+    fn report(at: u64, own: u8, channel: u16, heard: &[(u8, i8, u32)]) -> RadioReport {
         RadioReport {
             id: RadioId::new("node", "radio"),
             ended: Period(at),
@@ -284,7 +305,7 @@ mod tests {
                 .map(|&(bssid, signal_dbm, age)| Neighbour {
                     bssid: Bssid([bssid; 6]),
                     signal_dbm: Some(signal_dbm),
-                    age: Duration::from_secs(age),
+                    age_ms: 1000 * age,
                 })
                 .collect(),
         }
@@ -318,7 +339,7 @@ mod tests {
                 report(0, 2, 36, &[]),
             ],
         );
-        assert_eq!(graph.rows(), [vec![0, 1], vec![0, 1]]);
+        assert!(graph.rows().iter().eq([[0, 1]; 2]), "{:?}", graph.rows());
         assert_eq!((graph.component(), graph.components()), (&[0, 0][..], 1));
     }
 
@@ -382,6 +403,6 @@ mod tests {
         assert_eq!(graph.components(), 1);
         graph.retain(&[None, Some(0), Some(1)]);
         graph.settle(Period(1));
-        assert_eq!(graph.rows(), [vec![0, 1], vec![0, 1]]);
+        assert!(graph.rows().iter().eq([[0, 1]; 2]), "{:?}", graph.rows());
     }
 }

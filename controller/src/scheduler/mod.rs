@@ -14,7 +14,9 @@ mod capacity;
 mod control;
 mod fill;
 mod graph;
+mod guarantee;
 mod radio;
+mod rows;
 mod target;
 mod types;
 mod verdict;
@@ -36,7 +38,8 @@ pub use types::{
 use capacity::Observation;
 use graph::Graph;
 use radio::Radio;
-use target::Flows;
+use rows::Parties;
+use target::{Flows, Sender};
 
 /// A report older than this many periods says nothing about now.
 const STALE: u64 = 2;
@@ -68,7 +71,10 @@ pub struct Scheduler {
     settings: Settings,
     radios: Vec<Radio>,
     index: HashMap<RadioId, u32>,
+    /// Place of each radio in the order of names.
+    rank: Vec<u32>,
     graph: Graph,
+    parties: Parties,
     domains: Vec<Domain>,
 }
 
@@ -102,7 +108,9 @@ impl Scheduler {
             settings,
             radios: Vec::new(),
             index: HashMap::new(),
+            rank: Vec::new(),
             graph: Graph::default(),
+            parties: Parties::default(),
             domains: Vec::new(),
         }
     }
@@ -145,11 +153,20 @@ impl Scheduler {
 
     /// One period.
     pub fn step(&mut self, now: Period, input: &NetworkReport, sla: &SlaTable) -> Decision {
-        self.ingest(now, input);
+        let rewired = self.ingest(now, input);
         let flows = self.flows(now, sla);
+        let rows = (self.graph.rows(), rewired);
+        self.parties
+            .refresh(rows, &flows.first, &flows.slice, sla.entries.len());
         self.observe(&flows);
         let capacity = self.capacities();
-        let targets = target::targets(self.graph.rows(), &flows, &capacity, &sla.entries);
+        let targets = target::targets(
+            self.graph.rows(),
+            &self.parties,
+            &flows,
+            &capacity,
+            &sla.entries,
+        );
         let round = Round {
             now,
             sla,
@@ -165,11 +182,13 @@ impl Scheduler {
         }
     }
 
-    /// Brings radios and graph up to date.
-    fn ingest(&mut self, now: Period, input: &NetworkReport) {
+    /// Brings radios and graph up to date. Returns whether the graph changed.
+    fn ingest(&mut self, now: Period, input: &NetworkReport) -> bool {
         let order = self.number(input);
         for (report, &at) in input.radios.iter().zip(&order) {
-            self.radios[at as usize].take(now, report);
+            let radio = &mut self.radios[at as usize];
+            radio.delivered();
+            radio.take(now, report);
             self.graph.beacons(at, report);
         }
         for (report, at) in input.radios.iter().zip(order) {
@@ -177,8 +196,28 @@ impl Scheduler {
                 self.graph.hear(at, report);
             }
         }
-        if self.graph.settle(now) {
+        let rewired = self.graph.settle(now);
+        if rewired {
             self.name_domains();
+        }
+        self.tell_the_deaf(now);
+        rewired
+    }
+
+    /// Many drivers measure no busy time, and their radios seem to be alone. They are told what their row sent and received:
+    /// without it a full channel looks half empty, and teaches no capacity.
+    fn tell_the_deaf(&mut self, now: Period) {
+        for at in 0..self.radios.len() {
+            if !self.radios[at].is_new || !self.radios[at].is_deaf {
+                continue;
+            }
+            let row = self.graph.rows()[at].iter();
+            let others = row.map(|&member| &self.radios[member as usize]);
+            let busy = others
+                .filter(|other| other.is_fresh(now))
+                .map(|other| other.own);
+            let busy = busy.sum();
+            self.radios[at].hear(busy);
         }
     }
 
@@ -203,7 +242,19 @@ impl Scheduler {
             }
             order.push(at);
         }
+        if self.rank.len() != self.radios.len() {
+            self.rank_names();
+        }
         order
+    }
+
+    fn rank_names(&mut self) {
+        let mut order: Vec<u32> = (0..self.radios.len() as u32).collect();
+        order.sort_unstable_by_key(|&radio| &self.radios[radio as usize].id);
+        self.rank = vec![0; order.len()];
+        for (rank, radio) in (0..).zip(order) {
+            self.rank[radio as usize] = rank;
+        }
     }
 
     fn forget_missing(&mut self, input: &NetworkReport) {
@@ -223,6 +274,7 @@ impl Scheduler {
             })
             .collect();
         self.radios.retain(|radio| present.contains(&radio.id));
+        self.rank.clear();
         self.index = (0..)
             .zip(&self.radios)
             .map(|(at, radio)| (radio.id.clone(), at))
@@ -238,9 +290,7 @@ impl Scheduler {
         self.domains = members
             .into_iter()
             .filter_map(|mut members| {
-                members.sort_unstable_by(|&a, &b| {
-                    self.radios[a as usize].id.cmp(&self.radios[b as usize].id)
-                });
+                members.sort_unstable_by_key(|&radio| self.rank[radio as usize]);
                 let lead = *members.first()?;
                 let rows = self.graph.rows();
                 let clique = members
@@ -275,63 +325,41 @@ impl Scheduler {
 
     /// Every managed vif as a flow, with its demand.
     fn flows(&mut self, now: Period, sla: &SlaTable) -> Flows {
-        let mut flows = Flows {
-            first: Vec::with_capacity(self.radios.len() + 1),
-            ..Flows::default()
-        };
+        let mut flows = Flows::default();
         flows.first.push(0);
         for radio in &mut self.radios {
             let known = radio.is_fresh(now);
-            for vif in radio.vifs.iter_mut() {
-                let slice = sla
-                    .place(&mut vif.place, &vif.slice)
-                    .unwrap_or(target::BEST_EFFORT);
-                flows.slice.push(slice);
+            let mut sender = Sender::default();
+            for vif in &mut radio.vifs {
+                let slice = sla.place(&mut vif.place, &vif.slice);
+                flows.slice.push(slice.unwrap_or(target::BEST_EFFORT));
                 flows.used.push(if known { vif.used } else { 0.0 });
                 flows.demand.push(if known { vif.demand() } else { 0.0 });
                 flows.known.push(known);
                 flows.backlogged.push(known && vif.backlogged);
+                sender.used += if known { vif.used } else { 0.0 };
+                sender.short |= radio.is_new && vif.is_short();
+                sender.uncapped |= radio.is_new && vif.is_short_uncapped();
             }
             flows.first.push(flows.slice.len() as u32);
+            flows.senders.push(sender);
         }
         flows
     }
 
     /// Teaches each row's capacity what its radio saw.
     fn observe(&mut self, flows: &Flows) {
-        let topology = fill::Topology {
-            rows: self.graph.rows(),
-            first: &flows.first,
-        };
-        let any = |wanted: fn(&radio::Vif) -> bool| -> Vec<bool> {
-            let of = |radio: &Radio| radio.is_new && radio.vifs.iter().any(wanted);
-            self.radios.iter().map(of).collect()
-        };
-        let (short, uncapped) = (
-            any(radio::Vif::is_short),
-            any(radio::Vif::is_short_uncapped),
-        );
-        let used: Vec<f64> = (0..self.radios.len())
-            .map(|radio| flows.used[topology.flows(radio)].iter().sum())
-            .collect();
-        let observe = |(row, radio): (&Vec<u32>, &Radio)| {
-            radio.is_new.then(|| Observation {
-                busy: radio.busy,
-                used: row.iter().map(|&member| used[member as usize]).sum(),
-                short: row.iter().any(|&member| short[member as usize]),
-                uncapped: row.iter().any(|&member| uncapped[member as usize]),
-            })
-        };
-        let observations: Vec<Option<Observation>> = topology
-            .rows
-            .iter()
-            .zip(&self.radios)
-            .map(observe)
-            .collect();
-        for (radio, seen) in self.radios.iter_mut().zip(observations) {
-            if let Some(seen) = seen {
-                radio.capacity.observe(seen);
+        for (row, radio) in self.graph.rows().iter().zip(&mut self.radios) {
+            if !radio.is_new {
+                continue;
             }
+            let of_row = || row.iter().map(|&member| flows.senders[member as usize]);
+            radio.capacity.observe(Observation {
+                busy: radio.busy,
+                used: of_row().map(|sender| sender.used).sum(),
+                short: of_row().any(|sender| sender.short),
+                uncapped: of_row().any(|sender| sender.uncapped),
+            });
         }
     }
 

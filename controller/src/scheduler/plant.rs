@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::fill::{Topology, water_fill};
+use super::rows::Rows;
 use super::types::*;
 
 /// A small deterministic generator (xorshift64*).
@@ -54,6 +54,10 @@ pub(super) struct Plant {
     /// Airtime taken by strangers.
     pub(super) external: f64,
     pub(super) noise: f64,
+    /// Drivers tell no busy time: all that a radio knows of the air is what it sends and receives itself.
+    pub(super) deaf: bool,
+    /// By how much senders that no ceiling holds overstate what they sent: what collided is counted by all who sent it.
+    pub(super) collided: f64,
     /// Periods from decision to effect.
     pub(super) delay: usize,
     /// Radios whose reports do not arrive.
@@ -85,6 +89,8 @@ impl Plant {
             eta: 0.85,
             external: 0.0,
             noise: 0.0,
+            deaf: false,
+            collided: 0.0,
             delay: 1,
             silent: Vec::new(),
             now: 0,
@@ -182,8 +188,9 @@ impl Plant {
 
     fn share_the_air(&mut self) {
         let count = self.radios.len() as u32;
-        let clique: Vec<Vec<u32>> = (0..count).map(|_| (0..count).collect()).collect();
+        let clique: Rows = (0..count).map(|_| (0..count).collect()).collect();
         let first: Vec<u32> = (0..=count).collect();
+        let alone = Rows::from_iter([vec![0]]);
         // CSMA: every radio that wants to send has the same chance, whatever stands behind it.
         let wants: Vec<f64> = self
             .radios
@@ -209,7 +216,7 @@ impl Plant {
                 let weights: Vec<f64> = vifs.iter().map(|vif| vif.min * vif.gain + 1e-3).collect();
                 let wants: Vec<f64> = vifs.iter().map(Self::limit).collect();
                 let topology = Topology {
-                    rows: &[vec![0]],
+                    rows: &alone,
                     first: &[0, vifs.len() as u32],
                 };
                 water_fill(topology, &[got], &weights, &wants)
@@ -225,11 +232,24 @@ impl Plant {
         let uplink: f64 = self.radios.iter().flatten().map(|vif| vif.uplink).sum();
         let busy = (used + uplink + self.external).min(1.0);
         let count = self.radios.len();
+        let free = self.radios.iter().flatten().all(|vif| vif.max > 99.0);
+        let counted = if free && count > 1 {
+            1.0 + self.collided
+        } else {
+            1.0
+        };
         let reports = (0..count).map(|number| {
             let vifs = self.radios[number]
                 .iter()
                 .zip(&self.truth[number])
                 .enumerate();
+            let own = |(vif, used): (&Vif, &f64)| counted * used + vif.uplink;
+            let own: f64 = self.radios[number]
+                .iter()
+                .zip(&self.truth[number])
+                .map(own)
+                .sum();
+            let busy = if self.deaf { own } else { busy };
             Arc::new(RadioReport {
                 id: RadioId::new(&format!("node-{number}"), "radio0"),
                 ended: Period(self.now),
@@ -240,7 +260,7 @@ impl Plant {
                         name: vif_name(vif.slice).into(),
                         slice: Some(vif.slice.into()),
                         bssid: Some(bssid(number, n)),
-                        used: 100.0 * used,
+                        used: 100.0 * counted * used,
                         received: 100.0 * vif.uplink,
                         backlogged: vif.wants > used * 1.02 && vif.wants > 0.0,
                         configured_min: 100.0 / 3.0,
@@ -253,7 +273,7 @@ impl Plant {
                     .map(|other| Neighbour {
                         bssid: bssid(other, 0),
                         signal_dbm: None,
-                        age: Duration::ZERO,
+                        age_ms: 0,
                     })
                     .collect(),
             })

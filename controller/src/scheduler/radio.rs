@@ -15,6 +15,8 @@ const HELD: f64 = 0.93;
 const SELF_LIMITED_BUSY: f64 = 0.6;
 /// Periods after which that is believed.
 const SELF_LIMITED_AFTER: u8 = 3;
+/// A radio that is busy for no longer than this beside what it sends and receives, percent, senses nobody else.
+const DEAF: f64 = 0.05;
 
 /// A radio.
 #[derive(Debug, Clone)]
@@ -25,6 +27,10 @@ pub(super) struct Radio {
     /// The newest report came since the last step.
     pub(super) is_new: bool,
     pub(super) busy: f64,
+    /// What it sent and received itself, fraction.
+    pub(super) own: f64,
+    /// It senses nobody else: all are quiet, or the driver measures no busy time.
+    pub(super) is_deaf: bool,
     pub(super) vifs: Vec<Vif>,
     /// Minimum configured for vifs that are not ours, fraction.
     pub(super) reserved_min: f64,
@@ -91,6 +97,8 @@ impl Radio {
             ended: None,
             is_new: false,
             busy: 0.0,
+            own: 0.0,
+            is_deaf: false,
             vifs: Vec::new(),
             reserved_min: 0.0,
             capacity: Capacity::default(),
@@ -109,6 +117,9 @@ impl Radio {
         }
         self.ended = Some(report.ended);
         self.busy = (report.busy / 100.0).clamp(0.0, 1.0);
+        let own = report.vifs.iter().map(|vif| vif.used + vif.received);
+        self.own = own.sum::<f64>() / 100.0;
+        self.is_deaf = report.busy <= 100.0 * self.own + DEAF;
         self.reserved_min = report
             .vifs
             .iter()
@@ -118,7 +129,22 @@ impl Radio {
         self.match_vifs(report);
         let managed = report.vifs.iter().filter(|vif| vif.slice.is_some());
         for (vif, report) in self.vifs.iter_mut().zip(managed) {
-            vif.take(now, report, self.busy);
+            vif.take(now, report);
+        }
+        if !self.is_deaf {
+            self.find_self_limited();
+        }
+    }
+
+    /// What those it contends with send and receive is on the air, whether or not it senses it.
+    pub(super) fn hear(&mut self, row: f64) {
+        self.busy = self.busy.max(row.min(1.0));
+        self.find_self_limited();
+    }
+
+    fn find_self_limited(&mut self) {
+        for vif in &mut self.vifs {
+            vif.find_self_limited(self.busy);
         }
     }
 
@@ -194,7 +220,7 @@ impl Vif {
         }
     }
 
-    fn take(&mut self, now: Period, report: &VifReport, busy: f64) {
+    fn take(&mut self, now: Period, report: &VifReport) {
         self.used = (report.used / 100.0).clamp(0.0, 1.0);
         self.backlogged = report.backlogged;
         self.configured_min = report.configured_min.clamp(0.0, 100.0);
@@ -202,6 +228,9 @@ impl Vif {
         self.effective_max = report.effective_max;
         let limit = self.limit(now);
         self.held = limit < 1.0 && self.used >= HELD * limit;
+    }
+
+    fn find_self_limited(&mut self, busy: f64) {
         if !self.backlogged || self.held {
             self.self_limited_for = 0;
         } else if busy < SELF_LIMITED_BUSY {

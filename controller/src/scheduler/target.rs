@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::fill::{Topology, water_fill};
+use super::guarantee::{Guarantees, guarantees};
+use super::rows::{Parties, Rows};
 use super::types::Sla;
 
 /// A flow of a slice without SLA: best effort.
 pub(crate) const BEST_EFFORT: u32 = u32::MAX;
-/// Weight of best effort against guarantees (fractions) when excess is shared out.
-const BASE_WEIGHT: f64 = 0.05;
 
-/// The flows of a period. All vectors have one entry per flow; airtime is a fraction of wall-clock time.
+/// The flows of a period. Vectors have one entry per flow where nothing else is said; airtime is a fraction of wall-clock time.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Flows {
     /// Flows of radio `i`: `first[i]..first[i + 1]`.
@@ -25,6 +25,19 @@ pub(crate) struct Flows {
     pub(crate) known: Vec<bool>,
     /// Whether it had more to send, as far as is known.
     pub(crate) backlogged: Vec<bool>,
+    /// The flows of each radio together: one entry per radio.
+    pub(crate) senders: Vec<Sender>,
+}
+
+/// What a radio sends, and whether that was all it wanted to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Sender {
+    /// What it sent.
+    pub(crate) used: f64,
+    /// A vif wanted more than it got, by a report that is new in this period.
+    pub(crate) short: bool,
+    /// One that did was not held by a ceiling.
+    pub(crate) uncapped: bool,
 }
 
 /// Guarantees around a radio exceed its capacity.
@@ -51,9 +64,10 @@ pub(crate) struct Targets {
     pub(crate) shortages: Vec<Shortage>,
 }
 
-/// Computes floors and targets for rows of the given capacity.
+/// Computes floors and targets for rows of the given capacity. `parties` is `flows` as laid out for `rows`.
 pub(crate) fn targets(
-    rows: &[Vec<u32>],
+    rows: &Rows,
+    parties: &Parties,
     flows: &Flows,
     capacity: &[f64],
     entries: &[(Arc<str>, Sla)],
@@ -69,11 +83,11 @@ pub(crate) fn targets(
         limit,
         weight,
         shortages,
-    } = guarantees(topology, flows, capacity, entries);
+    } = guarantees(topology, parties, flows, capacity, entries);
     let floors: Vec<f64> = (0..rows.len())
         .map(|radio| floor[topology.flows(radio)].iter().sum())
         .collect();
-    let left = |(row, capacity): (&Vec<u32>, &f64)| {
+    let left = |(row, capacity): (&[u32], &f64)| {
         let taken: f64 = row.iter().map(|&member| floors[member as usize]).sum();
         (capacity - taken).max(0.0)
     };
@@ -93,193 +107,9 @@ pub(crate) fn targets(
     }
 }
 
-struct Guarantees {
-    floor: Vec<f64>,
-    promised: Vec<f64>,
-    entitled: Vec<f64>,
-    limit: Vec<f64>,
-    weight: Vec<f64>,
-    shortages: Vec<Shortage>,
-}
-
-/// A slice within one row.
-#[derive(Debug, Clone, Copy, Default)]
-struct Tally {
-    present: u32,
-    active: u32,
-    light: f64,
-    heavy: u32,
-    heavy_demand: f64,
-    level: f64,
-    scale: f64,
-}
-
-/// A flow of the row at hand, gathered once because it is gone through three times.
-#[derive(Clone, Copy)]
-struct Member {
-    flow: u32,
-    slice: u32,
-    demand: f64,
-}
-
-impl Tally {
-    /// What the slice wants of the share it is owed here.
-    fn asks(&self, owed: f64) -> f64 {
-        (self.light + self.heavy_demand).min(owed)
-    }
-}
-
-/// Floors that hold in every row: each row promises a slice its share, split evenly over the slice's vifs there (a light one
-/// takes what it needs and leaves the rest to its sisters); a vif gets the least of what its rows promise.
-fn guarantees(
-    topology: Topology<'_>,
-    flows: &Flows,
-    capacity: &[f64],
-    entries: &[(Arc<str>, Sla)],
-) -> Guarantees {
-    let count = flows.slice.len();
-    let mut out = Guarantees {
-        floor: vec![f64::INFINITY; count],
-        promised: vec![f64::INFINITY; count],
-        entitled: vec![f64::INFINITY; count],
-        limit: vec![f64::INFINITY; count],
-        weight: vec![BASE_WEIGHT; count],
-        shortages: Vec::new(),
-    };
-    let mut tallies = vec![Tally::default(); entries.len()];
-    let mut touched: Vec<u32> = Vec::new();
-    let mut members: Vec<Member> = Vec::new();
-    for (row, &capacity) in capacity.iter().enumerate() {
-        members.clear();
-        for &radio in &topology.rows[row] {
-            members.extend(topology.flows(radio as usize).map(|flow| Member {
-                flow: flow as u32,
-                slice: flows.slice[flow],
-                demand: flows.demand[flow],
-            }));
-        }
-        tally(&members, &mut tallies, &mut touched);
-        for &slice in &touched {
-            let tally = &mut tallies[slice as usize];
-            let owed = entries[slice as usize].1.min_ratio / 100.0 * capacity;
-            tally.level = owed / f64::from(tally.active.max(1));
-        }
-        for &Member { slice, demand, .. } in &members {
-            let Some(tally) = tallies.get_mut(slice as usize) else {
-                continue;
-            };
-            if demand > tally.level {
-                tally.heavy += 1;
-                tally.heavy_demand += demand;
-            } else {
-                tally.light += demand;
-            }
-        }
-        let asked = ask(&touched, &mut tallies, entries, capacity);
-        if asked > capacity * (1.0 + 1e-9) {
-            let slices = ration(&touched, &mut tallies, entries, capacity);
-            out.shortages.push(Shortage {
-                row: row as u32,
-                asked: asked / capacity,
-                slices,
-            });
-        }
-        let own = topology.flows(row);
-        for &Member {
-            flow,
-            slice,
-            demand,
-        } in &members
-        {
-            let (flow, slice) = (flow as usize, slice as usize);
-            let Some(tally) = tallies.get(slice) else {
-                out.floor[flow] = 0.0;
-                out.promised[flow] = 0.0;
-                out.entitled[flow] = 0.0;
-                continue;
-            };
-            let sla = &entries[slice].1;
-            let promised = demand.min(tally.level);
-            out.promised[flow] = out.promised[flow].min(promised);
-            out.floor[flow] = out.floor[flow].min(promised * tally.scale);
-            let share = sla.min_ratio / 100.0 * capacity / f64::from(tally.present);
-            out.entitled[flow] = out.entitled[flow].min(share);
-            if sla.max_ratio < 100.0 {
-                let most = sla.max_ratio / 100.0 * capacity / f64::from(tally.active.max(1));
-                out.limit[flow] = out.limit[flow].min(most);
-            }
-            if own.contains(&flow) {
-                out.weight[flow] =
-                    (sla.min_ratio / 100.0 + BASE_WEIGHT) / f64::from(tally.active.max(1));
-            }
-        }
-        for slice in touched.drain(..) {
-            tallies[slice as usize] = Tally::default();
-        }
-    }
-    out
-}
-
-fn tally(members: &[Member], tallies: &mut [Tally], touched: &mut Vec<u32>) {
-    for member in members {
-        let Some(tally) = tallies.get_mut(member.slice as usize) else {
-            continue;
-        };
-        if tally.present == 0 {
-            touched.push(member.slice);
-        }
-        tally.present += 1;
-        tally.active += u32::from(member.demand > 0.0);
-    }
-}
-
-/// Sets each slice's level: the most a vif of it is promised here. Returns the sum of what is promised.
-fn ask(touched: &[u32], tallies: &mut [Tally], entries: &[(Arc<str>, Sla)], capacity: f64) -> f64 {
-    let mut asked = 0.0;
-    for &slice in touched {
-        let tally = &mut tallies[slice as usize];
-        let owed = entries[slice as usize].1.min_ratio / 100.0 * capacity;
-        tally.scale = 1.0;
-        if tally.heavy > 0 {
-            tally.level = (owed - tally.light).max(0.0) / f64::from(tally.heavy);
-        }
-        asked += tally.asks(owed);
-    }
-    asked
-}
-
-/// Scales promises down to what there is: higher priorities first, equal ones alike. Returns who gets less.
-fn ration(
-    touched: &[u32],
-    tallies: &mut [Tally],
-    entries: &[(Arc<str>, Sla)],
-    capacity: f64,
-) -> Vec<u32> {
-    let wanted = |slice: u32, tallies: &[Tally]| {
-        tallies[slice as usize].asks(entries[slice as usize].1.min_ratio / 100.0 * capacity)
-    };
-    let priority = |slice: u32| entries[slice as usize].1.priority;
-    let mut order: Vec<u32> = touched.to_vec();
-    order.sort_unstable_by_key(|&slice| (std::cmp::Reverse(priority(slice)), slice));
-    let mut left = capacity;
-    let mut short = Vec::new();
-    for group in order.chunk_by(|&a, &b| priority(a) == priority(b)) {
-        let sum: f64 = group.iter().map(|&slice| wanted(slice, tallies)).sum();
-        let scale = if sum > left { left / sum } else { 1.0 };
-        left = (left - sum).max(0.0);
-        for &slice in group {
-            let wants = wanted(slice, tallies) > 0.0;
-            tallies[slice as usize].scale = scale;
-            if scale < 1.0 && wants {
-                short.push(slice);
-            }
-        }
-    }
-    short
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::fill::tests::of_row;
     use super::*;
     use proptest::prelude::*;
 
@@ -296,8 +126,24 @@ mod tests {
         )
     }
 
-    fn clique(radios: u32) -> Vec<Vec<u32>> {
+    fn clique(radios: u32) -> Rows {
         (0..radios).map(|_| (0..radios).collect()).collect()
+    }
+
+    fn laid_out(rows: &Rows, flows: &Flows, slices: usize) -> Parties {
+        let mut parties = Parties::default();
+        parties.refresh((rows, true), &flows.first, &flows.slice, slices);
+        parties
+    }
+
+    fn targets(
+        rows: &Rows,
+        flows: &Flows,
+        capacity: &[f64],
+        entries: &[(Arc<str>, Sla)],
+    ) -> Targets {
+        let parties = laid_out(rows, flows, entries.len());
+        super::targets(rows, &parties, flows, capacity, entries)
     }
 
     /// One flow per radio.
@@ -309,11 +155,12 @@ mod tests {
             used: vec![0.0; slice.len()],
             known: vec![true; slice.len()],
             backlogged: demand.iter().map(|demand| demand.is_infinite()).collect(),
+            senders: Vec::new(),
         }
     }
 
     fn floors(
-        rows: &[Vec<u32>],
+        rows: &Rows,
         flows: &Flows,
         capacity: &[f64],
         entries: &[(Arc<str>, Sla)],
@@ -323,6 +170,7 @@ mod tests {
                 rows,
                 first: &flows.first,
             },
+            &laid_out(rows, flows, entries.len()),
             flows,
             capacity,
             entries,
@@ -419,7 +267,7 @@ mod tests {
     #[test]
     fn a_chain_promises_only_what_every_row_can_keep() {
         // Radios 0 - 1 - 2; slice 0 on both ends, slice 1 in the middle.
-        let rows = vec![vec![0, 1], vec![0, 1, 2], vec![1, 2]];
+        let rows = Rows::from_iter([vec![0, 1], vec![0, 1, 2], vec![1, 2]]);
         let got = targets(
             &rows,
             &flows(&[0, 1, 0], &[MORE; 3]),
@@ -431,7 +279,7 @@ mod tests {
     }
 
     /// Rows, flows, capacities, slices.
-    type Network = (Vec<Vec<u32>>, Flows, Vec<f64>, Vec<(Arc<str>, Sla)>);
+    type Network = (Rows, Flows, Vec<f64>, Vec<(Arc<str>, Sla)>);
 
     fn network() -> impl Strategy<Value = Network> {
         (1usize..10, 1usize..5).prop_flat_map(|(radios, slices)| {
@@ -480,7 +328,10 @@ mod tests {
                         .iter()
                         .map(|&(min, priority)| sla(min, 100.0, priority))
                         .collect();
-                    (rows, flows, capacity, table)
+                    for row in &mut rows {
+                        row.sort_unstable();
+                    }
+                    (rows.into_iter().collect(), flows, capacity, table)
                 })
         })
     }
@@ -492,7 +343,7 @@ mod tests {
             let floor = floors(&rows, &flows, &capacity, &table);
             let topology = Topology { rows: &rows, first: &flows.first };
             for (row, &capacity) in capacity.iter().enumerate() {
-                let load: f64 = topology.row(row).map(|flow| got.target[flow]).sum();
+                let load: f64 = of_row(topology, row).map(|flow| got.target[flow]).sum();
                 prop_assert!(load <= capacity + 1e-9, "row {row} carries {load} of {capacity}");
             }
             for (flow, &target) in got.target.iter().enumerate() {

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Number of a scheduling period, counted from the start of the controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -88,8 +87,8 @@ pub struct Neighbour {
     pub bssid: Bssid,
     /// Received signal in dBm, where the node tells; heard is strong enough where it does not.
     pub signal_dbm: Option<i8>,
-    /// Age of the last beacon when the report was made.
-    pub age: Duration,
+    /// Age of the last beacon when the report was made, in milliseconds.
+    pub age_ms: u32,
 }
 
 /// One virtual interface in a report.

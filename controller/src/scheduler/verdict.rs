@@ -46,7 +46,7 @@ struct Spot {
     target: f64,
     promised: f64,
     demand: f64,
-    /// Of the row; zero for a slice that is not looked at.
+    /// Of the row; zero where there is no spot yet.
     capacity: f64,
 }
 
@@ -124,49 +124,19 @@ impl Scheduler {
 
     /// The worst spot of every slice that has a vif in the domain.
     fn spots(&self, domain: &Domain, round: &Round<'_>, scratch: &mut Scratch) -> Vec<(u32, Spot)> {
-        let (flows, targets) = (&round.flows, &round.targets);
-        let topology = super::fill::Topology {
-            rows: self.graph.rows(),
-            first: &flows.first,
-        };
-        // In a clique all rows are the same.
+        // In a clique all rows are the same; elsewhere any radio of a slice may be the worst off.
         let rows = if domain.clique {
             &domain.members[..1]
         } else {
             &domain.members[..]
         };
-        for &row in rows {
-            let row = row as usize;
-            // The slices of its centre, or of all where any radio may be the centre.
-            let seeds = if domain.clique {
-                &self.graph.rows()[row][..]
-            } else {
-                &[row as u32][..]
-            };
-            for flow in seeds.iter().flat_map(|&seed| topology.flows(seed as usize)) {
-                let slice = flows.slice[flow];
-                let Some(spot) = scratch.row.get_mut(slice as usize) else {
+        for row in rows.iter().map(|&row| row as usize) {
+            let own = round.flows.first[row]..round.flows.first[row + 1];
+            for (slice, flows) in self.parties.all(row) {
+                if !domain.clique && !flows.iter().any(|flow| own.contains(flow)) {
                     continue;
-                };
-                if spot.capacity == 0.0 {
-                    spot.capacity = round.capacity[row];
-                    scratch.in_row.push(slice);
                 }
-            }
-            for flow in topology.row(row) {
-                let spot = scratch.row.get_mut(flows.slice[flow] as usize);
-                let Some(spot) = spot.filter(|spot| spot.capacity > 0.0) else {
-                    continue;
-                };
-                spot.unknown |= !flows.known[flow];
-                spot.backlogged |= flows.backlogged[flow];
-                spot.used += flows.used[flow];
-                spot.target += targets.target[flow];
-                spot.promised += targets.promised[flow];
-                spot.demand += flows.demand[flow];
-            }
-            for slice in scratch.in_row.drain(..) {
-                let spot = std::mem::take(&mut scratch.row[slice as usize]);
+                let spot = spot(flows, round.capacity[row], round);
                 let worst = &mut scratch.worst[slice as usize];
                 if worst.capacity == 0.0 {
                     scratch.touched.push(slice);
@@ -246,6 +216,24 @@ impl Scheduler {
             Some(_) | None => {}
         }
     }
+}
+
+/// A slice in a row, where it has these flows.
+fn spot(of: &[u32], capacity: f64, round: &Round<'_>) -> Spot {
+    let (flows, targets) = (&round.flows, &round.targets);
+    let mut spot = Spot {
+        capacity,
+        ..Spot::default()
+    };
+    for flow in of.iter().map(|&flow| flow as usize) {
+        spot.unknown |= !flows.known[flow];
+        spot.backlogged |= flows.backlogged[flow];
+        spot.used += flows.used[flow];
+        spot.target += targets.target[flow];
+        spot.promised += targets.promised[flow];
+        spot.demand += flows.demand[flow];
+    }
+    spot
 }
 
 impl Memory {
@@ -338,8 +326,6 @@ impl Track {
 }
 
 struct Scratch {
-    row: Vec<Spot>,
-    in_row: Vec<u32>,
     worst: Vec<Spot>,
     touched: Vec<u32>,
 }
@@ -347,8 +333,6 @@ struct Scratch {
 impl Scratch {
     fn new(slices: usize) -> Self {
         Self {
-            row: vec![Spot::default(); slices],
-            in_row: Vec::new(),
             worst: vec![Spot::default(); slices],
             touched: Vec::new(),
         }

@@ -52,7 +52,8 @@ CONFIGURATION (TOML; the command line wins over it)
 CONTROL
   One line each; the answer is one line of JSON.
   ledger                  sums since the start by radio, transmitter and receiver; time that channels were busy; slipped-ns is
-                          time for which the medium stood still because the machine was too slow
+                          time for which the medium stood still because the machine was too slow, late-ns time in which it was
+                          more than 3 ms late
   link A B KEY VALUE ...  changes a link, as in a [[link]]; `max-rate none` lifts the limit
   radios                  hardware addresses of all radios
 

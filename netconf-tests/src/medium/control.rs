@@ -1,7 +1,7 @@
 //! Questions to a running medium and changes of it, one line each, over a Unix socket; the answer is one line of JSON.
 //!
 //! ```text
-//! ledger                          {"time-ns": ..., "slipped-ns": ..., "channels": [...], "accounts": [...]}
+//! ledger                          {"time-ns": ..., "slipped-ns": ..., "late-ns": ..., "channels": [...], "accounts": [...]}
 //! link A B KEY VALUE ...          {"in-range": true, "loss": 0.3, "max-rate": null, "signal": -50}
 //! radios                          ["42:00:00:00:00:00", ...]
 //! anything else                   {"error": "..."}
@@ -71,7 +71,7 @@ impl Control {
     }
 
     /// Answers all that was asked. Never waits; a client that does not read its answer is dropped.
-    pub fn serve(&mut self, medium: &mut Contention, slipped_ns: u64) {
+    pub fn serve(&mut self, medium: &mut Contention, lag: Lag) {
         while self.clients.len() < CLIENTS {
             let Ok((stream, _)) = self.listener.accept() else {
                 break;
@@ -81,8 +81,7 @@ impl Control {
                 self.clients.push(Client { stream, asked });
             }
         }
-        self.clients
-            .retain_mut(|client| client.serve(medium, slipped_ns));
+        self.clients.retain_mut(|client| client.serve(medium, lag));
     }
 }
 
@@ -95,7 +94,7 @@ impl Drop for Control {
 
 impl Client {
     /// False when it is to be dropped.
-    fn serve(&mut self, medium: &mut Contention, slipped_ns: u64) -> bool {
+    fn serve(&mut self, medium: &mut Contention, lag: Lag) -> bool {
         let mut buffer = [0; 512];
         let open = loop {
             match self.stream.read(&mut buffer) {
@@ -110,7 +109,7 @@ impl Client {
         };
         while let Some(end) = self.asked.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.asked.drain(..=end).collect();
-            let mut text = answer(&String::from_utf8_lossy(&line), medium, slipped_ns).to_string();
+            let mut text = answer(&String::from_utf8_lossy(&line), medium, lag).to_string();
             text.push('\n');
             if self.stream.write_all(text.as_bytes()).is_err() {
                 return false;
@@ -120,11 +119,20 @@ impl Client {
     }
 }
 
+/// What the machine was too slow for, since the start, in nanoseconds of real time.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Lag {
+    /// The medium's clock stood still.
+    pub slipped_ns: u64,
+    /// Something was more than a little late, the time in which the clock stood still included.
+    pub late_ns: u64,
+}
+
 /// Does what a line says.
-pub fn answer(line: &str, medium: &mut Contention, slipped_ns: u64) -> Value {
+pub fn answer(line: &str, medium: &mut Contention, lag: Lag) -> Value {
     let mut words = line.split_whitespace();
     let answer = match words.next() {
-        Some("ledger") => Ok(books(medium, slipped_ns)),
+        Some("ledger") => Ok(books(medium, lag)),
         Some("radios") => Ok(json!(medium.radios().collect::<Vec<_>>())),
         Some("link") => link(words, medium),
         Some(other) => Err(format!("{other:?} is not understood: ledger, link, radios")),
@@ -145,7 +153,7 @@ fn link<'a>(
     Ok(medium.change_link(a, b, config::change(words)?).into())
 }
 
-fn books(medium: &Contention, slipped_ns: u64) -> Value {
+fn books(medium: &Contention, lag: Lag) -> Value {
     let ledger = medium.ledger();
     let channels: Vec<Value> = ledger
         .channels()
@@ -171,7 +179,8 @@ fn books(medium: &Contention, slipped_ns: u64) -> Value {
         .collect();
     json!({
         "time-ns": medium.now_ns(),
-        "slipped-ns": slipped_ns,
+        "slipped-ns": lag.slipped_ns,
+        "late-ns": lag.late_ns,
         "channels": channels,
         "accounts": accounts,
     })
@@ -188,10 +197,10 @@ mod tests {
         let mut medium = Contention::new(Links::default(), 40, 1);
         assert!(medium.add_radio(hardware_of(1)));
         assert_eq!(
-            answer("radios", &mut medium, 0),
+            answer("radios", &mut medium, Lag::default()),
             json!(["42:00:00:00:01:00"])
         );
-        let now = answer("link 0 1 loss 0.3 max-rate 6", &mut medium, 0);
+        let now = answer("link 0 1 loss 0.3 max-rate 6", &mut medium, Lag::default());
         assert_eq!(
             now,
             json!({"in-range": true, "loss": 0.3, "max-rate": 6.0, "signal": -50})
@@ -200,10 +209,14 @@ mod tests {
             medium.links().between(hardware_of(1), hardware_of(0)).loss,
             0.3
         );
-        let books = answer("ledger", &mut medium, 5);
+        let lag = Lag {
+            slipped_ns: 5,
+            late_ns: 6,
+        };
+        let books = answer("ledger", &mut medium, lag);
         assert_eq!(
             books,
-            json!({"time-ns": 0, "slipped-ns": 5, "channels": [], "accounts": []})
+            json!({"time-ns": 0, "slipped-ns": 5, "late-ns": 6, "channels": [], "accounts": []})
         );
         for (line, wants) in [
             ("", "an empty line"),
@@ -212,7 +225,7 @@ mod tests {
             ("link 0 0 loss 0", "no link to itself"),
             ("link 0 1", "what is to change"),
         ] {
-            let error = answer(line, &mut medium, 0)["error"].to_string();
+            let error = answer(line, &mut medium, Lag::default())["error"].to_string();
             assert!(
                 error.contains(wants.trim_matches('"'))
                     || error.contains(&wants.replace('"', "\\\"")),
@@ -229,14 +242,14 @@ mod tests {
         let mut control = Control::listen(&path).unwrap();
         assert!(Control::listen(&path).is_err(), "somebody listens there");
         let mut medium = Contention::new(Links::default(), 40, 1);
-        control.serve(&mut medium, 0);
+        control.serve(&mut medium, Lag::default());
         let mut client = UnixStream::connect(&path).unwrap();
         client.write_all(b"radios\nled").unwrap();
-        control.serve(&mut medium, 0);
+        control.serve(&mut medium, Lag::default());
         client.write_all(b"ger\n").unwrap();
-        control.serve(&mut medium, 0);
+        control.serve(&mut medium, Lag::default());
         client.shutdown(std::net::Shutdown::Write).unwrap();
-        control.serve(&mut medium, 0);
+        control.serve(&mut medium, Lag::default());
         let mut text = String::new();
         client.read_to_string(&mut text).unwrap();
         let lines: Vec<&str> = text.lines().collect();

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::config::Config;
 use super::contention::{Air, Contention, Status};
-use super::control::Control;
+use super::control::{Control, Lag};
 use super::error::Error;
 use super::frame::{Frame, Mac, Step};
 use super::hwsim::Hwsim;
@@ -24,6 +24,8 @@ use super::message::Event;
 
 /// How late the medium may be before its clock waits.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// How late it may be without that being told: what is sent meanwhile sees a radio that takes its time.
+const LATE: Duration = Duration::from_millis(3);
 /// Waits shorter than this are not worth a system call.
 const SPIN: Duration = Duration::from_micros(20);
 
@@ -52,6 +54,7 @@ pub fn run(
     loop {
         radios.hwsim.receive()?;
         take_in(&mut medium, &mut radios, &clock)?;
+        clock.wait_for(medium.next_ns());
         let did_something = medium.step(clock.now_ns(), &mut radios);
         radios.check()?;
         clock.wait_for(medium.next_ns());
@@ -74,7 +77,7 @@ pub fn run(
         if woken.control
             && let Some(control) = &mut control
         {
-            control.serve(&mut medium, clock.slipped_ns);
+            control.serve(&mut medium, clock.lag);
         }
     }
 }
@@ -141,19 +144,22 @@ fn wait(
 #[derive(Debug)]
 struct Clock {
     start: Instant,
-    slipped_ns: u64,
+    lag: Lag,
+    /// Until when it is known whether the medium was late, in nanoseconds of real time.
+    seen_ns: u64,
 }
 
 impl Clock {
     fn start() -> Self {
         Self {
             start: Instant::now(),
-            slipped_ns: 0,
+            lag: Lag::default(),
+            seen_ns: 0,
         }
     }
 
     fn now_ns(&self) -> u64 {
-        nanoseconds(self.start.elapsed()).saturating_sub(self.slipped_ns)
+        nanoseconds(self.start.elapsed()).saturating_sub(self.lag.slipped_ns)
     }
 
     fn until(&self, at_ns: u64) -> Duration {
@@ -162,9 +168,15 @@ impl Clock {
 
     /// Stands still for what is more than a little late.
     fn wait_for(&mut self, next_ns: Option<u64>) {
-        let late = next_ns.map_or(0, |next| self.now_ns().saturating_sub(next));
-        if late > nanoseconds(PATIENCE) {
-            self.slipped_ns += late;
+        let real_ns = nanoseconds(self.start.elapsed());
+        let now_ns = real_ns.saturating_sub(self.lag.slipped_ns);
+        let late_ns = next_ns.map_or(0, |next| now_ns.saturating_sub(next));
+        if late_ns > nanoseconds(LATE) {
+            self.lag.late_ns += late_ns.min(real_ns - self.seen_ns);
+        }
+        self.seen_ns = real_ns;
+        if late_ns > nanoseconds(PATIENCE) {
+            self.lag.slipped_ns += late_ns;
         }
     }
 }

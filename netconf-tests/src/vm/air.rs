@@ -28,6 +28,8 @@ pub struct Account {
     pub airtime: Duration,
     /// Frames that arrived.
     pub frames: u64,
+    /// Frames that did not: given up, or refused because the queue was full.
+    pub lost: u64,
 }
 
 /// The ledger until some time.
@@ -37,17 +39,36 @@ pub struct Books {
     pub time: Duration,
     /// Time for which the medium stood still, because the machine was too slow.
     pub slipped: Duration,
+    /// Real time in which it was more than 3 ms late, that included.
+    pub late: Duration,
+    /// Time in which somebody sent, summed over the channels.
+    pub busy: Duration,
     /// All accounts.
     pub accounts: Vec<Account>,
 }
 
 impl Books {
+    /// Since another look at the books: the medium's time, and the part of real time in which the machine was too slow.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> (Duration, f64) {
+        let spent = self.time - before.time;
+        let real = spent + (self.slipped - before.slipped);
+        let late = (self.late - before.late).as_secs_f64();
+        (spent, late / real.as_secs_f64().max(f64::EPSILON))
+    }
+
     /// Airtime from one interface to one address.
     #[must_use]
     pub fn airtime(&self, transmitter: &str, receiver: &str) -> Duration {
-        let of_pair = |one: &&Account| one.transmitter == transmitter && one.receiver == receiver;
-        let accounts = self.accounts.iter().filter(of_pair);
+        let accounts = self.between(transmitter, receiver);
         accounts.map(|account| account.airtime).sum()
+    }
+
+    /// The accounts of one interface's transmissions to one address.
+    pub fn between(&self, transmitter: &str, receiver: &str) -> impl Iterator<Item = &Account> {
+        let of_pair =
+            move |one: &&Account| one.transmitter == transmitter && one.receiver == receiver;
+        self.accounts.iter().filter(of_pair)
     }
 }
 
@@ -120,12 +141,17 @@ fn books(answer: &Value) -> Option<Books> {
             receiver: account["receiver"].as_str()?.to_owned(),
             airtime: time(&account["airtime-ns"])?,
             frames: account["frames"].as_u64()?,
+            lost: account["given-up"].as_u64()? + account["overflowed"].as_u64()?,
         })
     };
+    let channels = answer["channels"].as_array()?.iter();
+    let busy: Option<Duration> = channels.map(|channel| time(&channel["busy-ns"])).sum();
     let accounts = answer["accounts"].as_array()?;
     Some(Books {
         time: time(&answer["time-ns"])?,
         slipped: time(&answer["slipped-ns"])?,
+        late: time(&answer["late-ns"])?,
+        busy: busy?,
         accounts: accounts.iter().map(account).collect::<Option<_>>()?,
     })
 }
@@ -134,17 +160,20 @@ fn books(answer: &Value) -> Option<Books> {
 mod tests {
     use super::*;
     use crate::medium::contention::Contention;
-    use crate::medium::control::answer;
+    use crate::medium::control::{Lag, answer};
     use crate::medium::links::Links;
 
     #[test]
     fn the_answer_of_the_medium_is_understood() {
         let mut medium = Contention::new(Links::default(), 40, 1);
-        let read = books(&answer("ledger", &mut medium, 7)).unwrap();
-        assert_eq!(
-            (read.slipped, read.accounts.len()),
-            (Duration::from_nanos(7), 0)
-        );
+        let lag = Lag {
+            slipped_ns: 7,
+            late_ns: 8,
+        };
+        let read = books(&answer("ledger", &mut medium, lag)).unwrap();
+        let times = [read.slipped, read.late];
+        assert_eq!(times, [7, 8].map(Duration::from_nanos));
+        assert_eq!(read.accounts, []);
         assert_eq!(read.airtime("a", "b"), Duration::ZERO);
     }
 }

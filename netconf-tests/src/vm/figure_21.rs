@@ -14,6 +14,7 @@ use crate::vm::air::{Air, Books};
 use crate::vm::client::Client;
 use crate::vm::radios::{Place, Radios};
 use crate::vm::shell::sh;
+use crate::vm::table::Row;
 use crate::vm::traffic::Flow;
 use crate::wait::eventually;
 
@@ -124,9 +125,11 @@ impl Scene {
     /// # Errors
     /// When there is no way from the node to the client.
     pub fn traffic(&mut self, tenant: usize, on: bool) -> Result<(), Error> {
-        let to = SocketAddr::from((client_address(tenant), 9));
-        self.tenants[tenant].flow = if on {
-            Some(Flow::start(&self.nodes[tenant].name, to, FLOOD)?)
+        let to = SocketAddr::from((client_address(tenant), 5001));
+        let (node, tenant) = (&self.nodes[tenant].name, &mut self.tenants[tenant]);
+        tenant.flow = if on {
+            let client = &tenant.client.place.name;
+            Some(Flow::udp(Some(node), Some(client), to, FLOOD)?)
         } else {
             None
         };
@@ -147,6 +150,41 @@ impl Scene {
         got.iter()
             .map(|one| 100.0 * one / all.max(f64::EPSILON))
             .collect()
+    }
+
+    /// What each tenant gets in some time from now on, as a row without name.
+    ///
+    /// # Errors
+    /// When the medium does not answer.
+    pub async fn measure(&self, time: Duration) -> Result<Row, Error> {
+        let before = self.air.books().await?;
+        tokio::time::sleep(time).await;
+        let after = self.air.books().await?;
+        let (spent, late) = after.since(&before);
+        Ok(Row {
+            case: String::new(),
+            owed: None,
+            got: self.shares(&before, &after),
+            busy: (after.busy - before.busy).as_secs_f64() / spent.as_secs_f64(),
+            late,
+        })
+    }
+
+    /// What the controller measured and did in the last periods, one line each, for who has to find out why something is not
+    /// as it should be. Empty where the controller does not answer.
+    pub async fn history(&self) -> String {
+        let restconf = self.stack.restconf();
+        let sla = restconf
+            .get("/data/tranche-sla:sla?content=nonconfig")
+            .await;
+        let sla = sla.unwrap_or_default();
+        let periods = sla["tranche-sla:sla"]["history"]["period"].as_array();
+        let periods = periods.map_or(&[][..], Vec::as_slice);
+        let last = &periods[periods.len().saturating_sub(12)..];
+        let slices = &sla["tranche-sla:sla"]["slice"];
+        let mut lines: Vec<String> = last.iter().map(Value::to_string).collect();
+        lines.push(slices.to_string());
+        lines.join("\n")
     }
 
     /// The same over some time from now on.

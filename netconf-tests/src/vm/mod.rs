@@ -9,4 +9,5 @@ pub mod client;
 pub mod figure_21;
 pub mod radios;
 pub mod shell;
+pub mod table;
 pub mod traffic;

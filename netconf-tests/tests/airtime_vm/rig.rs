@@ -2,71 +2,44 @@
 //! between them with its books.
 
 use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::net::UnixStream;
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tranche_agent::backend::NodeConfig;
+use tranche_tests::process::Process;
+use tranche_tests::vm::air::{Account, Air};
+use tranche_tests::vm::radios::Place;
+use tranche_tests::vm::shell::sh;
+use tranche_tests::vm::traffic::Flow;
+use tranche_tests::wait::eventually;
 
 /// Radio of the access points; the clients have the following ones.
 const AP_RADIO: usize = 0;
 const CHANNEL: u8 = 6;
-
-/// Runs a program; what it prints is in the panic if it fails.
-pub(crate) fn sh(line: &str) -> String {
-    let out = Command::new("sh").args(["-ec", line]).output().unwrap();
-    assert!(
-        out.status.success(),
-        "{line}: {}{}",
-        String::from_utf8_lossy(&out.stdout),
-        String::from_utf8_lossy(&out.stderr)
-    );
-    String::from_utf8(out.stdout).unwrap()
-}
+const CHANNEL_MHZ: u32 = 2437;
+/// The processor is emulated.
+const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// A client: on radio `index + 1`, in a namespace of its own.
-#[derive(Debug, Clone)]
-pub(crate) struct Client {
-    pub(crate) netns: String,
+struct Client {
     /// The tenant whose access point it uses.
-    pub(crate) tenant: usize,
-    pub(crate) mac: String,
-    pub(crate) address: String,
+    tenant: usize,
+    mac: String,
+    address: String,
+    place: Place,
 }
 
-/// The machines of a test.
+/// The machines of a test. What stands first goes first.
 pub(crate) struct Rig {
-    dir: TempDir,
-    medium: Child,
-    hostapd: Child,
-    pub(crate) clients: Vec<Client>,
-    pub(crate) tenants: usize,
+    _hostapd: Process,
+    air: Air,
+    clients: Vec<Client>,
+    tenants: usize,
     wiphy: String,
-}
-
-/// Sums of the medium's books.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Books {
-    pub(crate) time_s: f64,
-    pub(crate) slipped_s: f64,
-    pub(crate) busy_s: f64,
-    accounts: Vec<Value>,
-}
-
-impl Books {
-    fn sum(&self, field: &str, from: &str, to: &str) -> u64 {
-        let of_pair =
-            |account: &&Value| account["transmitter"] == from && account["receiver"] == to;
-        self.accounts
-            .iter()
-            .filter(of_pair)
-            .filter_map(|account| account[field].as_u64())
-            .sum()
-    }
+    _directory: TempDir,
 }
 
 /// The name of a tenant's access point.
@@ -80,202 +53,171 @@ fn bssid(tenant: usize) -> String {
 
 impl Rig {
     /// An access point for each of `tenants`, and clients of the given tenants.
-    pub(crate) fn new(tenants: usize, clients_of: &[usize]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let (medium, _) = start_medium(&dir);
+    pub(crate) async fn new(tenants: usize, clients_of: &[usize]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let air = Air::start("", directory.path()).await.unwrap();
         let wiphys = wiphys();
         let wiphy = wiphys[AP_RADIO].clone();
         sh(&format!(
-            "for d in /sys/class/ieee80211/{wiphy}/device/net/*; do iw dev ${{d##*/}} del; done"
-        ));
-        sh(&format!(
-            "iw phy {wiphy} interface add {} type managed addr {}",
+            "for d in /sys/class/ieee80211/{wiphy}/device/net/*; do iw dev ${{d##*/}} del; done; \
+             iw phy {wiphy} interface add {} type managed addr {}",
             vif(0),
             bssid(0)
-        ));
-        let hostapd = start_hostapd(&dir, tenants);
-        let clients = clients_of.iter().enumerate().map(|(index, tenant)| Client {
-            netns: format!("sta{index}"),
-            tenant: *tenant,
-            mac: String::new(),
-            address: format!("10.9.{tenant}.{}", 10 + index),
-        });
+        ))
+        .await
+        .unwrap();
+        let hostapd = start_hostapd(directory.path(), tenants).await;
         let mut rig = Self {
-            clients: clients.collect(),
+            _hostapd: hostapd,
+            air,
+            clients: Vec::new(),
             tenants,
-            dir,
-            medium,
-            hostapd,
             wiphy,
+            _directory: directory,
         };
-        for tenant in 0..tenants {
-            sh(&format!(
-                "ip addr add 10.9.{tenant}.1/24 dev {0}; ip link set {0} up",
-                vif(tenant)
-            ));
-        }
-        for index in 0..rig.clients.len() {
-            rig.clients[index].mac = associate(&rig.clients[index], &wiphys[index + 1]);
+        for (index, tenant) in clients_of.iter().enumerate() {
+            let name = format!("sta{index}");
+            let place = Place::new(&name, &wiphys[index + 1]).await.unwrap();
+            let address = format!("10.9.{tenant}.{}", 10 + index);
+            rig.clients.push(associate(place, *tenant, address).await);
         }
         rig
     }
 
+    /// Packets of a fixed rate to a client.
+    pub(crate) fn udp_down(&self, client: usize, per_second: u32) -> Flow {
+        let client = &self.clients[client];
+        let to = address(&client.address, 5001);
+        Flow::udp(None, Some(&client.place.name), to, per_second.into()).unwrap()
+    }
+
+    /// Packets of a fixed rate from a client to its access point.
+    pub(crate) fn udp_up(&self, client: usize, per_second: u32) -> Flow {
+        let client = &self.clients[client];
+        let to = address(&format!("10.9.{}.1", client.tenant), 5002);
+        Flow::udp(Some(&client.place.name), None, to, per_second.into()).unwrap()
+    }
+
+    /// As much to a client as TCP gets through.
+    pub(crate) fn tcp_down(&self, client: usize) -> Flow {
+        let client = &self.clients[client];
+        Flow::tcp(Some(&client.place.name), address(&client.address, 5003)).unwrap()
+    }
+
     /// Holds what is sent to a tenant's clients to one rate.
-    pub(crate) fn set_rate(&self, tenant: usize, mbps: &str) {
-        sh(&format!(
-            "iw dev {} set bitrates legacy-2.4 {mbps}",
-            vif(tenant)
-        ));
+    pub(crate) async fn set_rate(&self, tenant: usize, mbps: &str) {
+        let line = format!("iw dev {} set bitrates legacy-2.4 {mbps}", vif(tenant));
+        sh(&line).await.unwrap();
     }
 
     /// Part of the tries between the access point and a client that get lost.
-    pub(crate) fn set_loss(&self, client: usize, loss: f64) {
-        self.ask(&format!("link {AP_RADIO} {} loss {loss}", client + 1));
-    }
-
-    fn ask(&self, line: &str) -> Value {
-        let mut stream = UnixStream::connect(self.dir.path().join("medium")).unwrap();
-        stream.write_all(format!("{line}\n").as_bytes()).unwrap();
-        let mut answer = String::new();
-        BufReader::new(stream).read_line(&mut answer).unwrap();
-        let answer: Value = serde_json::from_str(&answer).unwrap();
-        assert!(answer["error"].is_null(), "{line}: {answer}");
-        answer
-    }
-
-    /// The books until now.
-    pub(crate) fn books(&self) -> Books {
-        let answer = self.ask("ledger");
-        let seconds = |value: &Value| value.as_u64().unwrap() as f64 / 1e9;
-        let busy = answer["channels"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|channel| seconds(&channel["busy-ns"]));
-        Books {
-            time_s: seconds(&answer["time-ns"]),
-            slipped_s: seconds(&answer["slipped-ns"]),
-            busy_s: busy.sum(),
-            accounts: answer["accounts"].as_array().unwrap().clone(),
-        }
+    pub(crate) async fn set_loss(&self, client: usize, loss: f64) {
+        let line = format!("link {AP_RADIO} {} loss {loss}", client + 1);
+        self.air.ask(&line).await.unwrap();
     }
 
     /// What happens on the air in `time`.
     pub(crate) async fn observe(&self, time: Duration) -> Observed {
-        let before = self.books();
+        let before = self.air.books().await.unwrap();
         tokio::time::sleep(time).await;
-        let after = self.books();
-        let spent = after.time_s - before.time_s;
-        let of = |field: &str, tenant: usize, down: bool| -> f64 {
-            let mine = self.clients.iter().filter(|client| client.tenant == tenant);
-            let sum = mine.map(|client| {
-                let (ap, sta) = (bssid(tenant), client.mac.as_str());
-                let (from, to) = if down {
-                    (ap.as_str(), sta)
-                } else {
-                    (sta, ap.as_str())
-                };
-                after.sum(field, from, to) - before.sum(field, from, to)
-            });
-            sum.sum::<u64>() as f64
+        let after = self.air.books().await.unwrap();
+        let (spent, late) = after.since(&before);
+        let spent = spent.as_secs_f64();
+        // The accounts with the clients of each tenant, and how much was added to them.
+        let added = |is_down: bool, of: fn(&Account) -> f64| -> Vec<f64> {
+            let sum = |tenant: usize| {
+                let mine = self.clients.iter().filter(|one| one.tenant == tenant);
+                let added = mine.map(|client| {
+                    let (ap, sta) = (bssid(tenant), &client.mac);
+                    let (from, to) = if is_down { (&ap, sta) } else { (sta, &ap) };
+                    let sum = |books: &tranche_tests::vm::air::Books| {
+                        books.between(from, to).map(of).sum::<f64>()
+                    };
+                    sum(&after) - sum(&before)
+                });
+                added.sum()
+            };
+            (0..self.tenants).map(sum).collect()
         };
+        let airtime = |account: &Account| account.airtime.as_secs_f64();
+        let parts = |sums: Vec<f64>| sums.into_iter().map(|sum| sum / spent).collect();
         Observed {
             time_s: spent,
-            slipped_s: after.slipped_s - before.slipped_s,
-            busy: (after.busy_s - before.busy_s) / spent,
-            down: (0..self.tenants)
-                .map(|tenant| of("airtime-ns", tenant, true) / 1e9 / spent)
-                .collect(),
-            up: (0..self.tenants)
-                .map(|tenant| of("airtime-ns", tenant, false) / 1e9 / spent)
-                .collect(),
-            frames: (0..self.tenants)
-                .map(|tenant| of("frames", tenant, true) as u64)
-                .collect(),
-            lost: (0..self.tenants)
-                .map(|tenant| {
-                    (of("given-up", tenant, true) + of("overflowed", tenant, true)) as u64
-                })
-                .collect(),
+            late,
+            busy: (after.busy - before.busy).as_secs_f64() / spent,
+            down: parts(added(true, airtime)),
+            up: parts(added(false, airtime)),
+            frames: added(true, |account| account.frames as f64),
+            lost: added(true, |account| account.lost as f64),
         }
     }
 
     /// The configuration of the node: what each tenant is owed and its ceiling, in percent.
     pub(crate) fn config(&self, owed: &[(u32, u32)]) -> NodeConfig {
-        self.config_with(
-            owed,
-            &json!({ "enabled": true, "interval": 100, "max-delay": 50 }),
-        )
-    }
-
-    pub(crate) fn config_with(&self, owed: &[(u32, u32)], scheduler: &Value) -> NodeConfig {
-        let vifs: Vec<Value> = owed
-            .iter()
-            .enumerate()
-            .map(|(tenant, (min, max))| {
-                json!({
-                    "name": vif(tenant),
-                    "radio": self.wiphy,
-                    "access-point": { "ssid": vif(tenant), "security": { "mode": "open" } },
-                    "airtime": { "min-ratio": format!("{min}.0"), "max-ratio": format!("{max}.0") },
-                })
-            })
-            .collect();
-        let radio = json!({
-            "name": self.wiphy, "band": "2.4GHz", "channel": CHANNEL, "scheduler": scheduler,
+        let vifs = owed.iter().enumerate().map(|(tenant, (min, max))| {
+            let airtime =
+                json!({ "min-ratio": format!("{min}.0"), "max-ratio": format!("{max}.0") });
+            open_access_point(&self.wiphy, &vif(tenant), airtime)
         });
-        serde_json::from_value(json!({ "tranche-wifi:wifi": { "radio": [radio], "vif": vifs } }))
-            .unwrap()
+        on_radio(&self.wiphy, vifs.collect())
     }
 }
 
-/// What happened on the air in some time. Parts are of the medium's time.
+/// A node with open access points of these names on a radio.
+pub(crate) fn node(wiphy: &str, names: &[&str]) -> NodeConfig {
+    let airtime = json!({ "min-ratio": "10.0", "max-ratio": "100.0" });
+    let vifs = names
+        .iter()
+        .map(|name| open_access_point(wiphy, name, airtime.clone()));
+    on_radio(wiphy, vifs.collect())
+}
+
+fn open_access_point(wiphy: &str, name: &str, airtime: Value) -> Value {
+    json!({
+        "name": name,
+        "radio": wiphy,
+        "access-point": { "ssid": name, "security": { "mode": "open" } },
+        "airtime": airtime,
+    })
+}
+
+fn on_radio(wiphy: &str, vifs: Vec<Value>) -> NodeConfig {
+    let scheduler = json!({ "enabled": true, "interval": 100, "max-delay": 50 });
+    let radio =
+        json!({ "name": wiphy, "band": "2.4GHz", "channel": CHANNEL, "scheduler": scheduler });
+    serde_json::from_value(json!({ "tranche-wifi:wifi": { "radio": [radio], "vif": vifs } }))
+        .unwrap()
+}
+
+/// What happened on the air in some time. Parts are of the medium's time; lists are by tenant.
 #[derive(Debug, Clone)]
 pub(crate) struct Observed {
     pub(crate) time_s: f64,
-    pub(crate) slipped_s: f64,
+    /// The part of the time in which the medium was late.
+    pub(crate) late: f64,
     /// Somebody sent.
     pub(crate) busy: f64,
-    /// Sent to the clients of each tenant.
+    /// Sent to the clients.
     pub(crate) down: Vec<f64>,
-    /// Sent by the clients of each tenant.
+    /// Sent by the clients.
     pub(crate) up: Vec<f64>,
-    /// Frames that arrived at the clients of each tenant.
-    pub(crate) frames: Vec<u64>,
+    /// Frames that arrived at the clients.
+    pub(crate) frames: Vec<f64>,
     /// Frames to them that were given up or refused.
-    pub(crate) lost: Vec<u64>,
+    pub(crate) lost: Vec<f64>,
 }
 
 impl Observed {
     /// The part that each tenant has of what was sent to all clients, in percent.
     pub(crate) fn shares(&self) -> Vec<f64> {
         let all: f64 = self.down.iter().sum();
-        self.down
-            .iter()
-            .map(|down| 100.0 * down / all.max(1e-9))
-            .collect()
+        let part = |down: &f64| 100.0 * down / all.max(1e-9);
+        self.down.iter().map(part).collect()
     }
 }
 
-impl Drop for Rig {
-    fn drop(&mut self) {
-        for child in [&mut self.hostapd, &mut self.medium] {
-            drop(child.kill());
-            drop(child.wait());
-        }
-        for client in &self.clients {
-            drop(
-                Command::new("ip")
-                    .args(["netns", "del", &client.netns])
-                    .status(),
-            );
-        }
-        // The radios of the clients come back when their namespace goes, in their own time.
-        std::thread::sleep(Duration::from_secs(1));
-    }
-}
-
-fn wiphys() -> Vec<String> {
+/// The radios of the machine.
+pub(crate) fn wiphys() -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir("/sys/class/ieee80211")
         .expect("mac80211_hwsim is loaded")
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -284,102 +226,97 @@ fn wiphys() -> Vec<String> {
     names
 }
 
-fn start_medium(dir: &TempDir) -> (Child, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_tranche-medium"))
-        .arg("--control")
-        .arg(dir.path().join("medium"))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut ready = String::new();
-    BufReader::new(child.stdout.take().unwrap())
-        .read_line(&mut ready)
-        .unwrap();
-    assert!(ready.starts_with("ready"), "{ready}");
-    (child, ready)
-}
-
-fn start_hostapd(dir: &TempDir, tenants: usize) -> Child {
+async fn start_hostapd(directory: &Path, tenants: usize) -> Process {
     let mut text = String::new();
     for tenant in 0..tenants {
         let name = vif(tenant);
         let first = if tenant == 0 { "interface" } else { "bss" };
         writeln!(
             text,
-            "{first}={name}\nctrl_interface={}\nssid={name}\nauth_algs=1\nwmm_enabled=1",
-            dir.path().join("hostapd").display()
+            "{first}={name}\nctrl_interface={}\nssid={name}\nauth_algs=1\nwmm_enabled=1\nbssid={}",
+            directory.join("hostapd").display(),
+            bssid(tenant)
         )
         .unwrap();
-        writeln!(text, "bssid={}", bssid(tenant)).unwrap();
         if tenant == 0 {
+            // A rate that clients are held to has to be a basic one.
             writeln!(
                 text,
-                "driver=nl80211\nhw_mode=g\nchannel={CHANNEL}\nbasic_rates=60 120 240"
+                "driver=nl80211\nhw_mode=g\nchannel={CHANNEL}\nbasic_rates=60 120 240 540"
             )
             .unwrap();
         }
     }
-    let path = dir.path().join("hostapd.conf");
+    let path = directory.join("hostapd.conf");
     std::fs::write(&path, text).unwrap();
-    let child = Command::new("hostapd")
-        .arg(&path)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    wait_for("all access points", || {
-        (0..tenants).all(|tenant| {
-            let state =
-                std::fs::read_to_string(format!("/sys/class/net/{}/operstate", vif(tenant)));
-            state.is_ok_and(|state| state.trim() == "up")
+    let (program, log) = (
+        Path::new("/usr/sbin/hostapd"),
+        directory.join("hostapd.log"),
+    );
+    let hostapd = Process::start(program, &[path.display().to_string()], &log).unwrap();
+    for tenant in 0..tenants {
+        let name = vif(tenant);
+        let state = format!("/sys/class/net/{name}/operstate");
+        eventually(&name, START_LIMIT, async || {
+            let state = std::fs::read_to_string(&state).unwrap_or_default();
+            Ok(if state.trim() == "up" {
+                Ok(())
+            } else {
+                Err(state)
+            })
         })
-    });
-    child
+        .await
+        .unwrap();
+        sh(&format!(
+            "ip addr add 10.9.{tenant}.1/24 dev {name}; ip link set {name} up"
+        ))
+        .await
+        .unwrap();
+    }
+    hostapd
 }
 
-fn associate(client: &Client, wiphy: &str) -> String {
-    let Client { netns, address, .. } = client;
-    let interface = sh(&format!("ls /sys/class/ieee80211/{wiphy}/device/net"))
-        .trim()
-        .to_owned();
-    let mac = sh(&format!("cat /sys/class/net/{interface}/address"))
-        .trim()
-        .to_owned();
+async fn associate(place: Place, tenant: usize, address: String) -> Client {
+    let interface = place.interfaces().await.unwrap().remove(0);
+    let (netns, name, mac, ap) = (&place.name, &interface.name, &interface.mac, vif(tenant));
     sh(&format!(
-        "ip netns add {netns}; iw phy {wiphy} set netns name {netns}; ip -n {netns} link set lo up"
-    ));
-    sh(&format!(
-        "ip -n {netns} link set {interface} up; ip -n {netns} addr add {address}/24 dev {interface}"
-    ));
-    sh(&format!(
-        "ip netns exec {netns} iw dev {interface} connect {}",
-        vif(client.tenant)
-    ));
-    wait_for("association", || {
-        sh(&format!("ip netns exec {netns} iw dev {interface} link")).contains("Connected")
-    });
+        "ip -n {netns} link set {name} up; ip -n {netns} addr add {address}/24 dev {name}"
+    ))
+    .await
+    .unwrap();
+    let mut left = 6;
+    loop {
+        // Tried once only by the kernel; one that is at it already says so with an error.
+        let line = format!("iw dev {name} connect {ap} {CHANNEL_MHZ}");
+        drop(place.sh(&line).await);
+        let joined = eventually("association", START_LIMIT / 6, async || {
+            let link = place.sh(&format!("iw dev {name} link")).await?;
+            let is_there = link.contains("Connected");
+            Ok(if is_there { Ok(()) } else { Err(link) })
+        })
+        .await;
+        left -= 1;
+        match joined {
+            Ok(()) => break,
+            Err(error) => assert!(left > 0, "{}: {error}", place.name),
+        }
+    }
     // So that nobody has to ask while the air is full.
     sh(&format!(
-        "ip -n {netns} neigh replace 10.9.{0}.1 lladdr {1} dev {interface}",
-        client.tenant,
-        bssid(client.tenant)
-    ));
-    sh(&format!(
-        "ip neigh replace {address} lladdr {mac} dev {}",
-        vif(client.tenant)
-    ));
-    mac
-}
-
-/// Waits until something is so, for 30 s at most.
-pub(crate) fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "no {what} in 30 s");
-        std::thread::sleep(Duration::from_millis(100));
+        "ip -n {netns} neigh replace 10.9.{tenant}.1 lladdr {} dev {name}; \
+         ip neigh replace {address} lladdr {mac} dev {ap}",
+        bssid(tenant)
+    ))
+    .await
+    .unwrap();
+    Client {
+        tenant,
+        mac: mac.clone(),
+        address,
+        place,
     }
 }
 
-/// Whether a path in bpffs or elsewhere is there.
-pub(crate) fn exists(path: &str) -> bool {
-    Path::new(path).exists()
+fn address(ip: &str, port: u16) -> SocketAddr {
+    SocketAddr::new(ip.parse().unwrap(), port)
 }

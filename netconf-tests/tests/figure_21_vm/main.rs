@@ -16,40 +16,37 @@ use reqwest::Method;
 use serde_json::json;
 use tranche_tests::telemetry::Reports;
 use tranche_tests::vm::figure_21::Scene;
+use tranche_tests::vm::table::is_sound;
 
 const PERIOD: Duration = Duration::from_secs(2);
 /// Within how many points of what it is owed a tenant must be.
 const TOLERANCE: f64 = 2.0;
+/// How often a medium that stood still is looked at again.
+const TRIES: usize = 3;
 /// Ceilings that nobody renews are gone by then.
 const LAPSE: Duration = Duration::from_secs(60);
 
-/// Five periods to get there, and what is there then over as long.
-async fn settles_at(scene: &Scene, what: &str, owed: [f64; 2], tolerance: f64) {
-    let mut periods = Vec::new();
+/// Five periods to get there, and what is there then over as long. A medium that stood still for want of a processor says
+/// little, and is looked at again.
+async fn settles_at(scene: &Scene, case: &str, owed: [f64; 2], tolerance: f64) {
+    let mut way = Vec::new();
     for _ in 0..5 {
-        periods.push(scene.shares_during(PERIOD).await.unwrap());
+        way.push(scene.shares_during(PERIOD).await.unwrap()[0]);
     }
-    let before = scene.air.books().await.unwrap();
-    tokio::time::sleep(5 * PERIOD).await;
-    let after = scene.air.books().await.unwrap();
-    let got = scene.shares(&before, &after);
-    let slipped = (after.slipped - before.slipped).as_secs_f64();
-    let slipped = 100.0 * slipped / ((after.time - before.time).as_secs_f64() + slipped);
-    let on_the_way: Vec<String> = periods.iter().map(|p| format!("{:.1}", p[0])).collect();
-    println!(
-        "| {what:32} | {:.0}/{:.0} | {:.1}/{:.1} | A on the way: {} | machine too slow {slipped:.0} % of the time |",
-        owed[0],
-        owed[1],
-        got[0],
-        got[1],
-        on_the_way.join(" ")
-    );
-    for (got, owed) in got.iter().zip(owed) {
-        assert!(
-            (got - owed).abs() <= tolerance,
-            "{what}: {got:.1} for {owed}"
-        );
+    let mut row = scene.measure(5 * PERIOD).await.unwrap();
+    for _ in 0..TRIES {
+        if is_sound(row.late) {
+            break;
+        }
+        println!("{case}: the machine was too slow, once more: {row:?}");
+        row = scene.measure(5 * PERIOD).await.unwrap();
     }
+    row.case = format!("figure 21: {case}");
+    row.owed = Some(owed.to_vec());
+    let way: Vec<String> = way.iter().map(|a| format!("{a:.1}")).collect();
+    println!("{row}\n{case}: A on the way there: {}", way.join(" "));
+    let is_off = is_sound(row.late) && row.error().unwrap() > tolerance;
+    assert!(!is_off, "{row}\n{}", scene.history().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,9 +7,12 @@ use std::collections::BTreeMap;
 use crate::backend::wifi::nl80211::{Interface, Nl80211, Station, Survey};
 use crate::backend::{MacAddress, Ratio, Refusal};
 
-/// What a frame takes beside its bits: preamble (20 us), SIFS (16 us), acknowledgement (28 to 44 us) and what fills the last
-/// symbol, IEEE Std 802.11-2020 17.3 and 17.4.
-pub(super) const FRAME_OVERHEAD_NS: u64 = 84_000;
+/// What a frame takes beside its bits: preamble and signal extension (26 us), SIFS (10 us), acknowledgement (34 us where it is
+/// fastest) and what fills the last symbol, IEEE Std 802.11-2020 17.3, 17.4 and 18.3.2.4; at 5 GHz a little less.
+pub(super) const FRAME_OVERHEAD_NS: u64 = 72_000;
+/// A slower frame has a slower acknowledgement (10.6.6.5.2): its 14 bytes and what surrounds the bits of a frame, as bytes more
+/// of the frame itself. As `ACK_BYTES` in `bpf/airtime.bpf.c`.
+pub(super) const ACK_BYTES: u64 = 15;
 
 /// What happened to a station in a period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +145,8 @@ fn period(before: &Station, now: &Station) -> StationPeriod {
         before
     };
     let counted = |bytes: u64, frames: u64, kbps: Option<u32>| {
-        let bits_ns = bytes * 8_000_000 / u64::from(kbps.unwrap_or(0).max(1_000));
+        let bytes_on_air = bytes + frames * ACK_BYTES;
+        let bits_ns = bytes_on_air * 8_000_000 / u64::from(kbps.unwrap_or(0).max(1_000));
         if bytes == 0 {
             0
         } else {
@@ -202,7 +206,7 @@ mod tests {
         assert_eq!(got.received_ns, 2_500_000);
         assert_eq!(
             got.sent_ns,
-            15_000 * 8_000_000 / 6_000 + 15 * FRAME_OVERHEAD_NS
+            (15_000 + 15 * ACK_BYTES) * 8_000_000 / 6_000 + 15 * FRAME_OVERHEAD_NS
         );
     }
 

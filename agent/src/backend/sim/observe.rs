@@ -137,6 +137,9 @@ impl World {
                 rx_bitrate_kbps: station.config.rate_up_kbps,
                 tx_bytes: station.delivered_bytes,
                 rx_bytes: station.received_bytes,
+                // The medium counts airtime by interface.
+                tx_airtime_us: None,
+                rx_airtime_us: None,
                 connected_for_s: ((self.now_ns - station.since_ns) / 1_000_000_000) as u32,
             })
             .collect();

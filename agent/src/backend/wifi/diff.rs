@@ -13,6 +13,9 @@ pub(super) trait Judge {
 
     /// Whether an interface has to go down and up for this change of it.
     fn restarts(&self, old: &VifConfig, new: &VifConfig) -> bool;
+
+    /// Whether stations come along to the radio's new channel.
+    fn takes_along(&self, old: &RadioConfig, new: &RadioConfig) -> bool;
 }
 
 /// The steps from `old` to `new`, in the order in which they are taken: removals, radios, interfaces.
@@ -55,7 +58,10 @@ fn radio_steps(judge: &impl Judge, old: &WifiConfig, new: &WifiConfig, steps: &m
                     true => format!("put radio {} on {channel}", radio.name),
                     false => format!("switch radio {} off", radio.name),
                 };
-                let cost = restart_cost(judge, old.vifs_of(&radio.name));
+                let cost = match judge.takes_along(before, radio) {
+                    true => Cost::Hot,
+                    false => restart_cost(judge, old.vifs_of(&radio.name)),
+                };
                 steps.push(step(path, action, cost));
             }
             Some(before) if before.tx_power_dbm != radio.tx_power_dbm => {

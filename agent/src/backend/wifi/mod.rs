@@ -6,6 +6,7 @@
 pub mod bridge;
 mod channel;
 mod config;
+mod daemon;
 mod diff;
 pub mod hostapd;
 pub mod kernel;
@@ -13,10 +14,12 @@ pub mod link;
 pub mod netlink;
 pub mod nl80211;
 mod openvswitch;
+mod passphrase;
 pub mod sim;
 mod state;
 #[cfg(test)]
 pub(crate) mod suite;
+pub mod supplicant;
 
 pub use channel::{Channel, number_at, spectrum};
 pub use config::{

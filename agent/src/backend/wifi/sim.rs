@@ -90,6 +90,11 @@ impl Judge for SimulatedWifi {
     fn restarts(&self, old: &VifConfig, new: &VifConfig) -> bool {
         restarts(old, new)
     }
+
+    /// Simulated stations know no channel switch announcements.
+    fn takes_along(&self, _: &RadioConfig, _: &RadioConfig) -> bool {
+        false
+    }
 }
 
 impl Backend for SimulatedWifi {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::backend::MacAddress;
-use crate::backend::value::as_text;
+use crate::backend::value::{as_text, as_text_if_known};
 
 /// `radio/state`. Congestion, busy time and the scheduler's counters are in [`crate::backend::airtime`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -109,6 +109,20 @@ pub struct StationState {
     /// Bytes received from it.
     #[serde(serialize_with = "as_text")]
     pub rx_bytes: u64,
+    /// Airtime spent sending to it, where the driver tells.
+    #[serde(
+        rename = "tx-airtime",
+        serialize_with = "as_text_if_known",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub tx_airtime_us: Option<u64>,
+    /// Airtime it spent sending, where the driver tells.
+    #[serde(
+        rename = "rx-airtime",
+        serialize_with = "as_text_if_known",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub rx_airtime_us: Option<u64>,
     /// Time since it associated.
     #[serde(rename = "connected-for")]
     pub connected_for_s: u32,

@@ -75,6 +75,8 @@ export interface Slice {
   maxStations: number | null;
   isolation: boolean;
   security: Security;
+  /** What of `wifi` the form has no fields for: it goes back as it came. */
+  kept: { roaming?: Json; attachment?: Json };
   state: string;
   appliedAt: number | null;
   message: string | null;
@@ -247,6 +249,10 @@ function readSlice(s: Json): Slice {
         port: number(radius.port) ?? 1812,
         secret: text(radius.secret),
       },
+    },
+    kept: {
+      ...(wifi.roaming === undefined ? {} : { roaming: child(wifi, 'roaming') }),
+      ...(wifi.attachment === undefined ? {} : { attachment: child(wifi, 'attachment') }),
     },
     state: text(state['oper-state']) ?? (enabled ? 'pending' : 'disabled'),
     appliedAt: time(state['applied-at']),

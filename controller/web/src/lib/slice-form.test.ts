@@ -3,14 +3,14 @@ import { readOneSlice, type Slice } from './model';
 import type { RpcError } from './restconf';
 import { check, draftOf, fieldOf, refusal, requests } from './slice-form';
 
-function stored(security: object = { mode: 'wpa3-personal' }): Slice {
+function stored(security: object = { mode: 'wpa3-personal' }, more: object = {}): Slice {
   const slice = readOneSlice({
     'tranche-slice:slice': [
       {
         id: 'a',
         tenant: 't',
         where: { node: ['n1', 'n2'] },
-        wifi: { ssid: 's', 'max-stations': 20, security },
+        wifi: { ssid: 's', 'max-stations': 20, security, ...more },
         sla: { airtime: { 'min-ratio': '30.0' } },
       },
     ],
@@ -76,6 +76,20 @@ test('a passphrase that cannot be read survives an edit', () => {
   // A new passphrase makes it complete again; so does a mode without one.
   expect(requests({ ...draft, passphrase: 'another one' }, slice)).toMatchObject([{ method: 'PUT' }]);
   expect(requests({ ...draft, mode: 'open' }, slice)).toMatchObject([{ method: 'PUT' }]);
+});
+
+test('what the form has no fields for survives an edit', () => {
+  const attachment = { bridge: 'br0', vlan: 7 };
+  const open = stored({ mode: 'open' }, { attachment, roaming: { 'neighbour-report': true } });
+  const [put] = requests({ ...draftOf(open), minRatio: '40' }, open);
+  expect(put).toMatchObject({
+    method: 'PUT',
+    body: { 'tranche-slice:slice': [{ wifi: { attachment, roaming: { 'neighbour-report': true } } }] },
+  });
+  // A mobility key that can't be read would be lost by a PUT.
+  const fast = stored({ mode: 'wpa3-personal' }, { attachment, roaming: { 'mobility-domain': 'a1b2' } });
+  const draft = { ...draftOf(fast), passphrase: 'another one' };
+  expect(requests(draft, fast).map((r) => r.method)).toEqual(['PATCH']);
 });
 
 const error = (path: string | null, more: Partial<RpcError> = {}): RpcError => ({

@@ -97,6 +97,12 @@ export function keepsSecret(draft: Draft, original: Slice | null): boolean {
   return false;
 }
 
+/** Whether it has a mobility domain whose key, if it has one, is not for us to read. */
+function keepsKey(original: Slice): boolean {
+  const { roaming } = original.kept;
+  return roaming?.['mobility-domain'] !== undefined && roaming['mobility-key'] === undefined;
+}
+
 /**
  * The requests that bring the draft about. One (a transaction by itself) wherever possible: POST for a new slice, so that
  * it never replaces one; PUT for a changed one. Where a secret is kept that can't be read, PUT would drop it: then what is
@@ -106,7 +112,7 @@ export function requests(draft: Draft, original: Slice | null): Request[] {
   const body = sliceBody(draft, original);
   if (!original) return [{ method: 'POST', path: SLICES, body: { 'tranche-slice:slice': [body] } }];
   const path = slicePath(original.id);
-  if (!keepsSecret(draft, original)) return [{ method: 'PUT', path, body: { 'tranche-slice:slice': [body] } }];
+  if (!keepsSecret(draft, original) && !keepsKey(original)) return [{ method: 'PUT', path, body: { 'tranche-slice:slice': [body] } }];
   const all: Request[] = [];
   const removes = takesAway(draft, original);
   const { where, ...rest } = body;
@@ -150,6 +156,7 @@ function sliceBody(d: Draft, original: Slice | null) {
       ...(d.maxStations.trim() === '' ? {} : { 'max-stations': Number(d.maxStations) }),
       'station-isolation': d.isolation,
       security: securityBody(d),
+      ...original?.kept,
     },
   };
 }

@@ -37,6 +37,10 @@ struct Arguments {
     /// Where the controller serves RESTCONF and the page; port 0 takes a free one.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// Also take connections there and hand them on to the controller, which without a certificate serves loopback only. For a
+    /// machine that nobody else reaches, as that of make demo-vm.
+    #[arg(long, value_name = "ADDR:PORT")]
+    relay: Option<SocketAddr>,
     /// On the real radio stack of this kernel (mac80211_hwsim) instead of simulated radios: agents with hostapd and the
     /// scheduler in the kernel, a contended medium, clients and traffic. Takes the machine for itself, as root: make demo-vm
     /// gives it one.
@@ -120,6 +124,7 @@ impl Arguments {
             without: self.without,
             period: self.period,
             listen: self.listen,
+            relay: self.relay,
             real: self.real,
             shown_as: self.shown_as,
             promises: ledger::promises(&slices)?,

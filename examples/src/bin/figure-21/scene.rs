@@ -9,6 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
+use tranche_tests::proxy::Proxy;
 use tranche_tests::restconf::Events;
 use tranche_tests::stack::{Setup, Stack};
 use tranche_tests::telemetry::{Report, Reports};
@@ -28,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) period: Duration,
     /// Where the controller listens.
     pub(crate) listen: SocketAddr,
+    /// Where connections are handed on to it, too.
+    pub(crate) relay: Option<SocketAddr>,
     /// On the kernel's radios instead of simulated ones.
     pub(crate) real: bool,
     /// Address of the page for those who reach it by another way.
@@ -43,16 +46,21 @@ pub(crate) async fn play(settings: &Settings) -> anyhow::Result<bool> {
     let mut network = Network::start(settings).await?;
     let stack = network.stack();
     stack.connected().await?;
+    let _relay = match settings.relay {
+        None => None,
+        Some(address) => Some(Proxy::open_at(address, address_of(stack.page())?).await?),
+    };
     for node in &stack.nodes {
         let (name, address, key) = (&node.name, node.address, &node.public_key);
         say(&format!(
             "{name}    {address} (NETCONF)   user admin, {key}"
         ))?;
     }
-    say(&format!("RESTCONF  {}", stack.restconf().root()))?;
+    let page = settings.shown_as.as_deref().unwrap_or(stack.page());
+    let page = page.trim_end_matches('/');
+    say(&format!("RESTCONF  {page}/restconf"))?;
     say(&format!(
-        "page      {}   user admin, password {}",
-        settings.shown_as.as_deref().unwrap_or(stack.page()),
+        "page      {page}/   user admin, password {}",
         stack.password
     ))?;
 
@@ -86,6 +94,13 @@ pub(crate) async fn play(settings: &Settings) -> anyhow::Result<bool> {
         say(&stack.last_words())?;
     }
     verdict
+}
+
+/// Address and port in `http://ADDR:PORT/`.
+fn address_of(page: &str) -> anyhow::Result<SocketAddr> {
+    let address = page.trim_start_matches("http://").trim_end_matches('/');
+    let wrong = || format!("the page is at {page}, which cannot be handed on to");
+    address.parse().with_context(wrong)
 }
 
 /// What the scene is played on.

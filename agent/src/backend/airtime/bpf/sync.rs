@@ -400,11 +400,12 @@ pub(super) fn step(path: String, action: String) -> Step {
 }
 
 fn extra_bytes(vif: &VifConfig) -> u32 {
+    let usual = DATA_HEADER_BYTES + hardware::ACK_BYTES as u32;
     match &vif.role {
-        Role::AccessPoint(ap) if ap.security.mode == SecurityMode::Open => DATA_HEADER_BYTES,
-        Role::AccessPoint(_) => DATA_HEADER_BYTES + CIPHER_BYTES,
-        Role::MeshPoint(mesh) if mesh.passphrase.is_none() => DATA_HEADER_BYTES + MESH_BYTES,
-        Role::MeshPoint(_) => DATA_HEADER_BYTES + MESH_BYTES + CIPHER_BYTES,
+        Role::AccessPoint(ap) if ap.security.mode == SecurityMode::Open => usual,
+        Role::AccessPoint(_) => usual + CIPHER_BYTES,
+        Role::MeshPoint(mesh) if mesh.passphrase.is_none() => usual + MESH_BYTES,
+        Role::MeshPoint(_) => usual + MESH_BYTES + CIPHER_BYTES,
     }
 }
 

@@ -295,6 +295,26 @@ proptest! {
 }
 
 #[test]
+fn packets_of_many_frames_leave_no_gaps() {
+    // What TCP hands over at 6 and 12 Mbit/s: two and eight frames at once.
+    for capacity in [0.6, 0.9] {
+        let tenant = |weight, packet_ns| Tenant {
+            weight,
+            ceiling: Ratio::FULL,
+            packet_ns,
+            truth: 1.05,
+            load: None,
+        };
+        let tenants = vec![tenant(300_000, 4_400_000), tenant(700_000, 9_000_000)];
+        let mut model = Model::new(capacity, tenants);
+        let served = model.run(6_000, 20_000);
+        let total: f64 = served.iter().sum();
+        assert!(total > 0.97 * capacity, "{total} of {capacity} used");
+        assert!((served[0] / total - 0.3).abs() < 0.01, "{served:?}");
+    }
+}
+
+#[test]
 fn what_nobody_is_guaranteed_is_shared_equally() {
     let ratios = |percents: &[u32]| -> Vec<Ratio> {
         percents

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::HostapdError;
+use crate::backend::wifi::daemon;
 
 /// hostapd's log is cut when it is longer.
 const LOG_BYTES: u64 = 256 * 1024;
@@ -69,30 +70,11 @@ impl Files {
         absent_is_fine(fs::remove_dir_all(&self.0)).map_err(failed(&self.0))
     }
 
-    /// The process in the pid file, if it is a hostapd of this directory that runs still.
+    /// The process in the pid file, if it is a hostapd of this directory that runs still: numbers go from one process to
+    /// another.
     pub(super) fn process(&self) -> Option<u32> {
         let pid: u32 = fs::read_to_string(self.pid()).ok()?.trim().parse().ok()?;
-        self.is_ours(pid).then_some(pid)
-    }
-
-    /// A process of this directory, whether it has written its number down or not.
-    pub(super) fn any_process(&self) -> Option<u32> {
-        let numbers = fs::read_dir("/proc").ok()?.filter_map(|entry| {
-            let name = entry.ok()?.file_name();
-            name.to_str()?.parse().ok()
-        });
-        let mut ours = numbers.filter(|pid| self.is_ours(*pid));
-        ours.next()
-    }
-
-    /// Whether a process was started with the control socket of this directory: numbers go from one process to another.
-    /// One that has ended but was not waited for has no command line any more.
-    fn is_ours(&self, pid: u32) -> bool {
-        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let global = self.global();
-        command
-            .split(|octet| *octet == 0)
-            .any(|argument| argument == global.as_os_str().as_encoded_bytes())
+        daemon::has_argument(pid, &self.global()).then_some(pid)
     }
 
     pub(super) fn log_length(&self) -> u64 {

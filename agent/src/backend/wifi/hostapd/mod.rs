@@ -17,25 +17,26 @@
 //! ```
 //! All of it is for root only: it has passphrases.
 
-mod control;
+mod error;
 mod files;
 pub mod render;
+mod status;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
-pub use control::{BssStatus, Status};
+pub use error::HostapdError;
 pub use files::Files;
+pub use status::{BssStatus, Status};
 
-use control::Control;
+use super::Channel;
+use super::daemon::{self, Control, last_words};
 use render::Change;
 
 /// A radio needs time for a change of the regulatory domain (5 s at most) and a scan before a 40 MHz channel.
@@ -45,49 +46,6 @@ const READY_WITHIN: Duration = Duration::from_secs(20);
 const TURN_WITHIN: Duration = Duration::from_secs(5);
 
 const POLL: Duration = Duration::from_millis(50);
-
-/// Lines of hostapd's log that an error repeats.
-const WORDS: usize = 4;
-
-/// What hostapd did not do, in its own words as far as it had some.
-#[derive(Debug, thiserror::Error)]
-pub enum HostapdError {
-    /// There is no such program.
-    #[error("hostapd is not installed (there is no {program} in PATH)")]
-    NotInstalled {
-        /// What was looked for.
-        program: String,
-    },
-    /// It can't be started.
-    #[error("hostapd could not be started: {0}")]
-    Start(String),
-    /// It said no.
-    #[error("hostapd refused to {action}: {words}")]
-    Refused {
-        /// What it was asked to do.
-        action: String,
-        /// What it said.
-        words: String,
-    },
-    /// It can't be asked.
-    #[error("hostapd on {radio} does not answer: {source}")]
-    Control {
-        /// The radio.
-        radio: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// One of its files can't be read or written.
-    #[error("{}: {source}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
 
 /// What a running hostapd carries out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -304,6 +262,54 @@ impl Hostapd {
         }
     }
 
+    /// Lets the first, silent access point beacon, without which hostapd takes no radio to another channel.
+    ///
+    /// # Errors
+    /// hostapd's words.
+    pub async fn unsilence(&self, anchor: &str) -> Result<(), HostapdError> {
+        let start = self.files.log_length();
+        match self
+            .ask(&self.files.socket(anchor), "UPDATE_BEACON")
+            .await?
+        {
+            answer if answer == "OK" => Ok(()),
+            _ => Err(self.refused("prepare a change of the channel", start)),
+        }
+    }
+
+    /// Goes to another channel, announced to all stations so that they come along. `order` is what
+    /// [`render::channel_switch`] makes, `radio` the radio's configuration afterwards.
+    ///
+    /// # Errors
+    /// hostapd's words, or it is not there in time.
+    pub async fn switch_channel(
+        &self,
+        anchor: &str,
+        order: &str,
+        channel: &Channel,
+        radio: &str,
+    ) -> Result<(), HostapdError> {
+        let action = format!("go to {channel}");
+        let start = self.files.log_length();
+        if self.ask(&self.files.socket(anchor), order).await? != "OK" {
+            return Err(self.refused(&action, start));
+        }
+        // Until it is there, what runs is nothing that anybody would adopt.
+        let before = files::read(&self.files.radio())?;
+        self.files
+            .write(&self.files.radio(), &format!("{before}on_its_way=1\n"))?;
+        let deadline = Instant::now() + TURN_WITHIN;
+        while self.status().await?.freq_mhz != channel.primary_mhz()
+            || !self.files.log_since(start).contains("AP-CSA-FINISHED")
+        {
+            if Instant::now() > deadline {
+                return Err(self.refused(&action, start));
+            }
+            sleep(POLL).await;
+        }
+        self.files.write(&self.files.radio(), radio)
+    }
+
     /// Ends it, and removes its files.
     ///
     /// # Errors
@@ -326,21 +332,10 @@ impl Hostapd {
         self.files.trim_log()
     }
 
-    /// Waits for the end of the process in the pid file, and ends it by force when its time is up.
+    /// Waits for its end, and ends it by force when its time is up.
     async fn end_process(&self, patience: Duration) -> Result<(), HostapdError> {
-        let deadline = Instant::now() + patience;
-        let last = deadline + TURN_WITHIN;
-        while let Some(pid) = self.files.any_process() {
-            if Instant::now() > last {
-                let message = format!("process {pid} of an earlier hostapd does not end");
-                return Err(HostapdError::Start(message));
-            }
-            if Instant::now() >= deadline {
-                kill(pid)?;
-            }
-            sleep(POLL).await;
-        }
-        Ok(())
+        let ended = daemon::end(&self.files.global(), patience).await;
+        ended.map_err(HostapdError::Start)
     }
 
     async fn add_file(&self, path: &Path, action: &str) -> Result<(), HostapdError> {
@@ -383,59 +378,9 @@ impl Hostapd {
     }
 }
 
-/// Ends a process by force.
-fn kill(pid: u32) -> Result<(), HostapdError> {
-    let process = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    match process.map(|process| kill_process(process, Signal::KILL)) {
-        // It ended by itself meanwhile.
-        None | Some(Ok(()) | Err(Errno::SRCH)) => Ok(()),
-        Some(Err(error)) => Err(HostapdError::Start(format!(
-            "an earlier one, process {pid}, can't be ended: {error}"
-        ))),
-    }
-}
-
-/// What hostapd said at last, as one line: without times, and without what says nothing of the cause.
-fn last_words(log: &str) -> String {
-    let lines: Vec<&str> = log
-        .lines()
-        .map(|line| {
-            let (time, rest) = line.split_once(": ").unwrap_or(("", line));
-            let is_time = time.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-            if is_time { rest.trim() } else { line.trim() }
-        })
-        .filter(|line| {
-            let says_nothing = line.is_empty()
-                || line.starts_with("Configuration file:")
-                || line.starts_with("Adding interface ")
-                || line.contains(" errors found in configuration file");
-            !says_nothing
-        })
-        .collect();
-    if lines.is_empty() {
-        return "it gave no reason".to_owned();
-    }
-    lines[lines.len().saturating_sub(WORDS)..].join("; ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn last_words_are_the_cause() {
-        let log = "1795243694.622454: Configuration file: /run/t/vc.conf (phy phy0)\n\
-                   1795243694.623131: Line 10: invalid WPA passphrase length 3 (expected 8..63)\n\
-                   1795243694.623289: WPA-PSK enabled, but PSK or passphrase is not configured.\n\
-                   1795243694.623339: 2 errors found in configuration file '/run/t/vc.conf'\n\
-                   1795243694.624024: Adding interface bss_config=phy0 failed\n";
-        assert_eq!(
-            last_words(log),
-            "Line 10: invalid WPA passphrase length 3 (expected 8..63); \
-             WPA-PSK enabled, but PSK or passphrase is not configured."
-        );
-        assert_eq!(last_words(""), "it gave no reason");
-    }
 
     #[tokio::test]
     async fn without_hostapd_the_error_says_so() {

@@ -3,39 +3,22 @@
 //! Nothing of a value can become a line of its own: SSIDs are written in hexadecimal, what else comes from outside is
 //! refused when it has a control character. hostapd applies the rest of a line as it stands, without quotes.
 
-use std::collections::BTreeMap;
+mod change;
+mod radio;
+
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::super::{
-    AccessPoint, Band, RadioConfig, Radius, Roaming, Security, SecurityMode, Width, spectrum,
-};
+use super::super::passphrase;
+use super::super::{AccessPoint, Band, Radius, Roaming, Security, SecurityMode};
 use crate::backend::{MacAddress, Secret};
+
+pub use change::{Change, change, channel_switch, value};
+pub use radio::{BandCapabilities, radio};
 
 /// Stations of one access point at most (IEEE Std 802.11-2020 9.4.1.8), which is hostapd's own default.
 const MAX_STATIONS: u16 = 2007;
-
-/// What a running access point takes on without losing its stations; all else means taking it down and up.
-const HOT: [&str; 6] = [
-    "max_num_sta",
-    "ignore_broadcast_ssid",
-    "ap_isolate",
-    "rrm_neighbor_report",
-    "rrm_beacon_report",
-    "bss_transition",
-];
-
-/// What of a radio's abilities in one band goes into its configuration.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct BandCapabilities {
-    /// HT capability info (IEEE Std 802.11-2020 9.4.2.55.2); absent if the band has no HT.
-    pub ht: Option<u16>,
-    /// VHT capabilities info (9.4.2.157.2); absent if the band has no VHT.
-    pub vht: Option<u32>,
-    /// Whether its access points can be HE (802.11ax).
-    pub has_he: bool,
-}
 
 /// An access point to render.
 #[derive(Debug, Clone, Copy)]
@@ -84,200 +67,6 @@ impl Text {
     fn flag(&mut self, key: &str, value: bool) {
         self.set(key, u8::from(value));
     }
-}
-
-/// The radio's own part: channel, width and rates, on a silent first BSS named `anchor`.
-///
-/// hostapd removes a radio with its first BSS, so that one belongs to nobody and never sends a beacon; tenants' access
-/// points come and go behind it. Only OFDM rates: a frame at 1 Mbit/s costs everybody's airtime.
-///
-/// # Errors
-/// A channel that can't be of that width, or a width that the radio can't do there.
-pub fn radio(
-    radio: &RadioConfig,
-    country: &str,
-    capabilities: BandCapabilities,
-    anchor: &str,
-    control: &Path,
-) -> Result<String, RenderError> {
-    let range = spectrum(radio.band, radio.channel, radio.width)
-        .map_err(|reason| RenderError::new("channel", reason))?;
-    let mut text = Text::default();
-    text.set("interface", anchor);
-    text.set("driver", "nl80211");
-    text.set("ctrl_interface", control.display());
-    text.set("ssid", anchor);
-    text.flag("start_disabled", true);
-    if country != "00" {
-        text.set("country_code", country);
-        text.flag("ieee80211d", true);
-        text.flag("ieee80211h", radio.band == Band::Ghz5);
-    }
-    let mode = if radio.band == Band::Ghz2 { "g" } else { "a" };
-    text.set("hw_mode", mode);
-    text.set("channel", radio.channel);
-    text.set("supported_rates", "60 90 120 180 240 360 480 540");
-    text.set("basic_rates", "60 120 240");
-    let centre_mhz = u32::midpoint(range.start, range.end);
-    throughput(&mut text, radio, capabilities, centre_mhz)?;
-    Ok(text.0)
-}
-
-/// HT, VHT and HE, as far as band, width and hardware have them.
-fn throughput(
-    text: &mut Text,
-    radio: &RadioConfig,
-    capabilities: BandCapabilities,
-    centre_mhz: u32,
-) -> Result<(), RenderError> {
-    let wide = |message: &str| {
-        let message = format!("radio {} can't do {}: {message}", radio.name, radio.width);
-        RenderError::new("width", message)
-    };
-    let (oper_width, centre) = match radio.width {
-        Width::Mhz20 | Width::Mhz40 => (0, None),
-        Width::Mhz80 => (1, Some(channel_index(radio.band, centre_mhz))),
-        Width::Mhz160 => (2, Some(channel_index(radio.band, centre_mhz))),
-    };
-    if radio.band == Band::Ghz6 {
-        if !capabilities.has_he {
-            return Err(wide("it has no HE (802.11ax), which the 6GHz band needs"));
-        }
-        text.set("op_class", 131 + radio.width as u8);
-    } else {
-        match capabilities.ht {
-            Some(ht) => {
-                text.flag("ieee80211n", true);
-                let secondary = secondary_channel(radio, centre_mhz);
-                if secondary.is_some() && ht & HT_40 == 0 {
-                    return Err(wide("it has no 40MHz channels in this band"));
-                }
-                text.set("ht_capab", ht_capabilities(ht, secondary));
-            }
-            None if radio.width != Width::Mhz20 => return Err(wide("it has no HT (802.11n)")),
-            None => {}
-        }
-    }
-    if radio.band == Band::Ghz5 {
-        match capabilities.vht {
-            Some(vht) => {
-                if radio.width == Width::Mhz160 && vht & VHT_160 == 0 {
-                    return Err(wide("it has no 160MHz channels"));
-                }
-                text.flag("ieee80211ac", true);
-                text.set("vht_capab", vht_capabilities(vht));
-                text.set("vht_oper_chwidth", oper_width);
-                if let Some(centre) = centre {
-                    text.set("vht_oper_centr_freq_seg0_idx", centre);
-                }
-            }
-            None if oper_width > 0 => return Err(wide("it has no VHT (802.11ac)")),
-            None => {}
-        }
-    } else if radio.band == Band::Ghz2 && oper_width > 0 {
-        return Err(wide("the 2.4GHz band has at most 40MHz"));
-    }
-    if capabilities.has_he {
-        text.flag("ieee80211ax", true);
-        text.set("he_oper_chwidth", oper_width);
-        let centre =
-            centre.or((radio.band == Band::Ghz6).then(|| channel_index(radio.band, centre_mhz)));
-        if let Some(centre) = centre {
-            text.set("he_oper_centr_freq_seg0_idx", centre);
-        }
-    }
-    Ok(())
-}
-
-/// "Supported channel width set" of the HT capability info.
-const HT_40: u16 = 1 << 1;
-
-/// "Supported channel width set" of the VHT capabilities info.
-const VHT_160: u32 = 0b11 << 2;
-
-/// Channel number of a centre frequency (IEEE Std 802.11-2020 annex E).
-fn channel_index(band: Band, centre_mhz: u32) -> u32 {
-    let base = match band {
-        Band::Ghz2 => 2407,
-        Band::Ghz5 => 5000,
-        Band::Ghz6 => 5950,
-    };
-    (centre_mhz - base) / 5
-}
-
-/// Which 20 MHz channel pairs up with the primary: `+` above it, `-` below it.
-fn secondary_channel(radio: &RadioConfig, centre_mhz: u32) -> Option<char> {
-    let pair = match (radio.width, radio.band) {
-        (Width::Mhz20, _) => return None,
-        (_, Band::Ghz2) | (Width::Mhz40, _) => channel_index(radio.band, centre_mhz),
-        // Within a wider channel, pairs start at its lowest.
-        _ => spectrum(radio.band, radio.channel, Width::Mhz40).map_or(0, |pair| {
-            channel_index(radio.band, u32::midpoint(pair.start, pair.end))
-        }),
-    };
-    Some(if u32::from(radio.channel) < pair {
-        '+'
-    } else {
-        '-'
-    })
-}
-
-fn ht_capabilities(ht: u16, secondary: Option<char>) -> String {
-    let mut text = secondary.map_or(String::new(), |side| format!("[HT40{side}]"));
-    for (bit, name) in [
-        (0, "[LDPC]"),
-        (5, "[SHORT-GI-20]"),
-        (7, "[TX-STBC]"),
-        (11, "[MAX-AMSDU-7935]"),
-    ] {
-        if ht & (1 << bit) != 0 {
-            text.push_str(name);
-        }
-    }
-    if secondary.is_some() {
-        for (bit, name) in [(6, "[SHORT-GI-40]"), (12, "[DSSS_CCK-40]")] {
-            if ht & (1 << bit) != 0 {
-                text.push_str(name);
-            }
-        }
-    }
-    let streams = ["", "[RX-STBC1]", "[RX-STBC12]", "[RX-STBC123]"];
-    text.push_str(streams[usize::from(ht >> 8 & 0b11)]);
-    text
-}
-
-fn vht_capabilities(vht: u32) -> String {
-    let field = |bit: u32, mask: u32| (vht >> bit & mask) as usize;
-    let mut text = String::new();
-    for (names, value) in [
-        (
-            &["", "[MAX-MPDU-7991]", "[MAX-MPDU-11454]"][..],
-            field(0, 0b11),
-        ),
-        (&["", "[VHT160]", "[VHT160-80PLUS80]"], field(2, 0b11)),
-        (&["", "[RXLDPC]"], field(4, 1)),
-        (&["", "[SHORT-GI-80]"], field(5, 1)),
-        (&["", "[SHORT-GI-160]"], field(6, 1)),
-        (&["", "[TX-STBC-2BY1]"], field(7, 1)),
-        (
-            &[
-                "",
-                "[RX-STBC-1]",
-                "[RX-STBC-12]",
-                "[RX-STBC-123]",
-                "[RX-STBC-1234]",
-            ],
-            field(8, 0b111),
-        ),
-    ] {
-        text.push_str(names.get(value).copied().unwrap_or_default());
-    }
-    let exponent = field(23, 0b111);
-    if exponent > 0 {
-        // Writing to a String cannot fail.
-        write!(text, "[MAX-A-MPDU-LEN-EXP{exponent}]").unwrap_or_default();
-    }
-    text
 }
 
 /// One tenant's access point.
@@ -362,14 +151,9 @@ fn personal(
 ) -> Result<(), RenderError> {
     let leaf = "access-point/security/passphrase";
     let passphrase = passphrase
-        .ok_or_else(|| RenderError::new(leaf, "this security mode needs a passphrase"))?
-        .expose();
-    // IEEE Std 802.11-2020 J.4.1: octets 32 to 126, so that every station can be given it.
-    let is_printable = passphrase.bytes().all(|octet| (32..=126).contains(&octet));
-    if !(8..=63).contains(&passphrase.len()) || !is_printable {
-        let message = "a passphrase is 8 to 63 printable ASCII characters";
-        return Err(RenderError::new(leaf, message));
-    }
+        .ok_or_else(|| RenderError::new(leaf, "this security mode needs a passphrase"))?;
+    passphrase::check(passphrase).map_err(|message| RenderError::new(leaf, message))?;
+    let passphrase = passphrase.expose();
     if mode != SecurityMode::Wpa3Personal {
         text.set("wpa_passphrase", passphrase);
     }
@@ -464,52 +248,6 @@ fn nas_identifier(bss: &Bss<'_>) -> String {
 
 fn hexadecimal(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
-}
-
-/// How to get from one configuration text of an access point to another.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// They are the same.
-    None,
-    /// By setting these, without a station noticing.
-    Hot(Vec<(String, String)>),
-    /// By taking the access point down and up.
-    Restart,
-}
-
-/// What leads from the text `from` to the text `to`.
-#[must_use]
-pub fn change(from: &str, to: &str) -> Change {
-    if from == to {
-        return Change::None;
-    }
-    let (from, to) = (entries(from), entries(to));
-    if from.len() != to.len() {
-        return Change::Restart;
-    }
-    let mut settings = Vec::new();
-    for (key, value) in &to {
-        match from.get(key) {
-            Some(before) if before == value => {}
-            Some(_) if HOT.contains(key) => {
-                settings.push(((*key).to_owned(), (*value).to_owned()));
-            }
-            _ => return Change::Restart,
-        }
-    }
-    Change::Hot(settings)
-}
-
-fn entries(text: &str) -> BTreeMap<&str, &str> {
-    text.lines()
-        .filter_map(|line| line.split_once('='))
-        .collect()
-}
-
-/// The value of a key in a configuration text.
-#[must_use]
-pub fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
-    entries(text).get(key).copied()
 }
 
 #[cfg(test)]

@@ -3,41 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::super::bridge::AttachError;
-use super::super::hostapd::render;
-use super::super::hostapd::{Hostapd, Running};
 use super::super::netlink::NetlinkError;
-use super::super::nl80211::{Interface, InterfaceKind, TxPower, Wiphy};
-use super::super::{Channel, RadioConfig, Role, VifConfig};
-use super::access_points::at_radio;
+use super::super::nl80211::{Interface, TxPower, Wiphy};
+use super::super::{Channel, RadioConfig};
 use super::check::Machine;
 use super::engine::{Engine, Mode};
+use super::found::Found;
 use super::wanted::{self, Wanted};
 use super::{Target, check, lock};
 use crate::backend::wifi::diff::{cost, radio_path, step, vif_path};
-use crate::backend::{MacAddress, Refusal, Step};
-
-/// What is on one radio.
-pub(super) struct Found {
-    pub(super) wiphy: Wiphy,
-    pub(super) hostapd: Hostapd,
-    pub(super) running: Option<Running>,
-    /// Associated stations of each access point.
-    pub(super) stations: BTreeMap<String, u32>,
-    /// Whether it waits for the end of a radar check.
-    pub(super) is_starting: bool,
-    /// All its network interfaces, ours or not.
-    pub(super) interfaces: Vec<Interface>,
-}
-
-impl Found {
-    pub(super) fn interface(&self, name: &str) -> Option<&Interface> {
-        self.interfaces.iter().find(|one| one.name == name)
-    }
-
-    pub(super) fn stations_of(&self, vif: &str) -> u32 {
-        self.stations.get(vif).copied().unwrap_or_default()
-    }
-}
+use crate::backend::{Refusal, Step};
 
 /// What was done so far, and what failed.
 pub(super) struct Work {
@@ -149,67 +124,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Everything there is, radio by radio.
-    async fn look(&self) -> Result<Vec<Found>, Refusal> {
-        let failed = |error: NetlinkError| Refusal::new("/tranche-wifi:wifi", error.to_string());
-        let wiphys = self.nl80211.wiphys().await.map_err(failed)?;
-        let interfaces = self.nl80211.interfaces().await.map_err(failed)?;
-        let mut all = Vec::new();
-        for wiphy in wiphys {
-            let hostapd = wanted::hostapd(&self.settings, &wiphy.name);
-            let adopted = hostapd.adopt().await;
-            let running = adopted.map_err(|error| at_radio(&wiphy.name, &error))?;
-            let mut stations = BTreeMap::new();
-            let mut is_starting = false;
-            if running.is_some() {
-                let status = hostapd.status().await;
-                let status = status.map_err(|error| at_radio(&wiphy.name, &error))?;
-                is_starting = status.state == "DFS";
-                let counts = status.bsses.into_iter();
-                stations = counts
-                    .map(|bss| (bss.name, u32::from(bss.stations)))
-                    .collect();
-            }
-            let of_radio = |one: &&Interface| one.wiphy == wiphy.index;
-            all.push(Found {
-                hostapd,
-                running,
-                stations,
-                is_starting,
-                interfaces: interfaces.iter().filter(of_radio).cloned().collect(),
-                wiphy,
-            });
-        }
-        Ok(all)
-    }
-
-    /// The addresses that interfaces have by the last target, or that an earlier agent gave them.
-    fn known_addresses(&self, found: &[Found]) -> BTreeMap<String, (String, MacAddress)> {
-        let mut known = BTreeMap::new();
-        for found in found {
-            let radio = &found.wiphy.name;
-            let texts = found.running.iter().flat_map(|running| &running.bsses);
-            for (name, text) in texts {
-                let bssid = render::value(text, "bssid").and_then(|text| text.parse().ok());
-                if let Some(bssid) = bssid {
-                    known.insert(name.clone(), (radio.clone(), bssid));
-                }
-            }
-            for interface in &found.interfaces {
-                if wanted::mesh_mark(&self.settings, &interface.name).exists() {
-                    known.insert(interface.name.clone(), (radio.clone(), interface.mac));
-                }
-            }
-        }
-        let view = lock(&self.view);
-        for (name, address) in &view.target.addresses {
-            if let Some(vif) = view.target.wifi.vif(name) {
-                known.insert(name.clone(), (vif.radio.clone(), *address));
-            }
-        }
-        known
-    }
-
     /// What is wanted of a radio, if the regulatory domain that is in force now allows it.
     fn wanted(
         &self,
@@ -236,21 +150,24 @@ impl Engine {
         work: &mut Work,
     ) -> Result<(), Refusal> {
         let radio = found.wiphy.name.clone();
-        let keeps_running = found.running.as_ref().is_some_and(|running| {
-            wanted.radio.as_deref() == Some(&running.radio)
-                && found.interface(&wanted::anchor(&found.wiphy)).is_some()
-        });
-        if !keeps_running {
+        let vifs = || target.wifi.vifs_of(&radio).map(|vif| vif.name.as_str());
+        let next = next_of(found, wanted, target);
+        if next == Next::Stop {
             if let Err(error) = self.stop(found, work).await {
-                work.failed(
-                    error,
-                    target.wifi.vifs_of(&radio).map(|vif| vif.name.as_str()),
-                )?;
+                work.failed(error, vifs())?;
             }
         } else if let Err(error) = self.remove_bsses(found, wanted, work).await {
             work.failed(error, [])?;
         }
-        self.remove_meshes(found, wanted, work).await
+        self.remove_meshes(found, wanted, work).await?;
+        if let (Next::Switch, Some(text)) = (next, &wanted.radio)
+            && let Err(refusal) = self.switch_channel(found, text, target, work).await
+        {
+            work.failed(refusal, vifs())?;
+            // Where what can be is done, it is done the hard way.
+            return self.stop(found, work).await;
+        }
+        Ok(())
     }
 
     /// Deletes an interface; one that is gone already is fine.
@@ -279,11 +196,10 @@ impl Engine {
                 work.failed(refusal, [name.as_str()])?;
             }
         }
-        for (name, join) in &wanted.meshes {
-            let address = target.addresses.get(name).copied();
-            if let Err(error) = self.add_mesh(found, name, join, address, work).await {
-                let refusal = Refusal::new(vif_path(name), error.to_string());
-                work.failed(refusal, [name.as_str()])?;
+        for mesh in &wanted.meshes {
+            let address = target.addresses.get(&mesh.name).copied();
+            if let Err(refusal) = self.add_mesh(found, mesh, address, work).await {
+                work.failed(refusal, [mesh.name.as_str()])?;
             }
         }
         self.attach(&found.wiphy.name, target, work).await?;
@@ -371,74 +287,34 @@ impl Engine {
         work.done(path.clone(), action, 0);
         Ok(())
     }
-
-    /// Whether the kernel says that what is wanted is so.
-    async fn read_back(&self, target: &Target, work: &mut Work) -> Result<(), Refusal> {
-        let failed = |error: NetlinkError| Refusal::new("/tranche-wifi:wifi", error.to_string());
-        let wiphys = self.nl80211.known_wiphys();
-        let interfaces = self.nl80211.interfaces().await.map_err(failed)?;
-        for radio in &target.wifi.radios {
-            let path = radio_path(&radio.name);
-            let Some(wiphy) = wiphys.iter().find(|wiphy| wiphy.name == radio.name) else {
-                let message = format!("there is no radio {} in the hardware", radio.name);
-                let vifs = target.wifi.vifs_of(&radio.name);
-                let vifs = vifs.map(|vif| vif.name.as_str());
-                work.failed(Refusal::new(path, message), vifs)?;
-                continue;
-            };
-            let hostapd = wanted::hostapd(&self.settings, &radio.name);
-            let status = hostapd.status().await;
-            if status.is_ok_and(|status| status.state == "DFS") {
-                continue;
-            }
-            for vif in target.wifi.vifs_of(&radio.name) {
-                let is_wanted = vif.enabled && radio.enabled;
-                let found = interfaces
-                    .iter()
-                    .find(|one| one.name == vif.name && one.wiphy == wiphy.index);
-                let reason = match found {
-                    Some(found) if is_wanted => differs(found, vif, radio),
-                    None if is_wanted => Some("it is not there".to_owned()),
-                    Some(_) => Some("it is still there".to_owned()),
-                    None => None,
-                };
-                if let Some(reason) = reason
-                    && !work.faults.contains_key(&vif.name)
-                {
-                    let message =
-                        format!("vif {} did not come up as asked for: {reason}", vif.name);
-                    let refusal = Refusal::new(vif_path(&vif.name), message);
-                    work.failed(refusal, [vif.name.as_str()])?;
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
-/// How an interface differs from what is wanted.
-fn differs(found: &Interface, vif: &VifConfig, radio: &RadioConfig) -> Option<String> {
-    let (kind, ssid) = match &vif.role {
-        Role::AccessPoint(access_point) => (
-            InterfaceKind::AccessPoint,
-            Some(access_point.ssid.as_bytes()),
-        ),
-        // The kernel does not tell the identifier of a mesh.
-        Role::MeshPoint(_) => (InterfaceKind::MeshPoint, found.ssid.as_deref()),
+/// What becomes of a radio's hostapd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// It runs what is wanted of the radio.
+    Stay,
+    /// It goes to another channel, with the stations.
+    Switch,
+    /// It ends, and may be started anew.
+    Stop,
+}
+
+fn next_of(found: &Found, wanted: &Wanted, target: &Target) -> Next {
+    let (Some(running), Some(text)) = (&found.running, &wanted.radio) else {
+        return Next::Stop;
     };
-    if found.kind != kind {
-        return Some(format!("it is no {kind}"));
+    if found.interface(&wanted::anchor(&found.wiphy)).is_none() {
+        return Next::Stop;
     }
-    if found.ssid.as_deref() != ssid {
-        return Some("it does not beacon with its SSID".to_owned());
+    if running.radio == *text {
+        return Next::Stay;
     }
-    match found.channel {
-        None => Some("it is on no channel".to_owned()),
-        Some(channel) if (channel.number(), channel.width()) != (radio.channel, radio.width) => {
-            Some(format!(
-                "it is on {channel} (networks that overlap can make hostapd do so)"
-            ))
-        }
-        Some(_) => None,
+    let radio = target.wifi.radio(&found.wiphy.name);
+    let way =
+        radio.and_then(|radio| wanted::channel_switch(&found.wiphy, &running.radio, text, radio));
+    match way {
+        Some(_) if !found.is_starting => Next::Switch,
+        _ => Next::Stop,
     }
 }

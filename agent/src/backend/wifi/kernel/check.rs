@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::super::hostapd::render::RenderError;
 use super::super::nl80211::Wiphy;
+use super::super::passphrase;
 use super::super::{Channel, RadioConfig, Role, VifConfig, WifiConfig};
 use super::{KernelSettings, wanted};
 use crate::backend::Refusal;
@@ -188,7 +189,7 @@ fn check_vif(
                 );
                 return Err(Refusal::new(format!("{path}/access-point"), message));
             }
-            Ok(())
+            check_mobility(vif, wifi)
         }
         Role::MeshPoint(mesh) => {
             let octets = mesh.mesh_id.len();
@@ -196,12 +197,46 @@ fn check_vif(
                 let message = format!("the mesh identifier has {octets} octets, more than 32");
                 return Err(Refusal::new(format!("{path}/mesh-point/mesh-id"), message));
             }
-            if mesh.passphrase.is_some() {
-                let message = "a mesh with a passphrase needs an authentication daemon, which this agent does not run";
-                let path = format!("{path}/mesh-point/passphrase");
+            let Some(passphrase) = &mesh.passphrase else {
+                return Ok(());
+            };
+            let path = format!("{path}/mesh-point/passphrase");
+            if !is_installed(&machine.settings.supplicant) {
+                let message = format!(
+                    "a mesh with a passphrase needs wpa_supplicant: there is no {} in PATH",
+                    machine.settings.supplicant
+                );
                 return Err(Refusal::new(path, message));
             }
-            Ok(())
+            passphrase::check(passphrase).map_err(|message| Refusal::new(path, message))
+        }
+    }
+}
+
+/// Keys of SAE and 802.1X travel over the bridge, and a bridge does not loop frames back to another process of the same
+/// machine: from node to node fast transition works, between the radios of one node it would fail each time.
+fn check_mobility(vif: &VifConfig, wifi: &WifiConfig) -> Result<(), Refusal> {
+    let key_domain = |vif: &VifConfig| match &vif.role {
+        Role::AccessPoint(one) if vif.enabled && one.roaming.mobility_key.is_some() => {
+            one.roaming.mobility_domain.clone()
+        }
+        _ => None,
+    };
+    let Some(domain) = key_domain(vif) else {
+        return Ok(());
+    };
+    let is_other =
+        |one: &&VifConfig| one.radio != vif.radio && key_domain(one).as_ref() == Some(&domain);
+    match wifi.vifs.iter().find(is_other) {
+        None => Ok(()),
+        Some(other) => {
+            let message = format!(
+                "{} on radio {} is in mobility domain {domain} too: keys do not get from one radio of a node to another \
+                 (fast transition with a mobility-key works from node to node; wpa2-personal without one works here too)",
+                other.name, other.radio
+            );
+            let path = format!("{}/access-point/roaming/mobility-key", vif_path(&vif.name));
+            Err(Refusal::new(path, message))
         }
     }
 }

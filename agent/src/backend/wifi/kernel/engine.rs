@@ -20,7 +20,7 @@ const WATCH: Duration = Duration::from_millis(500);
 /// How often radios listen for their neighbours; the controller forgets who was silent for 10 s, the kernel after 30 s.
 const LISTEN: Duration = Duration::from_secs(3);
 
-/// Delay after the first death of a hostapd, doubled by each that follows.
+/// Delay after the first death of a daemon, doubled by each that follows.
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 
 /// Longest such delay.
@@ -55,7 +55,7 @@ pub(super) struct Done {
     pub(super) steps: Vec<Step>,
 }
 
-/// When a radio's hostapd is started again.
+/// When a radio's daemons are started again.
 #[derive(Debug, Clone, Copy)]
 struct Backoff {
     delay: Duration,
@@ -140,11 +140,12 @@ impl Engine {
         let mut stations = BTreeMap::new();
         let mut starting = Vec::new();
         for radio in target.wifi.radios.iter().filter(|radio| radio.enabled) {
-            let needs_hostapd = target
-                .wifi
-                .vifs_of(&radio.name)
-                .any(|vif| vif.enabled && matches!(vif.role, Role::AccessPoint(_)));
-            if !needs_hostapd {
+            if !self.meshes_are_well(&target, &radio.name).await {
+                self.bring_back(&radio.name, &target).await;
+            }
+            let is_access_point = |role: &Role| matches!(role, Role::AccessPoint(_));
+            let mut vifs = target.wifi.vifs_of(&radio.name);
+            if !vifs.any(|vif| vif.enabled && is_access_point(&vif.role)) {
                 continue;
             }
             let hostapd = wanted::hostapd(&self.settings, &radio.name);
@@ -171,6 +172,21 @@ impl Engine {
         view.starting = starting;
     }
 
+    /// Whether the authentication daemon of each mesh point that needs one runs.
+    async fn meshes_are_well(&self, target: &Target, radio: &str) -> bool {
+        for vif in target.wifi.vifs_of(radio).filter(|vif| vif.enabled) {
+            if let Role::MeshPoint(mesh) = &vif.role
+                && mesh.passphrase.is_some()
+                && !wanted::supplicant(&self.settings, &vif.name)
+                    .is_joined()
+                    .await
+            {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Has each radio listen for the neighbours on its channel, which its stations do not notice.
     async fn listen(&mut self, target: &Target) {
         if Instant::now() < self.listen {
@@ -193,7 +209,7 @@ impl Engine {
         }
     }
 
-    /// Starts a hostapd again that should run, unless it has just been tried.
+    /// Starts daemons again that should run, unless it has just been tried.
     async fn bring_back(&mut self, radio: &str, target: &Target) {
         let now = Instant::now();
         let delay = match self.backoffs.get(radio) {
@@ -202,7 +218,7 @@ impl Engine {
             _ => {
                 tracing::warn!(
                     radio,
-                    "hostapd has ended or does not answer: it is started again"
+                    "a daemon of this radio has ended or does not answer: it is started again"
                 );
                 FIRST_DELAY
             }

@@ -14,12 +14,15 @@ mod access_points;
 mod carry_out;
 mod check;
 mod engine;
+mod found;
 mod mesh;
 mod observe;
+mod read_back;
+mod switch;
 mod wanted;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -27,8 +30,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::diff::{self, Judge};
 use super::link::Links;
-use super::nl80211::Nl80211;
-use super::{RadioState, VifConfig, VifState, WifiBackend, WifiConfig};
+use super::nl80211::{Nl80211, Wiphy};
+use super::{RadioConfig, RadioState, VifConfig, VifState, WifiBackend, WifiConfig};
 use crate::backend::{
     Applied, Backend, BoxFuture, MacAddress, NodeConfig, Plan, Reconciled, Refusal, Step,
 };
@@ -48,6 +51,8 @@ pub struct KernelSettings {
     pub runtime_dir: PathBuf,
     /// The program to run as hostapd.
     pub hostapd: String,
+    /// The program to run as wpa_supplicant.
+    pub supplicant: String,
 }
 
 impl Default for KernelSettings {
@@ -55,6 +60,7 @@ impl Default for KernelSettings {
         Self {
             runtime_dir: PathBuf::from("/run/tranche"),
             hostapd: "hostapd".to_owned(),
+            supplicant: "wpa_supplicant".to_owned(),
         }
     }
 }
@@ -142,6 +148,12 @@ impl KernelWifi {
         check::is_installed(&self.settings.hostapd)
     }
 
+    /// Whether there is a wpa_supplicant to run.
+    #[must_use]
+    pub fn has_supplicant(&self) -> bool {
+        check::is_installed(&self.settings.supplicant)
+    }
+
     fn view(&self) -> MutexGuard<'_, View> {
         lock(&self.view)
     }
@@ -174,6 +186,7 @@ fn lock(view: &Mutex<View>) -> MutexGuard<'_, View> {
 /// Knows what a change costs on this machine.
 struct KernelJudge<'a> {
     stations: BTreeMap<String, u32>,
+    wiphys: &'a [Wiphy],
     old: &'a WifiConfig,
     new: &'a WifiConfig,
 }
@@ -186,6 +199,21 @@ impl Judge for KernelJudge<'_> {
     fn restarts(&self, old: &VifConfig, new: &VifConfig) -> bool {
         wanted::restarts((self.old, old), (self.new, new))
     }
+
+    fn takes_along(&self, old: &RadioConfig, new: &RadioConfig) -> bool {
+        let Some(wiphy) = self.wiphys.iter().find(|wiphy| wiphy.name == new.name) else {
+            return false;
+        };
+        let text = |wifi: &WifiConfig, radio: &RadioConfig| {
+            wanted::radio_text(wiphy, radio, &wifi.country, Path::new("/")).ok()
+        };
+        match (text(self.old, old), text(self.new, new)) {
+            (Some(from), Some(to)) if old.enabled && new.enabled => {
+                wanted::channel_switch(wiphy, &from, &to, new).is_some()
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Backend for KernelWifi {
@@ -194,11 +222,13 @@ impl Backend for KernelWifi {
     }
 
     fn plan(&self, old: &NodeConfig, new: &NodeConfig) -> Result<Plan, Refusal> {
-        if let Some(fault) = check::faults(&self.machine(), &new.wifi).into_iter().next() {
+        let machine = self.machine();
+        if let Some(fault) = check::faults(&machine, &new.wifi).into_iter().next() {
             return Err(fault.refusal);
         }
         let judge = KernelJudge {
             stations: self.view().stations.clone(),
+            wiphys: &machine.wiphys,
             old: &old.wifi,
             new: &new.wifi,
         };

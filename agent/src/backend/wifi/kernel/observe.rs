@@ -161,6 +161,8 @@ fn station(station: Station) -> StationState {
         rx_bitrate_kbps: station.rx_bitrate_kbps.unwrap_or_default(),
         tx_bytes: station.tx_bytes,
         rx_bytes: station.rx_bytes,
+        tx_airtime_us: station.tx_duration_us,
+        rx_airtime_us: station.rx_duration_us,
         connected_for_s: station.connected_s,
     }
 }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use super::super::hostapd::Hostapd;
 use super::super::hostapd::render::{self, BandCapabilities, Bss, Change, RenderError};
 use super::super::nl80211::{MeshJoin, Wiphy};
-use super::super::{Channel, RadioConfig, Role, VifConfig, WifiConfig};
+use super::super::supplicant::{self, Supplicant};
+use super::super::{Channel, MeshPoint, RadioConfig, Role, VifConfig, WifiConfig};
 use super::check::refusal;
 use super::{KernelSettings, Target};
 use crate::backend::wifi::diff::{radio_path, vif_path};
@@ -30,7 +31,16 @@ pub(super) struct Wanted {
     /// hostapd's text for each access point, in the order of the configuration.
     pub(super) bsses: Vec<(String, String)>,
     /// The mesh points.
-    pub(super) meshes: Vec<(String, MeshJoin)>,
+    pub(super) meshes: Vec<WantedMesh>,
+}
+
+/// A mesh point.
+#[derive(Debug)]
+pub(super) struct WantedMesh {
+    pub(super) name: String,
+    pub(super) join: MeshJoin,
+    /// What its authentication daemon runs; none in an open mesh.
+    pub(super) secured: Option<String>,
 }
 
 impl Wanted {
@@ -62,12 +72,7 @@ impl Wanted {
                     wanted.bsses.push((vif.name.clone(), text));
                 }
                 Role::MeshPoint(mesh) => {
-                    let mesh = MeshJoin {
-                        mesh_id: mesh.mesh_id.clone(),
-                        channel,
-                        beacon_interval: BEACON_INTERVAL,
-                    };
-                    wanted.meshes.push((vif.name.clone(), mesh));
+                    wanted.meshes.push(mesh_of(&vif.name, mesh, channel)?);
                 }
             }
         }
@@ -77,6 +82,32 @@ impl Wanted {
         }
         Ok(wanted)
     }
+}
+
+fn mesh_of(name: &str, mesh: &MeshPoint, channel: Channel) -> Result<WantedMesh, Refusal> {
+    let join = MeshJoin {
+        mesh_id: mesh.mesh_id.clone(),
+        channel,
+        beacon_interval: BEACON_INTERVAL,
+    };
+    let secured = mesh
+        .passphrase
+        .as_ref()
+        .map(|secret| supplicant::text(&join, secret));
+    let secured = secured.transpose().map_err(|message| {
+        Refusal::new(format!("{}/mesh-point/passphrase", vif_path(name)), message)
+    })?;
+    Ok(WantedMesh {
+        name: name.to_owned(),
+        join,
+        secured,
+    })
+}
+
+/// The authentication daemon of a mesh point.
+pub(super) fn supplicant(settings: &KernelSettings, vif: &str) -> Supplicant {
+    let directory = settings.runtime_dir.join("sae").join(vif);
+    Supplicant::new(vif, &settings.supplicant, directory)
 }
 
 /// The hostapd of a radio.
@@ -111,9 +142,33 @@ pub(super) fn radio_text(
     let capabilities = limits.map_or(BandCapabilities::default(), |limits| BandCapabilities {
         ht: limits.ht.then_some(limits.ht_info),
         vht: limits.vht.then_some(limits.vht_info),
-        has_he: limits.he,
+        // hostapd takes no channel that is wider than what 802.11ax has, though 802.11n may have it.
+        has_he: limits.he.is_some_and(|widest| radio.width <= widest),
     });
     render::radio(radio, country, capabilities, &anchor(wiphy), control)
+}
+
+/// How a radio goes from its text `from` to `to`, that of `radio`, with its stations: hostapd's order and the channel. None
+/// where the driver can't, where radar has to be listened for first, or where more changes than the channel.
+pub(super) fn channel_switch(
+    wiphy: &Wiphy,
+    from: &str,
+    to: &str,
+    radio: &RadioConfig,
+) -> Option<(String, Channel)> {
+    let channel = Channel::new(radio.band, radio.channel, radio.width).ok()?;
+    let limits = wiphy.band(radio.band)?;
+    let has_radar = |mhz| {
+        limits
+            .channels
+            .iter()
+            .any(|one| one.mhz == mhz && one.radar)
+    };
+    if !wiphy.channel_switch || channel.members_mhz().any(has_radar) {
+        return None;
+    }
+    let order = render::channel_switch(from, to, &channel)?;
+    Some((order, channel))
 }
 
 /// hostapd's text for an access point.

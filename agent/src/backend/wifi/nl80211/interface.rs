@@ -210,6 +210,19 @@ impl Nl80211 {
             .await
     }
 
+    /// Sets the channel that an access point which does not beacon would have, and with it the one of each that is started
+    /// beside it without saying which.
+    ///
+    /// # Errors
+    /// The kernel refuses: it beacons, or the channel is not allowed.
+    pub async fn set_channel(&self, ifindex: u32, channel: &Channel) -> Result<(), NetlinkError> {
+        let mut attributes = vec![Nl80211Attr::IfIndex(ifindex)];
+        attributes.extend(channel_attributes(channel));
+        let action = format!("go to {channel}");
+        self.order(&action, Nl80211Command::SetWiphy, attributes)
+            .await
+    }
+
     /// Sets the power that all interfaces of a wiphy send with. What is really sent with is read by
     /// [`Nl80211::interfaces`].
     ///

@@ -10,6 +10,7 @@ mod missing;
 mod scan;
 mod station;
 mod wiphy;
+mod wiphy_parts;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -107,7 +108,7 @@ impl Nl80211 {
         let parts = self
             .dump_raw("list wiphys", Nl80211Command::GetWiphy, ask)
             .await?;
-        let mut wiphys = wiphy::assemble(&parts);
+        let mut wiphys = wiphy_parts::assemble(&parts);
         wiphys.retain(|wiphy| self.only.is_empty() || self.only.contains(&wiphy.name));
         *self.wiphys.write().unwrap_or_else(PoisonError::into_inner) = wiphys.clone().into();
         Ok(wiphys)

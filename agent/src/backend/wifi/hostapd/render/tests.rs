@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::backend::sim::scenario::{radio as radio_config, vif};
-use crate::backend::wifi::Role;
+use crate::backend::wifi::{RadioConfig, Role, Width};
 
 const CONTROL: &str = "/run/tranche/phy0/control";
 
