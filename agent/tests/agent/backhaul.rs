@@ -309,7 +309,7 @@ async fn what_makes_no_sense_is_refused_with_its_path_and_changes_nothing() {
             "a long name",
             backhaul("<attachment><interface>sixteen-octets-x</interface></attachment>"),
             bad,
-            "/interface",
+            "/attachment/interface",
         ),
     ] {
         let error = refused(edit_running(&hub, &xml).await);

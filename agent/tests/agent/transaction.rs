@@ -119,6 +119,13 @@ async fn bad_input_is_refused_with_the_reason_and_changes_nothing() {
             "this security mode needs a passphrase",
         ),
         (
+            (0..40)
+                .map(|n| access_point(&format!("v{n}"), "phy0"))
+                .collect(),
+            ErrorTag::ResourceDenied,
+            "radio phy0 carries at most ",
+        ),
+        (
             format!("{}<x xmlns=\"urn:nobody\"/>", access_point("b", "phy0")),
             ErrorTag::UnknownNamespace,
             "",

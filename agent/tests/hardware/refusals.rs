@@ -62,7 +62,8 @@ async fn what_the_hardware_cannot_do_is_refused_and_changes_nothing() {
         })
         .collect();
     let many = up.replace("</wifi>", &format!("{many}</wifi>"));
-    refuse(&bench, &many, RADIO, "radio phy0 carries at most ").await;
+    let no_room = RADIO.replace("operation-failed", "resource-denied");
+    refuse(&bench, &many, &no_room, "radio phy0 carries at most ").await;
 
     run("ip link add t-taken type dummy");
     let why = "/name: there is another network interface named t-taken";

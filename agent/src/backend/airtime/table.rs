@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Correction, law};
 use crate::backend::wifi::{AirtimeConfig, SchedulerConfig, WifiConfig};
-use crate::backend::{Cost, Ratio, Refusal, Step};
+use crate::backend::{Cost, Ratio, Refusal, Step, Why};
 
 /// What the airtime domain wants of a node, by name and whether or not the interface exists now.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -105,7 +105,8 @@ pub(crate) fn check(wifi: &WifiConfig) -> Result<(), Refusal> {
                 "the scheduler carries at most {} interfaces of a radio, not {count}",
                 law::MAX_VIFS
             );
-            return Err(Refusal::new(format!("{path}/scheduler"), message));
+            let refusal = Refusal::new(format!("{path}/scheduler"), message);
+            return Err(refusal.because(Why::NoRoom));
         }
         let enabled = wifi.vifs_of(&radio.name).filter(|vif| vif.enabled);
         let owed: u32 = enabled.map(|vif| vif.airtime.min_ratio.hundredths()).sum();

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::backend::sim::{Medium, SimConfig, restarts};
 use crate::backend::{
-    Applied, Backend, BoxFuture, Cost, NodeConfig, Plan, Reconciled, Refusal, Step,
+    Applied, Backend, BoxFuture, Cost, NodeConfig, Plan, Reconciled, Refusal, Step, Why,
 };
 
 /// Length of an SSID at most (IEEE Std 802.11-2020 9.4.2.2).
@@ -165,7 +165,7 @@ fn check(config: &NodeConfig) -> Result<(), Refusal> {
                 "radio {} carries at most {} interfaces, not {count}",
                 radio.name, hardware.max_vifs
             );
-            return Err(Refusal::new(radio_path(&radio.name), message));
+            return Err(Refusal::new(radio_path(&radio.name), message).because(Why::NoRoom));
         }
     }
     let bridges = config

@@ -10,8 +10,8 @@ use super::super::nl80211::Wiphy;
 use super::super::passphrase;
 use super::super::{Channel, RadioConfig, Role, VifConfig, WifiConfig};
 use super::{KernelSettings, wanted};
-use crate::backend::Refusal;
 use crate::backend::wifi::diff::{radio_path, vif_path};
+use crate::backend::{Refusal, Why};
 
 /// Longest address of a Unix socket (unix(7)), without the octet that ends it.
 const MAX_SOCKET_PATH: usize = 107;
@@ -118,7 +118,7 @@ fn check_radio(
             radio.name,
             access_points + mesh_points
         );
-        return Err(Refusal::new(path, message));
+        return Err(Refusal::new(path, message).because(Why::NoRoom));
     }
     let anchors = u32::from(access_points > 0);
     wiphy
