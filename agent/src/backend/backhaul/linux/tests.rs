@@ -77,7 +77,16 @@ async fn drift_is_repaired(mut rig: Rig) {
     rig::sh(&format!(
         "ip netns del {namespace} && touch /run/netns/{namespace}"
     ));
-    rig.node(SPOKE).reconcile(&configs[SPOKE]).await.unwrap();
+    // The kernel takes its time to give the port of the old one back.
+    let mut tries = 0;
+    while let Err(refusal) = rig.node(SPOKE).reconcile(&configs[SPOKE]).await {
+        assert!(
+            refusal.message.contains("in use") && tries < 20,
+            "{refusal}"
+        );
+        tries += 1;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
     suite::until(&mut rig, SPOKE, "made again", |state| {
         state.oper_state == TunnelOperState::Up
     })
