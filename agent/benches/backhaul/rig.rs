@@ -394,11 +394,14 @@ fn tunnel(slice: &str, inner: &str) -> String {
     )
 }
 
+/// The text of an element, wherever its namespace is declared.
 fn field(xml: &str, name: &str) -> String {
     let (_, rest) = xml
         .split_once(&format!("<{name}>"))
+        .or_else(|| xml.split_once(&format!("<{name} ")))
         .unwrap_or_else(|| panic!("no {name} in {xml}"));
-    rest.split('<').next().unwrap().to_owned()
+    let text = rest.split('<').next().unwrap();
+    text.rsplit('>').next().unwrap().to_owned()
 }
 
 /// Packets from the spoke, one every millisecond, and who hears them when.

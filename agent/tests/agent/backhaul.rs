@@ -1,8 +1,12 @@
 //! Tunnels as a controller makes them: two simulated nodes, keys read at one and configured at the other.
 
+use std::time::Duration;
+
 use tranche_netconf::client::{Auth, Client, ClientConfig, HostKeyCheck};
 use tranche_netconf::error::ErrorTag;
-use tranche_netconf::message::{ConfigSource, CreateSubscription, Datastore, Operation, Reply};
+use tranche_netconf::message::{
+    Commit, ConfigSource, CreateSubscription, Datastore, Operation, Reply,
+};
 
 use crate::support::*;
 
@@ -380,6 +384,30 @@ async fn a_rotation_is_carried_out_from_outside() {
     assert_eq!(message(&error), "there is no peer moon");
     let none = refused(act(&hub, "<cancel-rotation/>").await);
     assert_eq!(message(&none), "no rotation is under way");
+}
+
+#[tokio::test]
+async fn a_tunnel_that_was_removed_by_mistake_comes_back_with_its_key() {
+    let (_bench, _hub, spoke) = connected().await;
+    let before = state(&spoke).await;
+    let delete =
+        format!("<backhaul xmlns=\"{BACKHAUL}\" xmlns:nc=\"{NC}\" nc:operation=\"delete\"/>");
+    edit_candidate(&spoke, &delete).await.unwrap();
+    let on_trial = Commit {
+        confirmed: true,
+        confirm_timeout: Some(Duration::from_secs(1)),
+        ..Commit::default()
+    };
+    spoke.commit(&on_trial).await.unwrap();
+    assert!(!state(&spoke).await.contains("<state>"));
+    eventually("the commit lapses", || async {
+        state(&spoke).await.contains("<oper-state>up</oper-state>")
+    })
+    .await;
+    let after = state(&spoke).await;
+    for name in ["public-key", "listen-port", "epoch", "key-made"] {
+        assert_eq!(field(&after, name), field(&before, name), "{name}");
+    }
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use super::config::TunnelConfig;
 use super::plane::{Plane, PlaneError};
 use super::record::Ledger;
 use super::state::{Event, OwnKeyState, ProbeResult, TunnelState};
-use super::tunnel::{Command, Reply, Shared, Tunnel};
+use super::tunnel::{Command, Pace, Reply, Shared, Tunnel};
 use super::{BackhaulBackend, ProbeRequest};
 use crate::backend::{
     Applied, Backend, BoxFuture, Cost, NodeConfig, Plan, Reconciled, Refusal, Step, Why,
@@ -68,6 +68,11 @@ impl std::fmt::Debug for Backhaul {
 impl Backhaul {
     /// The domain on a machine, with a directory for its keys; without one they are forgotten with the process.
     pub(super) fn new(plane: Arc<dyn Plane>, keys: Option<PathBuf>) -> Self {
+        Self::at_pace(plane, keys, Pace::default())
+    }
+
+    /// The same with tunnels that look after themselves at another pace.
+    pub(super) fn at_pace(plane: Arc<dyn Plane>, keys: Option<PathBuf>, pace: Pace) -> Self {
         let ledger = keys.map_or_else(|| Ledger::Memory(Mutex::default()), Ledger::Directory);
         let (events, _) = broadcast::channel(EVENT_QUEUE);
         Self {
@@ -78,6 +83,7 @@ impl Backhaul {
                     own: RwLock::default(),
                     removed: Mutex::default(),
                     events,
+                    pace,
                 }),
                 runtime: Handle::try_current().ok(),
                 tunnels: Mutex::default(),

@@ -162,7 +162,7 @@ pub(crate) fn changed(before: &NodeConfig, change: impl FnOnce(&mut TunnelConfig
 }
 
 /// Waits for an event.
-async fn heard(events: &mut Receiver<Event>, is_it: impl Fn(&Event) -> bool) -> Event {
+pub(crate) async fn heard(events: &mut Receiver<Event>, is_it: impl Fn(&Event) -> bool) -> Event {
     let found = timeout(PATIENCE, async {
         loop {
             let event = events.recv().await.unwrap();

@@ -28,10 +28,33 @@ use crate::backend::{BoxFuture, Why};
 
 /// How long the key of a tunnel that was removed can come back with it: as long as a confirmed commit is open at most.
 const KEPT: Duration = Duration::from_secs(3600);
-/// How often is looked at what has no probes.
-const SLOW: Duration = Duration::from_secs(5);
-/// How often a tunnel looks whether somebody changed it by hand.
-const CHECK: Duration = Duration::from_secs(30);
+/// How often a tunnel does what it does by itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pace {
+    /// Looks at what has no probes, and whether a rotation is due.
+    pub(super) slow: Duration,
+    /// Looks whether somebody changed it by hand.
+    pub(super) check: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            slow: Duration::from_secs(5),
+            check: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Pace {
+    /// When a tunnel that is new looks first: the tunnels of one node do not all look at the same moment.
+    fn first_check(&self, slice: &str) -> Instant {
+        let sum = slice.bytes().fold(0_u32, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(byte.into())
+        });
+        Instant::now() + self.check / 2 + self.check / 200 * (sum % 100)
+    }
+}
 
 /// What the tunnels of a node share.
 pub(super) struct Shared {
@@ -42,6 +65,7 @@ pub(super) struct Shared {
     /// Keys of tunnels that were removed lately: a commit that is taken back brings them back, and their peers know them.
     pub(super) removed: Mutex<HashMap<String, (Instant, Record)>>,
     pub(super) events: broadcast::Sender<Event>,
+    pub(super) pace: Pace,
 }
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, PlaneError>>;
@@ -88,6 +112,7 @@ pub(super) struct Tunnel {
 
 impl Tunnel {
     pub(super) fn new(shared: Arc<Shared>, slice: &str) -> Self {
+        let pace = shared.pace;
         Self {
             shared,
             slice: slice.to_owned(),
@@ -102,8 +127,8 @@ impl Tunnel {
             probes: FuturesUnordered::new(),
             next_probe: None,
             next_rotation: None,
-            next_slow: Instant::now() + SLOW,
-            next_check: Instant::now() + CHECK,
+            next_slow: Instant::now() + pace.slow,
+            next_check: pace.first_check(slice),
             silence: None,
         }
     }
@@ -112,7 +137,8 @@ impl Tunnel {
     pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         loop {
             let timers = [self.next_probe, self.next_rotation, Some(self.next_check)];
-            let due = timers.into_iter().flatten().min().unwrap_or(self.next_slow);
+            let due = timers.into_iter().flatten().min();
+            let due = due.map_or(self.next_slow, |due| due.min(self.next_slow));
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(command) => self.serve(command).await,
@@ -214,8 +240,7 @@ impl Tunnel {
         Ok(done)
     }
 
-    /// Looks whether the machine still has what is configured, and puts it right. Rules of nftables are not among what is
-    /// looked at: asking for them takes a process.
+    /// Looks whether the machine still has what is configured, rules of nftables included, and puts it right.
     async fn repair(&mut self) {
         let (Some(config), Some(record), Some(backend)) =
             (&self.config, &self.record, self.backend)
@@ -226,7 +251,7 @@ impl Tunnel {
             return;
         }
         let net = wanted::net(config, Some(config), record, &self.active, backend);
-        match self.shared.plane.bring(&net, Look::Changes).await {
+        match self.shared.plane.bring(&net, Look::Everything).await {
             Ok(done) => {
                 self.last_error = None;
                 if !done.is_empty() {

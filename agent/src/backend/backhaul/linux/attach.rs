@@ -177,7 +177,13 @@ async fn segment(
                 .await?
         }
     };
-    let port = match find(VXLAN) {
+    // Neither its number nor its address can be changed later.
+    let is_same = |port: &Link| port.vxlan == Some((vxlan.vni, Some(vxlan.local)));
+    let mut port = find(VXLAN);
+    if let Some(stale) = port.take_if(|port| !is_same(port)) {
+        space.net.delete(stale.index).await?;
+    }
+    let port = match port {
         Some(port) => port,
         None => {
             done.push(format!("make interface {VXLAN}"));
@@ -205,6 +211,7 @@ async fn segment(
     for link in [&port, &bridge] {
         if link.mtu != u32::from(vxlan.mtu) {
             space.net.set_mtu(link, vxlan.mtu).await?;
+            done.push(format!("set the MTU of {}", link.name));
         }
         if !link.is_up {
             space.net.set_up(link).await?;

@@ -62,7 +62,9 @@ pub(super) async fn bring(
             done.push(format!("remove interface {}", link.name));
         }
     }
-    if !done.is_empty() || look == Look::Everything || net.attachment.is_some() {
+    let is_attached = |link: &Link| [attach::INNER, attach::VXLAN].contains(&link.name.as_str());
+    let has_more = net.attachment.is_some() || net.vxlan.is_some();
+    if has_more || look == Look::Everything || links.iter().any(is_attached) {
         done.extend(attach::bring(plane, &space, net, &links, look).await?);
     }
     if !done.is_empty() {

@@ -12,7 +12,9 @@ use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
 use rtnetlink::packet_route::address::AddressAttribute;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::link::{
+    InfoData, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage,
 };
@@ -48,6 +50,8 @@ pub(super) struct Link {
     pub(super) master: Option<u32>,
     /// Of a pair, the number of the other end in its own namespace.
     pub(super) other_end: Option<u32>,
+    /// Of VXLAN, the number of the segment and the address that it sends from.
+    pub(super) vxlan: Option<(u32, Option<IpAddr>)>,
     pub(super) rx_packets: u64,
 }
 
@@ -409,11 +413,28 @@ fn link(message: &LinkMessage) -> Link {
                     _ => None,
                 });
                 link.kind = kind.unwrap_or_default();
+                link.vxlan = infos.iter().find_map(vxlan);
             }
             _ => {}
         }
     }
     link
+}
+
+fn vxlan(info: &LinkInfo) -> Option<(u32, Option<IpAddr>)> {
+    let LinkInfo::Data(InfoData::Vxlan(parts)) = info else {
+        return None;
+    };
+    let vni = parts.iter().find_map(|part| match part {
+        InfoVxlan::Id(vni) => Some(*vni),
+        _ => None,
+    });
+    let local = parts.iter().find_map(|part| match part {
+        InfoVxlan::Local(local) => Some(IpAddr::V4(*local)),
+        InfoVxlan::Local6(local) => Some(IpAddr::V6(*local)),
+        _ => None,
+    });
+    Some((vni?, local))
 }
 
 fn route(message: &RouteMessage) -> Option<Route> {

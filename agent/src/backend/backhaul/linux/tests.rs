@@ -4,6 +4,7 @@
 mod isolation;
 mod rig;
 mod traffic;
+mod users;
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use rig::Rig;
 
 use super::*;
 use crate::backend::backhaul::suite::{self, BackhaulRig, EDGE, SLICE, SPOKE};
-use crate::backend::backhaul::{PeerState, TunnelOperState};
+use crate::backend::backhaul::{BackhaulBackend as _, Event, PeerState, TunnelOperState};
 use crate::backend::{Backend, NodeConfig};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,6 +90,54 @@ async fn drift_is_repaired(mut rig: Rig) {
     }
     suite::until(&mut rig, SPOKE, "made again", |state| {
         state.oper_state == TunnelOperState::Up
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_looks_after_itself() {
+    if rig::can_run() {
+        repairs_itself(Rig::hasty(BackendInUse::Userspace).await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a kernel with WireGuard; run by make test-vm"]
+async fn a_tunnel_of_the_kernel_looks_after_itself() {
+    repairs_itself(Rig::hasty(BackendInUse::Kernel).await).await;
+}
+
+async fn repairs_itself(mut rig: Rig) {
+    let configs = suite::connected(&mut rig).await;
+    let attached = suite::changed(&configs[SPOKE], |tunnel| {
+        tunnel.attachment = serde_json::from_str(r#"{ "interface": "ua" }"#).unwrap();
+    });
+    suite::apply(&mut rig, SPOKE, &configs[SPOKE], &attached).await;
+    let namespace = rig.slice_namespace(SPOKE, SLICE);
+    let mut events = rig.node(SPOKE).events();
+    for (damage, repair) in [
+        ("ip route del 10.20.0.0/16", "route 10.20.0.0/16 over"),
+        ("nft flush ruleset", "raise the wall around the slice"),
+        (
+            "nft add rule inet tranche forward accept",
+            "raise the wall around the slice",
+        ),
+        ("ip link del at0", "make interface ua"),
+        ("ip link del wg1", "make interface wg1"),
+    ] {
+        rig::sh(&format!("ip netns exec {namespace} {damage}"));
+        suite::heard(&mut events, |event| {
+            matches!(event, Event::Repaired { repairs, .. } if repairs.iter().any(|one| one.action.contains(repair)))
+        })
+        .await;
+        suite::until(&mut rig, SPOKE, damage, |state| {
+            suite::peer(state, "edge").state == PeerState::Active
+        })
+        .await;
+    }
+    rig.in_machine(SPOKE, "nft flush ruleset");
+    suite::heard(&mut events, |event| {
+        matches!(event, Event::Repaired { repairs, .. } if repairs.iter().any(|one| one.action.contains("of the node")))
     })
     .await;
 }

@@ -36,10 +36,10 @@ pub(super) fn of_slice(net: &SliceNet) -> String {
         Role::Hub | Role::StandbyHub => "iifname \"wg*\" oifname \"wg*\" accept;",
         Role::Spoke | Role::Member => "",
     };
-    // An Ethernet segment enters by VXLAN, which routes nothing.
+    // An Ethernet segment enters by VXLAN, which routes nothing; with br_netfilter its bridge asks here all the same.
     let routed = match net.vxlan {
         None => "iifname \"wg*\" oifname \"at0\" accept; iifname \"at0\" oifname \"wg*\" accept;",
-        Some(_) => "",
+        Some(_) => "iifname \"br0\" oifname \"br0\" accept;",
     };
     format!(
         "chain forward {{ type filter hook forward priority filter; policy drop; {routed} {relay} }}"
@@ -69,10 +69,20 @@ pub(super) async fn keep_apart(tag: &str, ends: &BTreeSet<String>) -> Result<(),
     let script = match ends.is_empty() {
         true => format!("add table inet {table}\ndelete table inet {table}\n"),
         false => {
-            let quoted: Vec<String> = ends.iter().map(|end| format!("\"{end}\"")).collect();
-            let quoted = quoted.join(", ");
-            let set = format!("set ends {{ type ifname; elements = {{ {quoted} }}; }}");
-            let chain = "chain forward { type filter hook forward priority filter - 10; policy accept; iifname @ends oifname @ends drop; }";
+            let list = |one: fn(&String) -> String| {
+                let quoted: Vec<String> = ends.iter().map(one).collect();
+                quoted.join(", ")
+            };
+            let (each, same) = (
+                list(|end| format!("\"{end}\"")),
+                list(|end| format!("\"{end}\" . \"{end}\"")),
+            );
+            // From port to port of one bridge, which asks here where br_netfilter is loaded.
+            let set = format!(
+                "set ends {{ type ifname; elements = {{ {each} }}; }}
+                 set same {{ type ifname . ifname; elements = {{ {same} }}; }}"
+            );
+            let chain = "chain forward { type filter hook forward priority filter - 10; policy accept; iifname . oifname @same accept; iifname @ends oifname @ends drop; }";
             replacing(&table, &format!("{set}\n{chain}"))
         }
     };

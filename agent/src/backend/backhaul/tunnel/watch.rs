@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::{CHECK, Reply, SLOW, Tunnel};
+use super::{Reply, Tunnel};
 use crate::backend::backhaul::ProbeRequest;
 use crate::backend::backhaul::config::{PeerConfig, TunnelConfig};
 use crate::backend::backhaul::health::{self, Candidate, FailoverReason, Health, PeerState};
@@ -124,12 +124,12 @@ impl Tunnel {
             self.next_rotation = self.step_rotation(now).await;
         }
         if self.next_slow <= now {
-            self.next_slow = now + SLOW;
+            self.next_slow = now + self.shared.pace.slow;
             self.rotate_if_due().await;
             self.look_at_handshakes().await;
         }
         if self.next_check <= now {
-            self.next_check = now + CHECK;
+            self.next_check = now + self.shared.pace.check;
             self.repair().await;
         }
     }

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
 use super::super::namespace::{self, Namespace};
 use super::super::{LinuxPlane, keys_of};
 use crate::backend::backhaul::suite::BackhaulRig;
+use crate::backend::backhaul::tunnel::Pace;
 use crate::backend::backhaul::{BackendInUse, Backhaul};
 
 /// Underlay addresses of the machines (RFC 5737).
@@ -54,6 +56,7 @@ pub(crate) fn sh(command: &str) -> String {
 
 pub(crate) struct Rig {
     backend: BackendInUse,
+    pace: Pace,
     prefix: String,
     directory: tempfile::TempDir,
     machines: Vec<Machine>,
@@ -70,6 +73,20 @@ struct Machine {
 
 impl Rig {
     pub(crate) async fn new(backend: BackendInUse) -> Self {
+        Self::at_pace(backend, Pace::default()).await
+    }
+
+    /// One whose tunnels look after themselves more often.
+    pub(crate) async fn hasty(backend: BackendInUse) -> Self {
+        let often = Duration::from_millis(200);
+        let pace = Pace {
+            slow: often,
+            check: often,
+        };
+        Self::at_pace(backend, pace).await
+    }
+
+    async fn at_pace(backend: BackendInUse, pace: Pace) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("trt{}-{number}", std::process::id());
         let directory = tempfile::tempdir().unwrap();
@@ -88,10 +105,11 @@ impl Rig {
             ));
             let namespace = Namespace::open(&name).unwrap();
             let state_dir = directory.path().join(&name);
-            machines.push(start(namespace, state_dir, backend).await);
+            machines.push(start(namespace, state_dir, backend, pace).await);
         }
         Self {
             backend,
+            pace,
             prefix,
             directory,
             machines,
@@ -132,7 +150,12 @@ impl Rig {
     }
 }
 
-async fn start(namespace: Namespace, state_dir: PathBuf, backend: BackendInUse) -> Machine {
+async fn start(
+    namespace: Namespace,
+    state_dir: PathBuf,
+    backend: BackendInUse,
+    pace: Pace,
+) -> Machine {
     let inside = namespace.clone();
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
@@ -147,7 +170,7 @@ async fn start(namespace: Namespace, state_dir: PathBuf, backend: BackendInUse) 
             plane.abilities.kernel = Err("not in this test".to_owned());
         }
         let plane = Arc::new(plane);
-        let backhaul = Backhaul::new(Arc::clone(&plane) as _, Some(keys_of(&dir)));
+        let backhaul = Backhaul::at_pace(Arc::clone(&plane) as _, Some(keys_of(&dir)), pace);
         (plane, backhaul)
     });
     let (plane, backhaul) = opened.await.unwrap();
@@ -193,7 +216,7 @@ impl BackhaulRig for Rig {
             runtime.shutdown_background();
         }
         drop((backhaul, plane));
-        let machine = start(namespace, state_dir, self.backend).await;
+        let machine = start(namespace, state_dir, self.backend, self.pace).await;
         self.machines.insert(index, machine);
     }
 

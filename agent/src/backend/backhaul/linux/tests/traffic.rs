@@ -9,8 +9,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use super::super::namespace::Namespace;
 use super::rig::{self, Rig};
 use crate::backend::Backend as _;
-use crate::backend::backhaul::BackendInUse;
+use crate::backend::backhaul::BackhaulBackend as _;
 use crate::backend::backhaul::suite::{self, BackhaulRig, DC, EDGE, SLICE, SPOKE};
+use crate::backend::backhaul::{BackendInUse, Event, RotationReason};
 
 /// Packets of the stream, one every millisecond.
 const PACKETS: u32 = 3_000;
@@ -84,6 +85,43 @@ async fn rotation_loses_nothing(mut rig: Rig) {
     .await;
     let after = suite::state(&mut rig, SPOKE, SLICE).await.own_key.unwrap();
     assert_eq!((before.epoch, after.epoch), (1, 2));
+    assert_eq!(lost, Vec::<u32>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_is_due_loses_no_packet() {
+    if rig::can_run() {
+        due_rotation_loses_nothing(Rig::hasty(BackendInUse::Userspace).await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a kernel with WireGuard; run by make test-vm"]
+async fn a_rotation_that_is_due_in_the_kernel_loses_no_packet() {
+    due_rotation_loses_nothing(Rig::hasty(BackendInUse::Kernel).await).await;
+}
+
+async fn due_rotation_loses_nothing(mut rig: Rig) {
+    let mut configs = suite::connected(&mut rig).await;
+    let mut events = rig.node(SPOKE).events();
+    let lost = lost_while(&mut rig, async |rig| {
+        for (at, config) in configs.iter_mut().enumerate() {
+            let aging = suite::changed(config, |tunnel| tunnel.rotation.interval_s = Some(1));
+            suite::apply(rig, at, config, &aging).await;
+            *config = aging;
+        }
+        for at in [EDGE, DC, SPOKE] {
+            suite::until(rig, at, "due", |state| state.next.is_some()).await;
+        }
+        suite::rotate(rig, &configs, [EDGE, DC, SPOKE]).await;
+        suite::until(rig, SPOKE, "over", |state| state.retiring.is_none()).await;
+    })
+    .await;
+    let is_due = |event: &Event| matches!(event, Event::RotationPrepared { reason: RotationReason::Due, own_key, .. } if own_key.epoch == 2);
+    suite::heard(&mut events, is_due).await;
+    // Another one is not prepared before this one is written down.
+    let after = suite::state(&mut rig, SPOKE, SLICE).await;
+    assert_eq!((after.own_key.unwrap().epoch, after.next), (2, None));
     assert_eq!(lost, Vec::<u32>::new());
 }
 
