@@ -108,8 +108,12 @@ impl UserspaceDevice {
 
     async fn try_set(&mut self, wanted: &TunnelInterface) -> Result<Vec<String>, PlaneError> {
         let mut done = Vec::new();
-        if let Some(peers) = &wanted.peers {
-            let changes = self.changes(peers).await;
+        let changes = match &wanted.peers {
+            Some(peers) => self.changes(peers).await,
+            None => Vec::new(),
+        };
+        // Packets wait for who writes, and a full queue drops them: nobody writes without need.
+        if !changes.is_empty() {
             done.extend(changes.iter().map(Change::in_words));
             let written = self.device.write(async |device| {
                 for change in changes {
