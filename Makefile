@@ -25,7 +25,7 @@ TARGETS
     test     Every test that needs no virtual machine: Rust, foreign NETCONF clients, the page in Chromium. Last line: tests: N passed, M failed.
              ARGS="rust interop page-unit page" picks parts; vm is one more, and then the virtual machine has to be set up.
     test-vm  The tests that need a real radio stack: Debian's kernel with simulated radios (mac80211_hwsim), a contended
-             medium, hostapd and the kernel's airtime scheduler, in a virtual machine without KVM. About 20 minutes; ends
+             medium, hostapd and the kernel's airtime scheduler, in a virtual machine without KVM. 20 to 30 minutes; ends
              with a table of what tenants are owed and got, by the medium's ledger, and what a packet costs the scheduler.
              ARGS="NAME" runs those whose name contains NAME. Last line: tests: N passed, M failed.
     check    fmt, pyang, the page's types, clippy and doc with warnings as errors, deny (licences, duplicate
