@@ -86,6 +86,8 @@ pub(super) struct Vxlan {
     pub(super) local: IpAddr,
     /// Peers that frames are flooded to.
     pub(super) remotes: Vec<IpAddr>,
+    /// Whether what comes from one peer is passed on to the others, and never back.
+    pub(super) relays: bool,
 }
 
 /// A pair of virtual Ethernet interfaces into the slice.

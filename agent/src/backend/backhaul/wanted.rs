@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::address::Prefix;
-use super::config::{AttachmentConfig, EndpointConfig, Layer, PeerConfig, TunnelConfig};
+use super::config::{AttachmentConfig, EndpointConfig, Layer, PeerConfig, Role, TunnelConfig};
 use super::key::{PresharedKey, PublicKey};
 use super::plane::{
     Attachment, BackendInUse, METRIC, METRIC_NEXT, Outer, SliceNet, TunnelInterface, Vxlan, WgPeer,
@@ -147,17 +147,22 @@ pub(super) fn net(
         addresses: config.addresses.clone(),
         mtu: config.mtu,
         interfaces,
-        vxlan: vxlan(config),
+        vxlan: vxlan(config, active),
         attachment: attachment(&config.attachment, segment_mtu(config)),
     }
 }
 
-fn vxlan(config: &TunnelConfig) -> Option<Vxlan> {
+/// Of gateways that stand in for each other, frames go to the one that has the prefixes: others would pass them on too.
+fn vxlan(config: &TunnelConfig, active: &ActivePeers) -> Option<Vxlan> {
     let (local, vni) = (*config.addresses.first()?, config.vni?);
     if config.layer != Layer::L2Vxlan {
         return None;
     }
-    let remotes = config.peers.iter().filter_map(|peer| peer.tunnel_address);
+    let stands_by = |peer: &&PeerConfig| {
+        group(peer).is_some_and(|group| active.get(&group) != Some(&peer.name))
+    };
+    let peers = config.peers.iter().filter(|peer| !stands_by(peer));
+    let remotes = peers.filter_map(|peer| peer.tunnel_address);
     let mut remotes: Vec<IpAddr> = remotes
         .filter(|remote| remote.is_ipv4() == local.is_ipv4())
         .collect();
@@ -167,6 +172,7 @@ fn vxlan(config: &TunnelConfig) -> Option<Vxlan> {
         mtu: segment_mtu(config),
         local,
         remotes,
+        relays: matches!(config.role, Role::Hub | Role::StandbyHub),
     })
 }
 

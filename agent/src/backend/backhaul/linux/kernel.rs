@@ -1,5 +1,6 @@
 //! WireGuard in the kernel: its devices through generic netlink.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
@@ -15,14 +16,15 @@ use rtnetlink::LinkWireguard;
 
 use super::net::Net;
 use crate::backend::backhaul::address::Prefix;
-use crate::backend::backhaul::key::PublicKey;
+use crate::backend::backhaul::key::{PrivateKey, PublicKey};
 use crate::backend::backhaul::plane::{ObservedInterface, ObservedPeer, TunnelInterface, WgPeer};
 use crate::backend::wifi::netlink::NetlinkError;
 
 /// Kind of the interfaces.
 pub(super) const KIND: &str = "wireguard";
-/// Peers in one message: a message of netlink has 64 KiB at most, and a peer may have many prefixes.
+/// Peers in one message, and prefixes of each: a message of netlink has 64 KiB at most, and a prefix takes 40 octets.
 const AT_ONCE: usize = 8;
+const PREFIXES_AT_ONCE: usize = 128;
 const EOPNOTSUPP: i32 = 95;
 
 /// Whether the kernel has WireGuard: it is asked for an interface, which also loads a module that is there.
@@ -173,29 +175,10 @@ pub(super) async fn set(net: &Net, wanted: &TunnelInterface) -> Result<Vec<Strin
             wanted.name, wanted.port
         ));
     }
-    let mut peers = Vec::new();
-    if let Some(all) = &wanted.peers {
-        let extra = device.peers.iter().map(|peer| peer.observed.public_key);
-        for key in extra.filter(|key| all.iter().all(|peer| peer.public_key != *key)) {
-            peers.push(WireguardPeer(vec![
-                WireguardPeerAttribute::PublicKey(key.0),
-                WireguardPeerAttribute::Flags(WireguardPeerFlags::RemoveMe),
-            ]));
-            done.push(format!("remove peer {key}"));
-        }
-        for peer in all {
-            let known = device
-                .peers
-                .iter()
-                .find(|one| one.observed.public_key == peer.public_key);
-            let Some(message) = difference(peer, known) else {
-                continue;
-            };
-            peers.push(message);
-            let action = if known.is_some() { "change" } else { "add" };
-            done.push(format!("{action} peer {}", peer.public_key));
-        }
-    }
+    let peers = match &wanted.peers {
+        Some(peers) => peer_messages(&device.peers, peers, &mut done),
+        None => Vec::new(),
+    };
     let mut rest = peers.into_iter().peekable();
     while !attributes.is_empty() || rest.peek().is_some() {
         let mut message = vec![WireguardAttribute::IfName(wanted.name.clone())];
@@ -214,52 +197,110 @@ pub(super) async fn set(net: &Net, wanted: &TunnelInterface) -> Result<Vec<Strin
     Ok(done)
 }
 
-/// What has to be said of a peer; nothing if it is what it should be.
-fn difference(wanted: &WgPeer, known: Option<&Peer>) -> Option<WireguardPeer> {
-    let mut message = Vec::new();
+/// What has to be said of the peers, in this order; nothing of those that are what they should be.
+///
+/// Packets pass meanwhile, and what has a peer before and after must have one at every moment. The kernel takes a prefix from
+/// the one peer as it gives it to another, but one that replaces the prefixes of a peer takes away all of them first: so each
+/// peer is given what it lacks, then what nobody shall have goes to a peer that is nobody's and away with it (kernels before
+/// 6.16 know no other way), and peers that are not wanted any more go last.
+fn peer_messages(known: &[Peer], wanted: &[WgPeer], done: &mut Vec<String>) -> Vec<WireguardPeer> {
+    let of_key = |key| known.iter().find(|one| one.observed.public_key == key);
+    let kept: BTreeSet<Prefix> = wanted
+        .iter()
+        .flat_map(|peer| &peer.allowed)
+        .copied()
+        .collect();
+    let (mut messages, mut surplus) = (Vec::new(), Vec::new());
+    for peer in wanted {
+        let known = of_key(peer.public_key);
+        let found = known.map_or(&[][..], |known| &known.observed.allowed);
+        let settings = settings(peer, known);
+        let lacking = peer.allowed.iter().filter(|one| !found.contains(one));
+        let lacking: Vec<Prefix> = lacking.copied().collect();
+        surplus.extend(found.iter().filter(|one| !kept.contains(one)));
+        let is_told = known.is_none() || !settings.is_empty() || !lacking.is_empty();
+        let loses = found.iter().any(|one| !peer.allowed.contains(one));
+        if is_told {
+            messages.extend(peer_message(peer.public_key, settings, &lacking));
+        }
+        if is_told || loses {
+            let action = if known.is_some() { "change" } else { "add" };
+            done.push(format!("{action} peer {}", peer.public_key));
+        }
+    }
+    if !surplus.is_empty() {
+        let nobody = PrivateKey::generate().public();
+        messages.extend(peer_message(nobody, Vec::new(), &surplus));
+        messages.push(removal(nobody));
+    }
+    let keys = known.iter().map(|one| one.observed.public_key);
+    for key in keys.filter(|key| wanted.iter().all(|peer| peer.public_key != *key)) {
+        messages.push(removal(key));
+        done.push(format!("remove peer {key}"));
+    }
+    messages
+}
+
+fn removal(key: PublicKey) -> WireguardPeer {
+    WireguardPeer(vec![
+        WireguardPeerAttribute::PublicKey(key.0),
+        WireguardPeerAttribute::Flags(WireguardPeerFlags::RemoveMe),
+    ])
+}
+
+/// What a peer gets: as many messages as its prefixes need, and one where there are none.
+fn peer_message(
+    key: PublicKey,
+    settings: Vec<WireguardPeerAttribute>,
+    prefixes: &[Prefix],
+) -> Vec<WireguardPeer> {
+    let mut first = vec![WireguardPeerAttribute::PublicKey(key.0)];
+    first.extend(settings);
+    let mut messages = vec![first];
+    for (index, some) in prefixes.chunks(PREFIXES_AT_ONCE).enumerate() {
+        if index > 0 {
+            messages.push(vec![WireguardPeerAttribute::PublicKey(key.0)]);
+        }
+        if let Some(last) = messages.last_mut() {
+            let some = some.iter().map(allowed).collect();
+            last.push(WireguardPeerAttribute::AllowedIps(some));
+        }
+    }
+    messages.into_iter().map(WireguardPeer).collect()
+}
+
+/// What differs of a peer but its prefixes.
+fn settings(wanted: &WgPeer, known: Option<&Peer>) -> Vec<WireguardPeerAttribute> {
+    let mut settings = Vec::new();
     let preshared_key = wanted
         .preshared_key
         .as_ref()
         .map(|key| key.expose())
         .unwrap_or_default();
     if known.is_none_or(|known| known.preshared_key != preshared_key) {
-        message.push(WireguardPeerAttribute::PresharedKey(preshared_key));
+        settings.push(WireguardPeerAttribute::PresharedKey(preshared_key));
     }
     let is_told = known.is_none() || wanted.moves;
     if let Some(endpoint) = wanted.endpoint.filter(|_| is_told) {
-        message.push(WireguardPeerAttribute::Endpoint(endpoint));
+        settings.push(WireguardPeerAttribute::Endpoint(endpoint));
     }
     let keepalive_s = wanted.keepalive_s.unwrap_or_default();
     if known.is_none_or(|known| known.keepalive_s != keepalive_s) {
-        message.push(WireguardPeerAttribute::PersistentKeepalive(keepalive_s));
+        settings.push(WireguardPeerAttribute::PersistentKeepalive(keepalive_s));
     }
-    let same = |known: &Peer| {
-        let mut found = known.observed.allowed.clone();
-        found.sort_unstable();
-        found == wanted.allowed
+    settings
+}
+
+fn allowed(prefix: &Prefix) -> WireguardAllowedIp {
+    let family = match prefix.address {
+        IpAddr::V4(_) => WireguardAddressFamily::Ipv4,
+        IpAddr::V6(_) => WireguardAddressFamily::Ipv6,
     };
-    if !known.is_some_and(same) {
-        let prefixes = wanted.allowed.iter().map(|prefix| {
-            let family = match prefix.address {
-                IpAddr::V4(_) => WireguardAddressFamily::Ipv4,
-                IpAddr::V6(_) => WireguardAddressFamily::Ipv6,
-            };
-            WireguardAllowedIp(vec![
-                WireguardAllowedIpAttr::Family(family),
-                WireguardAllowedIpAttr::IpAddr(prefix.address),
-                WireguardAllowedIpAttr::Cidr(prefix.length),
-            ])
-        });
-        message.push(WireguardPeerAttribute::Flags(
-            WireguardPeerFlags::ReplaceAllowedIps,
-        ));
-        message.push(WireguardPeerAttribute::AllowedIps(prefixes.collect()));
-    }
-    if message.is_empty() {
-        return None;
-    }
-    message.insert(0, WireguardPeerAttribute::PublicKey(wanted.public_key.0));
-    Some(WireguardPeer(message))
+    WireguardAllowedIp(vec![
+        WireguardAllowedIpAttr::Family(family),
+        WireguardAllowedIpAttr::IpAddr(prefix.address),
+        WireguardAllowedIpAttr::Cidr(prefix.length),
+    ])
 }
 
 async fn request(
@@ -294,4 +335,153 @@ async fn request(
         }
     }
     Ok(messages)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// Who has each prefix, as the kernel keeps it.
+    type Table = BTreeMap<Prefix, PublicKey>;
+
+    /// What the kernel does for one message, one thing at a time: the tables that packets can meet.
+    fn take(message: &WireguardPeer, tables: &mut Vec<Table>) {
+        let mut now = tables.last().cloned().unwrap_or_default();
+        let mut step = |change: &mut dyn FnMut(&mut Table)| {
+            change(&mut now);
+            tables.push(now.clone());
+        };
+        let mut key = PublicKey([0; 32]);
+        for attribute in message.iter() {
+            match attribute {
+                WireguardPeerAttribute::PublicKey(found) => key = PublicKey(*found),
+                WireguardPeerAttribute::Flags(_) => {
+                    step(&mut |table| table.retain(|_, holder| *holder != key));
+                }
+                WireguardPeerAttribute::AllowedIps(prefixes) => {
+                    for one in prefixes.iter().filter_map(prefix) {
+                        step(&mut |table| {
+                            table.insert(one, key);
+                        });
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn prefixes(texts: &[&str]) -> Vec<Prefix> {
+        let parsed = texts.iter().map(|text| text.parse().unwrap());
+        let mut prefixes: Vec<Prefix> = parsed.collect();
+        prefixes.sort_unstable();
+        prefixes
+    }
+
+    fn wanted(key: u8, allowed: &[&str]) -> WgPeer {
+        WgPeer {
+            public_key: PublicKey([key; 32]),
+            preshared_key: None,
+            endpoint: None,
+            moves: false,
+            keepalive_s: None,
+            allowed: prefixes(allowed),
+        }
+    }
+
+    fn known(peer: &WgPeer) -> Peer {
+        Peer {
+            observed: ObservedPeer {
+                public_key: peer.public_key,
+                endpoint: None,
+                latest_handshake: None,
+                rx_bytes: 0,
+                tx_bytes: 0,
+                allowed: peer.allowed.clone(),
+            },
+            preshared_key: [0; 32],
+            keepalive_s: 0,
+        }
+    }
+
+    fn table(peers: &[WgPeer]) -> Table {
+        let of = |peer: &WgPeer| {
+            let key = peer.public_key;
+            peer.allowed.clone().into_iter().map(move |one| (one, key))
+        };
+        peers.iter().flat_map(of).collect()
+    }
+
+    /// Every table from one set of peers to another.
+    fn tables(before: &[WgPeer], after: &[WgPeer]) -> Vec<Table> {
+        let known: Vec<Peer> = before.iter().map(known).collect();
+        let mut tables = vec![table(before)];
+        for message in peer_messages(&known, after, &mut Vec::new()) {
+            take(&message, &mut tables);
+        }
+        assert_eq!(tables.last(), Some(&table(after)));
+        tables
+    }
+
+    #[test]
+    fn a_prefix_that_stays_or_moves_has_a_peer_at_every_moment() {
+        let (edge, dc, roaming) = ("10.77.0.1/32", "10.77.0.2/32", "10.20.0.0/16");
+        let at_edge = [wanted(1, &[edge, roaming]), wanted(2, &[dc])];
+        let at_dc = [wanted(1, &[edge]), wanted(2, &[dc, roaming])];
+        let narrower = [wanted(1, &[edge]), wanted(2, &[dc])];
+        let other_key = [wanted(3, &[edge, roaming]), wanted(2, &[dc])];
+        let without = [wanted(2, &[dc, roaming])];
+        for (before, after) in [
+            (&at_edge[..], &at_dc[..]),
+            (&at_dc, &at_edge),
+            (&at_edge, &narrower),
+            (&narrower, &at_edge),
+            (&at_edge, &other_key),
+            (&at_edge, &without),
+        ] {
+            let kept = table(before);
+            let (kept, last) = (kept.keys(), table(after));
+            let kept: Vec<&Prefix> = kept.filter(|one| last.contains_key(one)).collect();
+            for seen in tables(before, after) {
+                assert!(kept.iter().all(|one| seen.contains_key(one)), "{seen:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_that_replaces_prefixes_is_noticed() {
+        let key = PublicKey([1; 32]);
+        let mut message = peer_message(key, Vec::new(), &prefixes(&["10.77.0.1/32"])).remove(0);
+        let flag = WireguardPeerAttribute::Flags(WireguardPeerFlags::ReplaceAllowedIps);
+        message.0.insert(1, flag);
+        let before = table(&[wanted(1, &["10.77.0.1/32"])]);
+        let mut tables = vec![before];
+        take(&message, &mut tables);
+        assert!(tables.iter().any(Table::is_empty), "{tables:?}");
+    }
+
+    #[test]
+    fn nothing_is_said_of_peers_that_are_what_they_should_be() {
+        let peers = [wanted(1, &["10.77.0.1/32"]), wanted(2, &[])];
+        let known: Vec<Peer> = peers.iter().map(known).collect();
+        let mut done = Vec::new();
+        assert_eq!(peer_messages(&known, &peers, &mut done).len(), 0);
+        assert_eq!(done, Vec::<String>::new());
+    }
+
+    #[test]
+    fn as_many_prefixes_as_a_peer_may_have_fit_the_messages() {
+        let all: Vec<String> = (0..1024).map(|one| format!("fd00:{one:x}::/32")).collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        let messages = peer_messages(&[], &[wanted(1, &all)], &mut Vec::new());
+        let prefixes = messages.iter().flat_map(|message| message.iter());
+        let counts = prefixes.filter_map(|one| match one {
+            WireguardPeerAttribute::AllowedIps(some) => Some(some.len()),
+            _ => None,
+        });
+        let counts: Vec<usize> = counts.collect();
+        assert_eq!(counts.iter().sum::<usize>(), 1024);
+        assert!(counts.iter().all(|count| count * 40 * AT_ONCE < 60_000));
+    }
 }

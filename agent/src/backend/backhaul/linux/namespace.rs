@@ -15,12 +15,15 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space,
 const DIRECTORY: &str = "/run/netns";
 const OF_THIS_THREAD: &str = "/proc/thread-self/ns/net";
 
-/// What the kernel has to do for a slice: forward, take a packet back on the other interface of a rotation, and let the agent
-/// send echo requests.
-const SETTINGS: [(&str, &str); 6] = [
+/// What the kernel has to do for a slice: forward, take a packet back on the other interface of a rotation, let the agent send
+/// echo requests, and have an address of IPv6 when it is given one: while it looks for a second for who else may have it, it
+/// does not answer, and whoever gave it knows.
+const SETTINGS: [(&str, &str); 8] = [
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/conf/all/forwarding", "1"),
     ("net/ipv6/conf/default/accept_ra", "0"),
+    ("net/ipv6/conf/all/accept_dad", "0"),
+    ("net/ipv6/conf/default/accept_dad", "0"),
     ("net/ipv4/conf/all/rp_filter", "0"),
     ("net/ipv4/conf/default/rp_filter", "0"),
     ("net/ipv4/ping_group_range", "0 2147483647"),

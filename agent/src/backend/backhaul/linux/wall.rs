@@ -3,11 +3,13 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
+use super::attach::VXLAN_PORT;
 use super::namespace::Namespace;
 use crate::backend::backhaul::config::Role;
-use crate::backend::backhaul::plane::{PlaneError, SliceNet};
+use crate::backend::backhaul::plane::{PlaneError, SliceNet, Vxlan};
 
 const PROGRAM: &str = "nft";
 /// Table of a slice, in its namespace.
@@ -41,8 +43,33 @@ pub(super) fn of_slice(net: &SliceNet) -> String {
         None => "iifname \"wg*\" oifname \"at0\" accept; iifname \"at0\" oifname \"wg*\" accept;",
         Some(_) => "iifname \"br0\" oifname \"br0\" accept;",
     };
+    let horizon = net.vxlan.as_ref().map(split_horizon).unwrap_or_default();
     format!(
-        "chain forward {{ type filter hook forward priority filter; policy drop; {routed} {relay} }}"
+        "chain forward {{ type filter hook forward priority filter; policy drop; {routed} {relay} }}{horizon}"
+    )
+}
+
+/// Of a segment whose peers hear each other through this node: what came from a peer does not go back to it, or its bridge
+/// would take its own users to be here. The mark says which peer it was, and stays with the frame from the one tunnel to the
+/// other.
+fn split_horizon(vxlan: &Vxlan) -> String {
+    if !vxlan.relays || vxlan.remotes.is_empty() {
+        return String::new();
+    }
+    let family = if vxlan.local.is_ipv4() { "ip" } else { "ip6" };
+    let each = |one: fn(usize, &IpAddr) -> String| {
+        let peers = vxlan.remotes.iter().enumerate();
+        let all: Vec<String> = peers.map(|(index, peer)| one(index + 1, peer)).collect();
+        all.join(", ")
+    };
+    let (marks, own) = (
+        each(|mark, peer| format!("{peer} : {mark}")),
+        each(|mark, peer| format!("{peer} . {mark}")),
+    );
+    format!(
+        "
+        chain from {{ type filter hook prerouting priority filter; iifname \"wg*\" udp dport {VXLAN_PORT} meta mark set {family} saddr map {{ {marks} }}; }}
+        chain back {{ type filter hook output priority filter; oifname \"wg*\" udp dport {VXLAN_PORT} {family} daddr . meta mark {{ {own} }} drop; }}"
     )
 }
 
