@@ -20,7 +20,7 @@ use tranche_netconf::message::Commit;
 use tranche_netconf::server::SessionInfo;
 use tranche_yang::{Datastores, Proposal, Tree};
 
-use crate::backend::{Applied, NodeConfig, Plan, Refusal, Registry};
+use crate::backend::{Applied, NodeConfig, Plan, Refusal, Registry, Why};
 use crate::confirmed_commit::Step;
 use crate::drift::{self, Repair};
 use crate::error::Error;
@@ -418,6 +418,10 @@ impl Committer {
         let node = Arc::clone(&self.node);
         let origin = terms.origin.clone();
         let prepared = blocking(move || node.prepare(&origin, propose)).await??;
+        if let Err(error) = self.check_management(prepared.config(), &terms) {
+            self.reject(prepared).await;
+            return Err(vec![error]);
+        }
         if prepared.is_test_only() {
             let planned = self.plan(prepared.config());
             self.reject(prepared).await;
@@ -453,6 +457,21 @@ impl Committer {
             self.reject(prepared).await;
         }
         Err(vec![error.after_undo(failed)])
+    }
+
+    /// A management tunnel changes under a confirmed commit only: who cuts himself off is let in again when its time is over.
+    fn check_management(&self, new: Option<&NodeConfig>, terms: &Terms) -> Result<(), Error> {
+        let may_change = terms.window == Window::Open || terms.origin.is_server();
+        let changed = new.and_then(|new| self.config.backhaul.management_change(&new.backhaul));
+        match changed.filter(|_| !may_change) {
+            Some(slice) => {
+                let path = format!("/tranche-backhaul:backhaul/tunnel[slice='{slice}']");
+                let message = "a management tunnel is changed in a confirmed commit only: edit the candidate, commit it with confirmed, and confirm it through the tunnel";
+                let refusal = Refusal::new(path, message).because(Why::Unsupported);
+                Err(Error::Refused(refusal))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Plans on every backend; nothing where nothing of theirs changes.

@@ -16,6 +16,7 @@ mod crash;
 mod datastores;
 mod events;
 mod factory;
+mod management;
 mod process;
 mod rollback;
 mod state;

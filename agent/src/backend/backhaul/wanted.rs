@@ -7,7 +7,8 @@ use super::address::Prefix;
 use super::config::{AttachmentConfig, EndpointConfig, Layer, PeerConfig, Role, TunnelConfig};
 use super::key::{PresharedKey, PublicKey};
 use super::plane::{
-    Attachment, BackendInUse, METRIC, METRIC_NEXT, Outer, SliceNet, TunnelInterface, Vxlan, WgPeer,
+    Attachment, BackendInUse, METRIC, METRIC_NEXT, Outer, Place, SliceNet, TunnelInterface, Vxlan,
+    WgPeer,
 };
 use super::record::{Generation, Record};
 
@@ -101,13 +102,21 @@ pub(super) fn segment_mtu(config: &TunnelConfig) -> u16 {
     }
 }
 
+/// What a network is made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Means<'a> {
+    pub(super) backend: BackendInUse,
+    /// What the names of its tunnel interfaces begin with.
+    pub(super) prefix: &'a str,
+}
+
 /// The network that a slice should have. `before` is what was configured before, for peers that move.
 pub(super) fn net(
     config: &TunnelConfig,
     before: Option<&TunnelConfig>,
     record: &Record,
     active: &ActivePeers,
-    backend: BackendInUse,
+    means: Means<'_>,
 ) -> SliceNet {
     let peers = |side| {
         let wanted = config.peers.iter().filter_map(|peer| {
@@ -127,7 +136,7 @@ pub(super) fn net(
         Some(wanted.collect())
     };
     let interface = |generation: &Generation, peers, metric| TunnelInterface {
-        name: generation.interface(),
+        name: generation.interface(means.prefix),
         key: generation.key.clone(),
         port: generation.port,
         peers,
@@ -142,8 +151,14 @@ pub(super) fn net(
     }
     SliceNet {
         slice: config.slice.clone(),
+        place: match &config.management {
+            None => Place::Slice,
+            Some(management) => Place::Node {
+                ports: management.ports.clone(),
+            },
+        },
         role: config.role,
-        backend,
+        backend: means.backend,
         addresses: config.addresses.clone(),
         mtu: config.mtu,
         interfaces,

@@ -73,6 +73,14 @@ impl Namespace {
         })
     }
 
+    /// That of the node, which has no name.
+    pub(super) fn of_node(file: File) -> Self {
+        Self {
+            name: "of the node".to_owned(),
+            file: Arc::new(file),
+        }
+    }
+
     /// For who moves an interface here.
     pub(super) fn file(&self) -> &File {
         &self.file
@@ -87,6 +95,12 @@ impl Namespace {
             self.enter()?;
             Ok(work())
         })
+    }
+
+    /// Lets packets come in at an interface that would leave by another one, as they do while keys are rotated.
+    pub(super) fn loosen(&self, interface: &str) -> io::Result<()> {
+        let setting = format!("/proc/sys/net/ipv4/conf/{interface}/rp_filter");
+        self.within(|| fs::write(setting, "2"))?
     }
 
     /// Moves this thread here, for good.

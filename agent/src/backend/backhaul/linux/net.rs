@@ -19,7 +19,7 @@ use rtnetlink::packet_route::link::{
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage,
 };
-use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::AsyncSocket as _;
 use rtnetlink::{Handle, LinkBridgePort, LinkUnspec, RouteMessageBuilder};
@@ -32,7 +32,8 @@ use crate::backend::wifi::netlink::NetlinkError;
 /// Mark of the routes that are ours (rtm_protocol; from 5 on everybody may choose).
 const OURS: u8 = 84;
 
-/// A connection to the kernel, of the namespace where it was opened.
+/// A connection to the kernel, of the namespace where it was opened. Clones are the same connection.
+#[derive(Clone)]
 pub(super) struct Net {
     handle: Handle,
     generic: GenetlinkHandle,
@@ -260,7 +261,25 @@ impl Net {
             .collect())
     }
 
+    /// Destinations of the routes that packets of the node take and that are not ours.
+    pub(super) async fn foreign_routes(&self) -> Result<BTreeSet<Prefix>, NetlinkError> {
+        let all = self.all_routes().await?;
+        let foreign = all.iter().filter(|message| {
+            let header = &message.header;
+            header.table == RouteHeader::RT_TABLE_MAIN
+                && header.protocol != RouteProtocol::Other(OURS)
+        });
+        let destinations = foreign.filter_map(route).map(|route| route.to);
+        Ok(destinations.collect())
+    }
+
     async fn route_messages(&self) -> Result<Vec<RouteMessage>, NetlinkError> {
+        let mut all = self.all_routes().await?;
+        all.retain(|message| message.header.protocol == RouteProtocol::Other(OURS));
+        Ok(all)
+    }
+
+    async fn all_routes(&self) -> Result<Vec<RouteMessage>, NetlinkError> {
         let mut all = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut message = RouteMessage::default();
@@ -268,14 +287,15 @@ impl Net {
             let answers = self.handle.route().get(message).execute();
             all.extend(collect("list routes", answers).await?);
         }
-        all.retain(|message| message.header.protocol == RouteProtocol::Other(OURS));
         Ok(all)
     }
 
-    /// Adds what is missing, then removes what is too much: there is no moment without a route. What was done.
+    /// Adds what is missing, then removes what is too much over these interfaces: there is no moment without a route. What
+    /// was done.
     pub(super) async fn set_routes(
         &self,
         wanted: &BTreeSet<Route>,
+        over: &BTreeSet<u32>,
     ) -> Result<Vec<String>, NetlinkError> {
         let found = self.routes().await?;
         let mut done = Vec::new();
@@ -299,7 +319,8 @@ impl Net {
             done.push(action);
         }
         for message in self.route_messages().await? {
-            let Some(route) = route(&message).filter(|route| !wanted.contains(route)) else {
+            let is_extra = |route: &Route| over.contains(&route.index) && !wanted.contains(route);
+            let Some(route) = route(&message).filter(is_extra) else {
                 continue;
             };
             let action = format!(

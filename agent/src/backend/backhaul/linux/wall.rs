@@ -6,14 +6,13 @@ use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
+use super::TABLE;
 use super::attach::VXLAN_PORT;
 use super::namespace::Namespace;
 use crate::backend::backhaul::config::Role;
 use crate::backend::backhaul::plane::{PlaneError, SliceNet, Vxlan};
 
 const PROGRAM: &str = "nft";
-/// Table of a slice, in its namespace.
-const TABLE: &str = "tranche";
 
 /// Whether there is nft.
 pub(super) async fn check_installed() -> Result<(), String> {
@@ -73,18 +72,40 @@ fn split_horizon(vxlan: &Vxlan) -> String {
     )
 }
 
-/// Puts the rules of a slice in force, in its namespace, in place of those that are there.
-pub(super) async fn set(namespace: &Namespace, rules: &str) -> Result<(), PlaneError> {
-    let script = replacing(TABLE, rules);
+/// The rules of a management tunnel, in the node's namespace: what is for these ports of the node itself, and echo requests and
+/// errors. Nothing is passed on.
+pub(super) fn of_node(prefix: &str, ports: &[u16]) -> String {
+    let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    let reached = match ports.is_empty() {
+        true => String::new(),
+        false => format!("tcp dport {{ {} }} accept;", ports.join(", ")),
+    };
+    format!(
+        "chain in {{ type filter hook input priority filter - 10; policy accept; iifname != \"{prefix}*\" accept; meta l4proto {{ icmp, ipv6-icmp }} accept; {reached} drop; }}
+         chain on {{ type filter hook forward priority filter - 10; policy accept; iifname \"{prefix}*\" drop; oifname \"{prefix}*\" drop; }}"
+    )
+}
+
+/// Takes the rules of a management tunnel away.
+pub(super) async fn remove(namespace: &Namespace, table: &str) -> Result<(), PlaneError> {
+    let script = format!("add table inet {table}\ndelete table inet {table}\n");
+    let namespace = namespace.clone();
+    let done = blocking(move || namespace.within(|| run(&["-f", "-"], &script))?).await;
+    done.map(drop).map_err(|error| refused(&error))
+}
+
+/// Puts the rules of a tunnel in force, in the namespace where it ends, in place of those that are there.
+pub(super) async fn set(namespace: &Namespace, table: &str, rules: &str) -> Result<(), PlaneError> {
+    let script = replacing(table, rules);
     let namespace = namespace.clone();
     let done = blocking(move || namespace.within(|| run(&["-f", "-"], &script))?).await;
     done.map(drop).map_err(|error| refused(&error))
 }
 
 /// Whether a slice has a wall at all: its rules are compared by what nft prints of them.
-pub(super) async fn listed(namespace: &Namespace) -> Result<String, PlaneError> {
-    let namespace = namespace.clone();
-    let list = || run(&["list", "table", "inet", TABLE], "");
+pub(super) async fn listed(namespace: &Namespace, table: &str) -> Result<String, PlaneError> {
+    let (namespace, table) = (namespace.clone(), table.to_owned());
+    let list = move || run(&["list", "table", "inet", &table], "");
     let listed = blocking(move || namespace.within(list)?).await;
     // A table that is not there is an error of nft's.
     Ok(listed.unwrap_or_default())
