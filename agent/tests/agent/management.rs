@@ -305,6 +305,30 @@ fn netconf_is_reached_through_a_tunnel_that_heals_itself() {
     let running = operator.block_on(config(&healed, Datastore::Running, &backhaul("")));
     assert!(!running.contains(NOBODY), "{running}");
 
+    // It can move to a namespace of its own and back; a route of the node's own is not taken.
+    sh(&format!(
+        "ip -n {node_name} route add 10.60.0.0/24 dev far0"
+    ));
+    let taken =
+        backhaul("<peer><name>gateway</name><allowed-prefix>10.60.0.0/24</allowed-prefix></peer>");
+    outside.block_on(edit_candidate(&broken, &taken)).unwrap();
+    let error = refused(outside.block_on(broken.commit(&on_trial(60))));
+    assert!(
+        message(&error).contains("has a route to 10.60.0.0/24"),
+        "{error:?}"
+    );
+    outside.block_on(broken.discard_changes()).unwrap();
+    let elsewhere = backhaul(&format!(
+        "<management xmlns:nc=\"{NC}\" nc:operation=\"delete\"/>"
+    ));
+    change(outside, &broken, &elsewhere);
+    let own = field(&state(outside, &broken), "namespace");
+    namespaces.0.push(own);
+    assert!(node.session(&operator, "10.99.0.9").is_none(), "in a slice");
+    // Out of its namespace only what is on trial comes back.
+    change(outside, &broken, &backhaul("<management/>"));
+    let healed = until("back", || node.session(&operator, "10.99.0.9"));
+
     // It goes like any other, on trial.
     let delete = format!(
         "<backhaul xmlns=\"{BACKHAUL}\" xmlns:nc=\"{NC}\"><tunnel nc:operation=\"delete\"><slice>mgmt</slice></tunnel></backhaul>"

@@ -240,7 +240,12 @@ impl LinuxPlane {
         place: &Place,
     ) -> Result<(Arc<Space>, bool), PlaneError> {
         if let Some(space) = self.space(slice).await? {
-            return Ok((space, false));
+            if space.is_of_node == matches!(place, Place::Node { .. }) {
+                return Ok((space, false));
+            }
+            // It was elsewhere before.
+            drop(space);
+            self.remove_space(slice).await?;
         }
         if let Place::Node { .. } = place {
             return Ok((self.node_space(slice)?, false));
@@ -253,7 +258,10 @@ impl LinuxPlane {
     }
 
     async fn remove_space(&self, slice: &str) -> Result<bool, PlaneError> {
+        let node_table = format!("tranche-{}", self.node_prefix(slice));
         let Some(space) = self.space(slice).await? else {
+            // An interface in userspace goes with its agent, its rules do not.
+            wall::remove(node_table).await?;
             return Ok(false);
         };
         space.stop_devices().await;
@@ -264,7 +272,7 @@ impl LinuxPlane {
             }
         }
         if space.is_of_node {
-            wall::remove(&space.namespace, &space.table).await?;
+            wall::remove(node_table).await?;
             self.left().remove(&space.prefix);
             drop(self.spaces().remove(slice));
             return Ok(true);

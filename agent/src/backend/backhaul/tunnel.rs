@@ -223,7 +223,8 @@ impl Tunnel {
             why: Why::Unsupported,
         })?;
         self.remember(&config).await?;
-        self.find_place(&config).await?;
+        let is_of_node = config.management.is_some();
+        self.prefix = self.shared.plane.prefix(&self.slice, is_of_node);
         let before = self.config.replace(config);
         let (Some(config), Some(record)) = (&self.config, &self.record) else {
             return Ok(Vec::new());
@@ -248,17 +249,6 @@ impl Tunnel {
     fn means(&self, backend: BackendInUse) -> Means<'_> {
         let prefix = &self.prefix;
         Means { backend, prefix }
-    }
-
-    /// Leaves the node's namespace for one of its own, or the other way, if that is what changes.
-    async fn find_place(&mut self, config: &TunnelConfig) -> Result<(), PlaneError> {
-        let is_of_node = config.management.is_some();
-        let before = self.config.as_ref().map(|one| one.management.is_some());
-        if before.is_some_and(|before| before != is_of_node) {
-            self.shared.plane.remove(&self.slice).await?;
-        }
-        self.prefix = self.shared.plane.prefix(&self.slice, is_of_node);
-        Ok(())
     }
 
     /// Looks whether the machine still has what is configured, rules of nftables included, and puts it right.

@@ -86,11 +86,10 @@ pub(super) fn of_node(prefix: &str, ports: &[u16]) -> String {
     )
 }
 
-/// Takes the rules of a management tunnel away.
-pub(super) async fn remove(namespace: &Namespace, table: &str) -> Result<(), PlaneError> {
+/// Takes the rules of a management tunnel away, if there are any.
+pub(super) async fn remove(table: String) -> Result<(), PlaneError> {
     let script = format!("add table inet {table}\ndelete table inet {table}\n");
-    let namespace = namespace.clone();
-    let done = blocking(move || namespace.within(|| run(&["-f", "-"], &script))?).await;
+    let done = blocking(move || run(&["-f", "-"], &script)).await;
     done.map(drop).map_err(|error| refused(&error))
 }
 
