@@ -15,6 +15,8 @@ use super::absent::{AbsentAirtime, AbsentBackhaul, AbsentWifi};
 use super::airtime::AirtimeBackend;
 use super::airtime::mac80211::Mac80211Airtime;
 use super::backhaul::{Backhaul, BackhaulBackend};
+use super::ran::RanBackend;
+use super::ran::absent::AbsentRan;
 use super::wifi::WifiBackend;
 use super::wifi::kernel::{KernelSettings, KernelWifi};
 use super::wifi::link::{LinkEvent, Links};
@@ -131,6 +133,12 @@ impl Hardware {
     #[must_use]
     pub fn backhaul(&self) -> Box<dyn BackhaulBackend> {
         (self.backhaul)()
+    }
+
+    /// The RAN domain: nobody has set one up on this machine.
+    #[must_use]
+    pub fn ran(&self) -> Box<dyn RanBackend> {
+        Box::new(AbsentRan::new("this machine runs no RAN"))
     }
 
     /// What happens to the hardware from now on; none where it cannot be used.
