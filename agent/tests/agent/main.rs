@@ -17,6 +17,7 @@ mod datastores;
 mod events;
 mod factory;
 mod process;
+mod ran;
 mod rollback;
 mod state;
 mod transaction;
