@@ -1,13 +1,15 @@
 //! The RAN domain: slices of LTE and NR cells, with the PRB each is owed and what it really got.
 //!
 //! Owns the typed `tranche-ran` configuration, what makes no sense in it ([`check`]), what a change costs ([`diff`]), what can
-//! be observed, and the [`RanBackend`] trait. Technologies are beside this file: [`sim`] simulates cells, UEs and cores.
+//! be observed, and the [`RanBackend`] trait. Technologies are beside this file: [`sim`] simulates cells, UEs and cores,
+//! [`srsran`] drives the gNB of the srsRAN project, and [`absent`] is a machine without a RAN.
 
 pub mod absent;
 mod check;
 mod config;
 mod diff;
 pub mod sim;
+pub mod srsran;
 mod state;
 #[cfg(test)]
 pub(crate) mod suite;

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::config::Direction;
 use crate::backend::Ratio;
-use crate::backend::value::as_text;
+use crate::backend::value::{as_text, as_text_if_known};
 
 /// `cell/state`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -19,10 +19,12 @@ pub struct CellState {
     pub max_plmns: u8,
     /// UEs attached.
     pub ues: u32,
-    /// Share of its downlink PRB used in the last period.
-    pub used_down: Ratio,
-    /// Share of its uplink PRB used in the last period.
-    pub used_up: Ratio,
+    /// Share of its downlink PRB used in the last period, where that is measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used_down: Option<Ratio>,
+    /// Share of its uplink PRB used in the last period, where that is measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used_up: Option<Ratio>,
 }
 
 /// `oper-state` of a cell.
@@ -81,11 +83,15 @@ pub struct ProfileStatus {
     /// How often it went from one core to another.
     #[serde(serialize_with = "as_text")]
     pub core_failovers: u64,
-    /// UEs attached.
-    pub ues: u32,
-    /// Attempts of UEs that were turned away.
-    #[serde(serialize_with = "as_text")]
-    pub rejected_attaches: u64,
+    /// UEs attached, where the RAN tells them apart by slice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ues: Option<u32>,
+    /// Attempts of UEs that were turned away, where they are counted.
+    #[serde(
+        serialize_with = "as_text_if_known",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub rejected_attaches: Option<u64>,
     /// What it gets of each of its cells.
     #[serde(rename = "cell")]
     pub cells: Vec<ProfileOnCell>,
@@ -112,8 +118,9 @@ pub enum ProfileState {
 pub struct ProfileOnCell {
     /// The cell.
     pub name: String,
-    /// UEs attached to it there.
-    pub ues: u32,
+    /// UEs attached to it there, where the RAN tells them apart by slice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ues: Option<u32>,
     /// Downlink.
     pub down: PrbUse,
     /// Uplink.
@@ -128,13 +135,19 @@ pub struct PrbUse {
     pub effective_min_ratio: Ratio,
     /// Ceiling in force.
     pub effective_max_ratio: Ratio,
-    /// Measured share in the last period.
-    pub used_ratio: Ratio,
-    /// More is waiting than was sent.
-    pub backlogged: bool,
-    /// Mean of the last period, in bit/s.
-    #[serde(rename = "throughput", serialize_with = "as_text")]
-    pub throughput_bps: u64,
+    /// Share in the last period, where that is measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used_ratio: Option<Ratio>,
+    /// More is waiting than was sent, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backlogged: Option<bool>,
+    /// Mean of the last period, in bit/s, where that is measured.
+    #[serde(
+        rename = "throughput",
+        serialize_with = "as_text_if_known",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub throughput_bps: Option<u64>,
 }
 
 /// `prb-report`.
@@ -159,10 +172,12 @@ pub struct CellReport {
     pub name: String,
     /// PRB of each direction.
     pub bandwidth_prb: u16,
-    /// Share of its downlink PRB that were used.
-    pub used_down: Ratio,
-    /// Share of its uplink PRB that were used.
-    pub used_up: Ratio,
+    /// Share of its downlink PRB that were used, where that is measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used_down: Option<Ratio>,
+    /// Share of its uplink PRB that were used, where that is measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub used_up: Option<Ratio>,
     /// UEs attached.
     pub ues: u32,
     /// Slice profiles on it.

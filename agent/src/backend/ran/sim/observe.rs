@@ -79,8 +79,8 @@ impl Node {
         CellReport {
             name: cell.config.name.clone(),
             bandwidth_prb: cell.config.bandwidth_prb,
-            used_down: self.used(cell, Direction::Down),
-            used_up: self.used(cell, Direction::Up),
+            used_down: Some(self.used(cell, Direction::Down)),
+            used_up: Some(self.used(cell, Direction::Up)),
             ues: self.ues_where(|at_cell, _| at_cell == cell.config.name),
             profiles: profiles.collect(),
         }
@@ -107,14 +107,14 @@ impl Node {
             PrbUse {
                 effective_min_ratio: share.min,
                 effective_max_ratio: share.max,
-                used_ratio: period.used,
-                backlogged: period.is_backlogged,
-                throughput_bps: period.throughput_bps,
+                used_ratio: Some(period.used),
+                backlogged: Some(period.is_backlogged),
+                throughput_bps: Some(period.throughput_bps),
             }
         };
         ProfileOnCell {
             name: cell.config.name.clone(),
-            ues: self.ues_where(|at_cell, of| at_cell == cell.config.name && of == profile),
+            ues: Some(self.ues_where(|at_cell, of| at_cell == cell.config.name && of == profile)),
             down: in_direction(Direction::Down),
             up: in_direction(Direction::Up),
         }
@@ -135,8 +135,8 @@ impl Node {
             },
             max_plmns: cell.config.rat.max_plmns(),
             ues: self.ues_where(|at_cell, _| at_cell == cell.config.name),
-            used_down: self.used(cell, Direction::Down),
-            used_up: self.used(cell, Direction::Up),
+            used_down: Some(self.used(cell, Direction::Down)),
+            used_up: Some(self.used(cell, Direction::Up)),
         };
         self.cells.iter().map(state).collect()
     }
@@ -155,8 +155,8 @@ impl Node {
                 cause: profile.cause.clone(),
                 active_core: profile.core.clone(),
                 core_failovers: profile.failovers,
-                ues: self.ues_where(|_, of| of == profile.name),
-                rejected_attaches: profile.rejected,
+                ues: Some(self.ues_where(|_, of| of == profile.name)),
+                rejected_attaches: Some(profile.rejected),
                 cells: cells
                     .map(|cell| self.on_cell(cell, &profile.name))
                     .collect(),

@@ -197,7 +197,7 @@ impl Rig {
         let report = now_or_never(self.ran.report()).unwrap();
         let profiles = report.cells[0].profiles.iter();
         profiles
-            .map(|one| one.on_cell.down.used_ratio.hundredths())
+            .map(|one| one.on_cell.down.used_ratio.unwrap().hundredths())
             .collect()
     }
 }
