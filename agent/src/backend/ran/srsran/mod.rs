@@ -415,10 +415,13 @@ impl Backend for SrsRan {
         Ok(Plan::new(DOMAIN, self.steps(&old.ran, &new.ran), old, new))
     }
 
-    /// Any UE may be of the slice: the gNB does not say of which they are.
+    /// Any UE of the cell may be of the slice: the gNB does not say of which they are.
     fn objections(&self, old: &NodeConfig, new: &NodeConfig) -> Result<(), Refusal> {
         let count = attached(&self.0.control.observed());
-        super::check::objections(&old.ran, &new.ran, |_| count)
+        super::check::objections(&old.ran, &new.ran, |_| count).map_err(|refusal| Refusal {
+            message: refusal.message.replacen(" has ", " may have ", 1),
+            ..refusal
+        })
     }
 
     fn apply(&mut self, plan: Plan) -> BoxFuture<'_, Result<Applied, Refusal>> {

@@ -152,6 +152,13 @@ async fn ratios_change_while_the_gnb_runs_and_everything_else_restarts_it() {
         tokio::time::sleep(POLL).await;
     }
     let plan = rig.ran.plan(&hot, &cold).unwrap();
+    let mut without = hot.clone();
+    without.ran.profiles.pop();
+    let refusal = rig.ran.objections(&hot, &without).unwrap_err();
+    assert_eq!(
+        refusal.message,
+        "slice profile s2 may have 4 UEs: lock it before it is deleted"
+    );
     let last = plan.steps().last().unwrap();
     assert_eq!(last.action, "restart needed: the gNB starts again");
     assert_eq!(plan.stations_dropped(), 4);
