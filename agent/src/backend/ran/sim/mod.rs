@@ -4,6 +4,7 @@
 //! (`tranche-sim`), so that a client changes them by NETCONF while it runs. Left out, and known to be: a TTI is one
 //! millisecond on NR too, UEs do not move, radio links do not fade, and cells do not interfere.
 
+mod attach;
 mod cell;
 mod config;
 mod core;

@@ -4,9 +4,12 @@ use tempfile::TempDir;
 
 use super::stand_in::StandIn;
 use super::*;
+use crate::backend::Why;
 use crate::backend::ran::sim::scenario::{cell, one_cell, profile, share};
 use crate::backend::ran::suite::{self, RanRig};
-use crate::backend::ran::{DefaultAction, PolicyConfig, Rat, ResourceType, Share};
+use crate::backend::ran::{
+    AdminState, DefaultAction, PolicyConfig, RanBackend, Rat, ResourceType, Share,
+};
 
 struct Rig {
     ran: SrsRan,
