@@ -38,14 +38,19 @@ fn json_of(tree: &Tree, xpath: &str, namespaces: &[(&str, &str)]) -> Result<Stri
 pub fn node_config(tree: &Tree) -> Result<NodeConfig, Vec<Error>> {
     let wifi = ("w", "urn:tranche:yang:tranche-wifi");
     let backhaul = ("b", "urn:tranche:yang:tranche-backhaul");
+    let ran = ("r", "urn:tranche:yang:tranche-ran");
     let sim = ("s", "urn:tranche:yang:tranche-sim");
     let json = match tree.schema().module("tranche-sim") {
         Some(_) => json_of(
             tree,
-            "/w:wifi | /b:backhaul | /s:sim",
-            &[wifi, backhaul, sim],
+            "/w:wifi | /b:backhaul | /r:ran | /s:sim",
+            &[wifi, backhaul, ran, sim],
         )?,
-        None => json_of(tree, "/w:wifi | /b:backhaul", &[wifi, backhaul])?,
+        None => json_of(
+            tree,
+            "/w:wifi | /b:backhaul | /r:ran",
+            &[wifi, backhaul, ran],
+        )?,
     };
     serde_json::from_str(&json).map_err(|error| {
         tracing::error!(%error, "a valid configuration is not what the backends understand");

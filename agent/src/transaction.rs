@@ -423,11 +423,11 @@ impl Committer {
             return Err(vec![error]);
         }
         if prepared.is_test_only() {
-            let planned = self.plan(prepared.config());
+            let planned = self.plan(prepared.config(), &terms.origin);
             self.reject(prepared).await;
             return planned.map(drop).map_err(|error| vec![error]);
         }
-        let applied = match self.apply(prepared.config()).await {
+        let applied = match self.apply(prepared.config(), &terms.origin).await {
             Ok(applied) => applied,
             Err(error) => {
                 self.reject(prepared).await;
@@ -475,19 +475,28 @@ impl Committer {
     }
 
     /// Plans on every backend; nothing where nothing of theirs changes.
-    fn plan(&self, new: Option<&NodeConfig>) -> Result<Vec<Plan>, Error> {
+    fn plan(&self, new: Option<&NodeConfig>, origin: &Origin) -> Result<Vec<Plan>, Error> {
         let Some(new) = new else {
             return Ok(Vec::new());
         };
-        self.registry
-            .plan(&self.config, new)
-            .map_err(Error::Refused)
+        let plans = self.registry.plan(&self.config, new);
+        let plans = plans.map_err(Error::Refused)?;
+        // What is taken back is what a client agreed to: it must not fail for who came meanwhile.
+        if !origin.is_server() {
+            let objections = self.registry.objections(&self.config, new);
+            objections.map_err(Error::Refused)?;
+        }
+        Ok(plans)
     }
 
     /// Plans on every backend, then applies in order. On an error everything is as before.
-    async fn apply(&mut self, new: Option<&NodeConfig>) -> Result<Vec<Applied>, Error> {
+    async fn apply(
+        &mut self,
+        new: Option<&NodeConfig>,
+        origin: &Origin,
+    ) -> Result<Vec<Applied>, Error> {
         let mut applied = Vec::new();
-        for plan in self.plan(new)? {
+        for plan in self.plan(new, origin)? {
             let domain = plan.domain();
             for step in plan.steps() {
                 tracing::info!(domain, path = step.path, cost = ?step.cost, "{}", step.action);

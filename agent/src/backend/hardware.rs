@@ -15,6 +15,9 @@ use super::absent::{AbsentAirtime, AbsentBackhaul, AbsentWifi};
 use super::airtime::AirtimeBackend;
 use super::airtime::mac80211::Mac80211Airtime;
 use super::backhaul::{Backhaul, BackhaulBackend};
+use super::ran::RanBackend;
+use super::ran::absent::AbsentRan;
+use super::ran::srsran::{SrsRan, SrsRanSettings};
 use super::wifi::WifiBackend;
 use super::wifi::kernel::{KernelSettings, KernelWifi};
 use super::wifi::link::{LinkEvent, Links};
@@ -33,6 +36,8 @@ pub struct HardwareSettings {
     pub runtime_dir: Option<PathBuf>,
     /// What schedules airtime.
     pub airtime: AirtimeScheduler,
+    /// The gNB, where there is one.
+    pub srsran: Option<SrsRanSettings>,
 }
 
 impl Default for HardwareSettings {
@@ -43,6 +48,7 @@ impl Default for HardwareSettings {
             wpa_supplicant: "wpa_supplicant".to_owned(),
             runtime_dir: None,
             airtime: AirtimeScheduler::Auto,
+            srsran: None,
         }
     }
 }
@@ -64,6 +70,7 @@ pub enum AirtimeScheduler {
 
 type MakeWifi = Box<dyn Fn() -> Box<dyn WifiBackend> + Send + Sync>;
 type MakeAirtime = Box<dyn Fn() -> Box<dyn AirtimeBackend> + Send + Sync>;
+type MakeRan = Box<dyn Fn() -> Box<dyn RanBackend> + Send + Sync>;
 type MakeBackhaul = Box<dyn Fn() -> Box<dyn BackhaulBackend> + Send + Sync>;
 
 /// The hardware of a node. Every registry made of it ([`super::Registry::hardware`]) is a handle of the same.
@@ -71,6 +78,7 @@ pub struct Hardware {
     wifi: MakeWifi,
     airtime: MakeAirtime,
     backhaul: MakeBackhaul,
+    ran: MakeRan,
     watch: Option<(Nl80211, Links, KernelWifi)>,
 }
 
@@ -92,6 +100,7 @@ impl Hardware {
         node: &str,
     ) -> Self {
         let backhaul = backhaul(state_dir).await;
+        let ran = ran(settings.srsran.as_ref());
         match open_radios(settings, runtime_dir).await {
             Ok((nl80211, links, wifi)) => Self {
                 airtime: airtime(settings.airtime, &nl80211, node),
@@ -100,6 +109,7 @@ impl Hardware {
                     move || Box::new(wifi.clone())
                 }),
                 backhaul,
+                ran,
                 watch: Some((nl80211, links, wifi)),
             },
             Err(reason) => {
@@ -109,6 +119,7 @@ impl Hardware {
                     wifi: Box::new(move || Box::new(wifi.clone())),
                     airtime: no_airtime(&reason),
                     backhaul,
+                    ran,
                     watch: None,
                 }
             }
@@ -131,6 +142,12 @@ impl Hardware {
     #[must_use]
     pub fn backhaul(&self) -> Box<dyn BackhaulBackend> {
         (self.backhaul)()
+    }
+
+    /// The RAN domain.
+    #[must_use]
+    pub fn ran(&self) -> Box<dyn RanBackend> {
+        (self.ran)()
     }
 
     /// What happens to the hardware from now on; none where it cannot be used.
@@ -197,6 +214,20 @@ async fn backhaul(state_dir: &Path) -> MakeBackhaul {
         Err(reason) => {
             tracing::warn!("tunnels cannot be made: {reason}");
             let absent = AbsentBackhaul::new(&reason);
+            Box::new(move || Box::new(absent.clone()))
+        }
+    }
+}
+
+/// The gNB that the operator names, or the refusal of cells.
+fn ran(settings: Option<&SrsRanSettings>) -> MakeRan {
+    match settings {
+        Some(settings) => {
+            let gnb = SrsRan::new(settings.clone());
+            Box::new(move || Box::new(gnb.clone()))
+        }
+        None => {
+            let absent = AbsentRan::new("the agent was told of no gNB (--srsran-config)");
             Box::new(move || Box::new(absent.clone()))
         }
     }

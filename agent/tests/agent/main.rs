@@ -18,6 +18,7 @@ mod events;
 mod factory;
 mod management;
 mod process;
+mod ran;
 mod rollback;
 mod state;
 mod transaction;
