@@ -13,6 +13,7 @@ mod backoff;
 mod read;
 mod session;
 mod telemetry;
+mod tunnel;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -33,6 +34,7 @@ use crate::scheduler::{Correction, NetworkReport, Period};
 
 pub(crate) use backoff::pause;
 pub use read::ReadError;
+pub(crate) use tunnel::{filter as tunnels_filter, own_key, read as tunnels_of};
 
 /// Events that a listener may be behind before it misses some.
 const EVENTS: usize = 1024;

@@ -108,7 +108,12 @@ impl Watcher {
                         self.repairs().failing.remove(node);
                         continue;
                     }
-                    event.map(|event| event.node().clone())
+                    let node = event.map(|event| event.node().clone());
+                    // Its keys may be others than its peers know.
+                    for peer in node.iter().flat_map(|node| self.network.neighbours(node)) {
+                        self.look_at(&peer);
+                    }
+                    node
                 }
                 node = agreement.recv() => node,
             };

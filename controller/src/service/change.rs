@@ -8,7 +8,9 @@ use tranche_yang::datastore::SERVER;
 use tranche_yang::nacm::{Nacm, User};
 use tranche_yang::{Content, Datastores, Format, Operation, Proposal, Tree};
 
+use super::allocate::allocated;
 use super::apply::{Concern, Consequence};
+use super::desired::Desired;
 use super::{Published, Service, Version, blocking, internal, print, rpc_errors};
 use crate::store::{History, HistoryError, StoreError};
 use crate::users::passwords_to_store;
@@ -229,6 +231,7 @@ impl Writer {
             return Err(self.refuse(proposal, vec![error.to_rpc_error()]).into());
         }
         let proposal = self.hash_passwords(proposal)?;
+        let proposal = self.give_addresses(service, &before.desired, proposal)?;
         let concern = Concern::of(proposal.diff());
         let worked_out = service
             .consequence(&before.desired, proposal.new(), concern)
@@ -267,6 +270,29 @@ impl Writer {
             Ok(tree) => tree,
             Err(error) => return Err(self.refuse(proposal, one(error))),
         };
+        self.datastores.reject(proposal).map_err(one)?;
+        self.datastores
+            .propose_replace(SERVER, &tree)
+            .map_err(rpc_errors)
+    }
+
+    /// Replaces a proposal in which ends of a backhaul lack what they need by one in which they have it.
+    fn give_addresses(
+        &mut self,
+        service: &Service,
+        before: &Desired,
+        proposal: Proposal,
+    ) -> Result<Proposal, Vec<RpcError>> {
+        if Concern::of(proposal.diff()) != Concern::Nodes {
+            return Ok(proposal);
+        }
+        let observe = |desired: &Desired| service.observed(desired);
+        let tree = match allocated(proposal.new(), before, observe) {
+            Ok(None) => return Ok(proposal),
+            Ok(Some(tree)) => tree,
+            Err(errors) => return Err(self.refuse(proposal, errors)),
+        };
+        let one = |error: tranche_yang::Error| vec![error.to_rpc_error()];
         self.datastores.reject(proposal).map_err(one)?;
         self.datastores
             .propose_replace(SERVER, &tree)
