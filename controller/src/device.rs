@@ -34,6 +34,7 @@ use crate::scheduler::{Correction, NetworkReport, Period};
 
 pub(crate) use backoff::pause;
 pub use read::ReadError;
+pub use tunnel::TunnelEvent;
 pub(crate) use tunnel::{filter as tunnels_filter, own_key, read as tunnels_of};
 
 /// Events that a listener may be behind before it misses some.
@@ -168,6 +169,13 @@ pub enum DeviceEvent {
         /// Which node.
         node: NodeName,
     },
+    /// It told of one of its tunnels.
+    Tunnel {
+        /// Which node.
+        node: NodeName,
+        /// What it told.
+        event: Arc<TunnelEvent>,
+    },
 }
 
 impl DeviceEvent {
@@ -175,7 +183,7 @@ impl DeviceEvent {
     #[must_use]
     pub fn node(&self) -> &NodeName {
         match self {
-            Self::State { node } | Self::Read { node } => node,
+            Self::State { node } | Self::Read { node } | Self::Tunnel { node, .. } => node,
         }
     }
 }

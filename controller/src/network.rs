@@ -3,6 +3,8 @@
 //! Owns the wanted plans and which node is being changed. Changes come one after the other; a change holds only the nodes it
 //! concerns, so a node that hangs in a repair delays nobody else. What a node has is read from it, never taken from here.
 
+mod rotation;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,8 +16,12 @@ use crate::device::{Device, DeviceError, DeviceState, Fleet};
 use crate::intent::{Drift, Keys, NodePlan, Stage, TunnelConfig};
 use crate::inventory::{NodeName, Observed};
 use crate::rollout::{
-    self, NodeFailure, Phase, RolloutDone, RolloutFailed, RolloutSettings, StagedNode, Target,
+    self, Heard, NodeFailure, Phase, RolloutDone, RolloutFailed, RolloutSettings, StagedNode,
+    Target,
 };
+
+pub(crate) use self::rotation::PortRanges;
+pub use self::rotation::RotationError;
 
 /// Changes of agreement that a listener may be behind before it misses some.
 const EVENTS: usize = 1024;
@@ -76,6 +82,8 @@ struct State {
     busy: HashMap<NodeName, Arc<tokio::sync::Mutex<()>>>,
     /// Slices that are or were ours: their tunnels are ours.
     slices: HashSet<String>,
+    /// What the first tunnel of each slice showed when it answered in the last change that brought some.
+    heard: HashMap<String, Heard>,
 }
 
 impl State {
@@ -199,6 +207,9 @@ impl Network {
         let _free = busy.try_lock().ok()?;
         let observed = device.status().observed?;
         let (plan, put) = self.plan_and_put(node)?;
+        if self.is_rotating(&plan, &observed) {
+            return None;
+        }
         let (_, drift) = self.drift(&plan, &put, &observed);
         self.note(node, |sync| {
             sync.in_sync = Some(drift.is_empty());
@@ -221,6 +232,9 @@ impl Network {
             failures: vec![failure(&name, error)],
             ..RolloutFailed::default()
         })?;
+        if self.is_rotating(&plan, &has) {
+            return Ok(Drift::default());
+        }
         let put = self.put(node).unwrap_or_else(|| Arc::clone(&plan));
         let (resolved, drift) = self.drift(&plan, &put, &has);
         if !drift.is_empty() {
@@ -329,7 +343,11 @@ impl Network {
                 let device = self.fleet.device(node);
                 device.is_some_and(|device| device.status().state == DeviceState::Connected)
             };
-            return rollout::rollout_in_stages(&self.settings, nodes, keys, connected, keep).await;
+            let hear = |slice: &str, heard| {
+                self.state().heard.insert(slice.to_owned(), heard);
+            };
+            return rollout::rollout_in_stages(&self.settings, nodes, keys, connected, hear, keep)
+                .await;
         }
         let targets = different.into_iter().filter_map(|(node, resolved)| {
             Target::new(
@@ -374,6 +392,11 @@ impl Network {
             .filter(|slice| !plan.tunnels.contains_key(*slice) && state.slices.contains(*slice))
             .cloned()
             .collect()
+    }
+
+    /// What the first tunnel of a slice showed when it answered.
+    pub(crate) fn heard(&self, slice: &str) -> Option<Heard> {
+        self.state().heard.get(slice).cloned()
     }
 
     /// From now on these slices are ours.

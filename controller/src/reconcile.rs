@@ -103,6 +103,10 @@ impl Watcher {
             let changed = tokio::select! {
                 () = self.stop.cancelled() => return,
                 event = nodes.recv() => {
+                    if let Ok(DeviceEvent::Tunnel { .. }) = &event {
+                        // It is read because of it.
+                        continue;
+                    }
                     if let Ok(DeviceEvent::State { node }) = &event {
                         // Whatever it failed at, it may have been mended meanwhile.
                         self.repairs().failing.remove(node);

@@ -30,7 +30,7 @@ use crate::inventory::{NodeName, Observed};
 
 pub use report::{NodeFailure, Phase, RolloutDone, RolloutFailed};
 use session::Session;
-pub(crate) use staged::{StagedNode, rollout_in_stages};
+pub(crate) use staged::{Heard, StagedNode, action, rollout_in_stages};
 
 /// Times and limits of a rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]

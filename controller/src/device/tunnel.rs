@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tranche_netconf::message::Filter;
+use tranche_netconf::message::{Filter, Notification};
 use tranche_netconf::xml::{Element, Fragment};
 
 use crate::intent::{
@@ -40,6 +40,49 @@ const KNOWN_OF_PEER: [&str; 8] = [
     "next",
     "preshared-key",
 ];
+
+/// What a node tells of a tunnel: a notification of `tranche-backhaul`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TunnelEvent {
+    /// Name of the notification.
+    pub name: &'static str,
+    /// The slice.
+    pub slice: String,
+    /// Its other leaves that are texts, by name.
+    pub leaves: BTreeMap<&'static str, String>,
+}
+
+/// Notifications that are passed on.
+const EVENTS: [&str; 4] = [
+    "peer-state-change",
+    "failover",
+    "rotation-prepared",
+    "rotation-complete",
+];
+/// Their leaves.
+const LEAVES: [&str; 5] = ["peer", "from", "to", "reason", "epoch"];
+
+impl TunnelEvent {
+    /// Reads a notification; `None` if it is another one.
+    ///
+    /// # Errors
+    /// When it breaks the model.
+    pub(super) fn read(notification: &Notification) -> Result<Option<Self>, ReadError> {
+        let elements = notification.content.elements()?;
+        let ours = elements.iter().find(|top| top.namespace == BACKHAUL);
+        let named = |top: &Element| EVENTS.into_iter().find(|name| *name == top.name);
+        let Some((event, name)) = ours.and_then(|top| Some((top, named(top)?))) else {
+            return Ok(None);
+        };
+        let leaves = LEAVES.into_iter();
+        let leaves = leaves.filter_map(|leaf| Some((leaf, event.child_text(leaf)?.to_owned())));
+        Ok(Some(Self {
+            name,
+            slice: mandatory(event, name, "slice")?,
+            leaves: leaves.collect(),
+        }))
+    }
+}
 
 /// Selects the tunnels alone.
 pub(crate) fn filter() -> Filter {

@@ -123,7 +123,10 @@ impl Giving<'_> {
                 given.insert(name, kept.clone());
             }
         }
+        // What an end has that leaves with this change is given to nobody in it: both are there for a moment.
+        let leaving = self.known.iter().flat_map(|known| &known.allocations);
         let mut used: BTreeSet<_> = given.values().map(|one| one.address).collect();
+        used.extend(leaving.map(|one| one.address));
         for &name in ends.keys() {
             if given.contains_key(name) {
                 continue;
@@ -176,7 +179,9 @@ impl Giving<'_> {
                 one.client_prefix = None;
             }
         }
+        let leaving = self.known.iter().flat_map(|known| &known.allocations);
         let mut used: BTreeSet<Prefix> = given.values().filter_map(keeps).collect();
+        used.extend(leaving.filter_map(keeps));
         for (name, one) in given.iter_mut() {
             if one.client_prefix.is_some() || !has_stations(name) {
                 continue;

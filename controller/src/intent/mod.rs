@@ -84,6 +84,12 @@ impl Slice {
         };
         self == other || asked(self) == asked(other)
     }
+
+    /// Names of the nodes that it has access points on, whether or not they were read.
+    #[must_use]
+    pub fn nodes<'a>(&self, inventory: &'a crate::inventory::Inventory) -> BTreeSet<&'a str> {
+        allocate::selected(self, inventory)
+    }
 }
 
 /// What a slice is promised.

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep};
 use tranche_netconf::Error;
@@ -41,11 +41,20 @@ pub(crate) struct StagedNode {
     pub(crate) surplus: BTreeSet<String>,
 }
 
+/// What the first tunnel of a slice that answered showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// When it shook hands, as the node says it.
+    pub(crate) handshake: Option<String>,
+    /// When a packet was seen to have crossed it.
+    pub(crate) packet: SystemTime,
+}
+
 /// Peers by node and slice.
 type Awaited = BTreeMap<(NodeName, String), BTreeSet<String>>;
 
 /// Puts a change with tunnels on all nodes or on none. `keys` are those of the nodes that are peers, as far as they are known;
-/// `connected` says of which nodes an answer can be expected.
+/// `connected` says of which nodes an answer can be expected; `hear` is told of each slice when its first tunnel answers.
 ///
 /// # Errors
 /// As [`super::rollout`], and when a tunnel does not answer in time.
@@ -54,6 +63,7 @@ pub(crate) async fn rollout_in_stages(
     nodes: Vec<StagedNode>,
     mut keys: Keys,
     connected: impl Fn(&str) -> bool,
+    hear: impl Fn(&str, Heard) + Send + Sync,
     keep: impl Future<Output = Result<(), String>>,
 ) -> Result<RolloutDone, RolloutFailed> {
     let wanted: BTreeSet<&String> = nodes.iter().flat_map(|n| n.plan.tunnels.keys()).collect();
@@ -66,7 +76,7 @@ pub(crate) async fn rollout_in_stages(
     });
     let mut run = Run::prepare(settings, targets.collect()).await?;
     let before: Vec<Arc<Observed>> = nodes.iter().map(|node| Arc::clone(&node.has)).collect();
-    let mut change = Change { nodes };
+    let mut change = Change { nodes, hear };
     match change
         .carry_out(&mut run, &before, &mut keys, connected)
         .await
@@ -76,12 +86,13 @@ pub(crate) async fn rollout_in_stages(
     }
 }
 
-struct Change {
+struct Change<H> {
     /// In the order of the run's sessions.
     nodes: Vec<StagedNode>,
+    hear: H,
 }
 
-impl Change {
+impl<H: Fn(&str, Heard)> Change<H> {
     async fn carry_out(
         &mut self,
         run: &mut Run<'_>,
@@ -200,14 +211,23 @@ impl Change {
     ) -> Result<(), Vec<NodeFailure>> {
         let limit = HANDSHAKES.min(run.settings.confirm_timeout / 3);
         let deadline = Instant::now() + limit;
+        let mut heard = BTreeSet::new();
         loop {
             self.look(run, keys).await?;
+            for ((node, slice), peers) in awaited {
+                let mut peers = peers.iter();
+                let first = peers.find_map(|peer| self.answer(node, slice, peer));
+                if let Some(handshake) = first.filter(|_| heard.insert(slice)) {
+                    let packet = SystemTime::now();
+                    (self.hear)(slice, Heard { handshake, packet });
+                }
+            }
             let silent: Vec<_> = awaited
                 .iter()
                 .filter_map(|((node, slice), peers)| {
                     let silent: Vec<&str> = peers
                         .iter()
-                        .filter(|peer| !self.answers(node, slice, peer))
+                        .filter(|peer| self.answer(node, slice, peer).is_none())
                         .map(String::as_str)
                         .collect();
                     (!silent.is_empty()).then_some((node, slice, silent))
@@ -234,12 +254,11 @@ impl Change {
         }
     }
 
-    fn answers(&self, node: &str, slice: &str, peer: &str) -> bool {
-        let node = self.nodes.iter().find(|one| one.device.node() == node);
-        let tunnel = node.and_then(|node| node.has.tunnels.get(slice));
-        tunnel
-            .and_then(|tunnel| tunnel.state.peers.get(peer))
-            .is_some_and(|peer| peer.answers())
+    /// When a peer shook hands, if it answers.
+    fn answer(&self, node: &str, slice: &str, peer: &str) -> Option<Option<String>> {
+        let node = self.nodes.iter().find(|one| one.device.node() == node)?;
+        let peer = node.has.tunnels.get(slice)?.state.peers.get(peer)?;
+        peer.answers().then(|| peer.latest_handshake.clone())
     }
 
     /// Where a hub leaves, its traffic moves to the best that stays before the hub is removed.

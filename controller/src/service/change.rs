@@ -1,6 +1,7 @@
 //! One change at a time: worked out, put on the nodes, kept, published; and the way back.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::OwnedMutexGuard;
 use tranche_netconf::error::{ErrorTag, RpcError};
@@ -11,6 +12,7 @@ use tranche_yang::{Content, Datastores, Format, Operation, Proposal, Tree};
 use super::allocate::allocated;
 use super::apply::{Concern, Consequence};
 use super::desired::Desired;
+use super::tunnels::Lifecycle;
 use super::{Published, Service, Version, blocking, internal, print, rpc_errors};
 use crate::store::{History, HistoryError, StoreError};
 use crate::users::passwords_to_store;
@@ -72,8 +74,10 @@ impl Service {
         T: Send + 'static,
         E: From<Vec<RpcError>> + Send + 'static,
     {
+        let asked = SystemTime::now();
         let mut writer = Arc::clone(&self.writer).lock_owned().await;
         let before = self.published();
+        let desired = Arc::clone(&before.desired);
         let (service, user) = (Arc::clone(&self), author.user.clone());
         let (writer, worked_out) = blocking(move || {
             let worked_out = writer.work_out(&service, &before, &user, propose);
@@ -81,7 +85,14 @@ impl Service {
         })
         .await?;
         let (change, answer) = worked_out?;
+        let mut lifecycle = Lifecycle {
+            asked: Some(asked),
+            compiled: Some(SystemTime::now()),
+            ..Lifecycle::default()
+        };
         let version = self.carry_out(writer, change, &author).await?;
+        lifecycle.committed = Some(SystemTime::now());
+        self.note_lifecycle(&desired, &self.published().desired, &lifecycle);
         Ok((answer, version))
     }
 
@@ -156,6 +167,7 @@ impl Service {
     ) -> Result<Option<Operation>, Vec<RpcError>> {
         match (operation.module(), operation.name()) {
             ("tranche-commits", "rollback") => self.rollback(user, &operation).await.map(Some),
+            ("tranche-slice", _) => self.call_slice(user, operation).await,
             (module, name) => Err(vec![RpcError::new(
                 ErrorTag::OperationNotSupported,
                 format!("the operation {module}:{name} is not supported"),

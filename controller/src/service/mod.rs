@@ -10,9 +10,12 @@ pub(crate) mod allocate;
 mod apply;
 mod change;
 pub mod desired;
+mod peers;
 mod regulate;
+mod rotation;
 pub mod schema;
 mod state;
+mod tunnels;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::PathBuf;
@@ -30,6 +33,7 @@ use tranche_yang::{Datastores, Format, PrintOptions, Schema, SchemaNode, Tree, w
 
 use self::change::Writer;
 use self::desired::Desired;
+use self::tunnels::Lifecycle;
 use crate::event::{Event, Events};
 use crate::inventory::NodeName;
 use crate::keys;
@@ -75,6 +79,12 @@ struct Live {
     unplaced: BTreeMap<NodeName, String>,
     /// The commits that are kept, oldest first.
     commits: VecDeque<CommitInfo>,
+    /// When what was done for the backhaul of a slice.
+    lifecycles: BTreeMap<String, Lifecycle>,
+    /// Slices whose rotation is being carried on.
+    rotating: HashSet<String>,
+    /// How often traffic moved from one hub to another, by slice.
+    failovers: BTreeMap<String, u64>,
 }
 
 /// What a service works with.
@@ -270,6 +280,8 @@ impl Service {
             let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
             live.record.forget(|slice| gone.contains(slice));
             live.applied.retain(|slice, _| !gone.contains(slice));
+            live.lifecycles.retain(|slice, _| !gone.contains(slice));
+            live.failovers.retain(|slice, _| !gone.contains(slice));
         }
         if before.desired.inventory != after.desired.inventory {
             self.reach(&after.desired);

@@ -85,3 +85,353 @@ async fn a_slice_over_three_nodes_is_up_when_it_is_answered() {
     instance.stop().await;
     site.agent.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn state_tells_of_every_end_and_when_what_was_done() {
+    let site = three().await;
+    let instance = site.controller(&site.inventory()).await;
+    put(
+        &instance,
+        &[slice_with("a", &["node-1", "node-2"], one_hub())],
+    )
+    .await;
+    let state = until_up(&instance, "a").await;
+    let nodes = state["node"].as_array().unwrap();
+    let roles: Vec<_> = nodes
+        .iter()
+        .map(|node| node["role"].as_str().unwrap())
+        .collect();
+    assert_eq!(roles, ["spoke", "spoke", "hub"]);
+    assert_eq!(state["hub"], "node-3");
+    assert_eq!(nodes[0]["backend-in-use"], "simulator");
+    assert_eq!(nodes[0]["peer"][0]["state"], "active");
+    assert!(
+        nodes[0]["peer"][0]["latest-handshake"].is_string(),
+        "{state}"
+    );
+    let times = &state["lifecycle"];
+    let names = [
+        "asked",
+        "compiled",
+        "first-handshake",
+        "first-packet",
+        "committed",
+    ];
+    let times: Vec<_> = names.map(|name| times[name].as_str().unwrap()).into();
+    assert!(
+        times[0] < times[1] && times[1] < times[3] && times[3] < times[4],
+        "{times:?}"
+    );
+    wait(
+        &instance,
+        "tranche-slice:slices/slice=a/state/oper-state",
+        |v| v == "active",
+    )
+    .await;
+    instance.stop().await;
+    site.agent.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_refuses_its_peers_leaves_no_tunnel_anywhere() {
+    let deny = json!([{ "name": "no peers", "group": ["controllers"], "rule": [{
+        "name": "no peers", "module-name": "tranche-backhaul",
+        "path": "/tranche-backhaul:backhaul/tunnel/peer",
+        "access-operations": "create update delete", "action": "deny",
+    }] }, permit_all()[0]]);
+    let site = Site::of(&[&permit_all(), &deny, &permit_all()]).await;
+    let instance = site.controller(&site.inventory()).await;
+    let mut before = Vec::new();
+    for node in 0..3 {
+        before.push(site.running(node).await);
+    }
+    let wanted = slices(&[slice_with("a", &["node-1", "node-2"], one_hub())]);
+    let refused = instance.send(Method::PUT, SLICES, &wanted).await;
+    assert_eq!(refused.status(), 403);
+    let refusal = error(refused).await;
+    assert_eq!(
+        refusal["error-path"],
+        "/tranche-inventory:inventory/node[name='node-2']"
+    );
+    for (node, before) in before.iter().enumerate() {
+        assert_eq!(site.running(node).await, *before, "node {node}");
+    }
+    let mut without = slice_with("a", &["node-2"], one_hub());
+    without.as_object_mut().unwrap().remove("backhaul");
+    put(&instance, &[without]).await;
+    instance.stop().await;
+    site.agent.shutdown().await;
+}
+
+/// What the ends of a slice were given, by name.
+async fn given(instance: &Instance, slice: &str) -> Vec<(String, String)> {
+    let path = format!("tranche-slice:slices/slice={slice}/backhaul?content=config");
+    let backhaul = instance.json(&path).await;
+    let list = backhaul["tranche-slice:backhaul"]["allocation"].clone();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let list = list.as_array().unwrap().iter();
+    list.map(|one| (text(&one["name"]), text(&one["address"])))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_join_and_leave_and_the_others_keep_their_addresses() {
+    let site = three().await;
+    let instance = site.controller(&site.inventory()).await;
+    put(&instance, &[slice_with("a", &["node-2"], one_hub())]).await;
+    let before = given(&instance, "a").await;
+    put(
+        &instance,
+        &[slice_with("a", &["node-1", "node-2"], one_hub())],
+    )
+    .await;
+    until_up(&instance, "a").await;
+    let joined = given(&instance, "a").await;
+    assert_eq!(joined.len(), 3);
+    assert!(
+        before.iter().all(|one| joined.contains(one)),
+        "{before:?} {joined:?}"
+    );
+    assert_eq!(
+        tunnel(&site, 2, "a")
+            .await
+            .unwrap()
+            .matches("<peer>")
+            .count(),
+        2
+    );
+    put(&instance, &[slice_with("a", &["node-1"], one_hub())]).await;
+    until_up(&instance, "a").await;
+    assert_eq!(tunnel(&site, 1, "a").await, None, "it left");
+    assert_eq!(
+        tunnel(&site, 2, "a")
+            .await
+            .unwrap()
+            .matches("<peer>")
+            .count(),
+        1
+    );
+    let left = given(&instance, "a").await;
+    assert!(
+        left.iter().all(|one| joined.contains(one)),
+        "{joined:?} {left:?}"
+    );
+    assert_eq!(instance.delete(SLICES).await.status(), 204);
+    for node in 0..3 {
+        assert_eq!(tunnel(&site, node, "a").await, None);
+    }
+    instance.stop().await;
+    site.agent.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_is_moved_to_another_node() {
+    let site = three().await;
+    let instance = site.controller(&site.inventory()).await;
+    let with_hub = |node: &str| {
+        let mut backhaul = one_hub();
+        backhaul["hub"] = json!([hub(node, 10)]);
+        slice_with("a", &["node-1"], backhaul)
+    };
+    put(&instance, &[with_hub("node-3")]).await;
+    until_up(&instance, "a").await;
+    put(&instance, &[with_hub("node-2")]).await;
+    let state = wait(&instance, &path("a"), |state| state["hub"] == "node-2").await;
+    assert_eq!(state["node"].as_array().unwrap().len(), 2, "{state}");
+    assert_eq!(
+        tunnel(&site, 2, "a").await,
+        None,
+        "the old hub has none any more"
+    );
+    let spoke = tunnel(&site, 0, "a").await.unwrap();
+    assert!(spoke.contains("<name>node-2</name>") && !spoke.contains("<name>node-3</name>"));
+    // Two hubs, then another one is preferred.
+    let mut two = with_hub("node-2");
+    two["backhaul"]["hub"] = json!([hub("node-2", 20), hub("node-3", 10)]);
+    two["backhaul"]["probe"]["hold-down"] = json!(0);
+    put(&instance, &[two]).await;
+    wait(&instance, &path("a"), |state| state["hub"] == "node-3").await;
+    until_up(&instance, "a").await;
+    instance.stop().await;
+    site.agent.shutdown().await;
+}
+
+/// A tunnel of somebody else's, and one of ours that is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_changed_is_put_right_and_what_is_not_ours_stays() {
+    let site = three().await;
+    let instance = site.controller(&site.inventory()).await;
+    put(&instance, &[slice_with("a", &["node-1"], one_hub())]).await;
+    until_up(&instance, "a").await;
+    let foreign = "<backhaul xmlns=\"urn:tranche:yang:tranche-backhaul\" \
+                   xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\">\
+                   <tunnel><slice>lab</slice><role>member</role><address>10.9.0.1</address></tunnel>\
+                   <tunnel nc:operation=\"delete\"><slice>a</slice></tunnel></backhaul>";
+    site.edit(0, foreign).await;
+    assert_eq!(tunnel(&site, 0, "a").await, None);
+    let begin = Instant::now();
+    while tunnel(&site, 0, "a").await.is_none() {
+        assert!(begin.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    until_up(&instance, "a").await;
+    assert!(tunnel(&site, 0, "lab").await.is_some(), "it is not ours");
+    instance.stop().await;
+    site.agent.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_starts_anew_finds_everything_as_it_should_be() {
+    let site = three().await;
+    let factory = site.inventory();
+    let instance = site.controller(&factory).await;
+    put(
+        &instance,
+        &[slice_with("a", &["node-1", "node-2"], one_hub())],
+    )
+    .await;
+    until_up(&instance, "a").await;
+    let addresses = given(&instance, "a").await;
+    let mut before = Vec::new();
+    for node in 0..3 {
+        before.push(tunnel(&site, node, "a").await.unwrap());
+    }
+    instance.stop().await;
+    let instance = site.controller(&factory).await;
+    until_up(&instance, "a").await;
+    for node in ["node-1", "node-2", "node-3"] {
+        let path = format!("tranche-inventory:inventory/node={node}/state/in-sync");
+        wait(&instance, &path, |in_sync| *in_sync == json!(true)).await;
+    }
+    for (node, before) in before.iter().enumerate() {
+        assert_eq!(tunnel(&site, node, "a").await.as_ref(), Some(before));
+    }
+    assert_eq!(given(&instance, "a").await, addresses);
+    instance.stop().await;
+    site.agent.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_makes_no_sense_is_refused_where_it_stands() {
+    let site = three().await;
+    let instance = site.controller(&site.inventory()).await;
+    let at = "/tranche-slice:slices/slice[id='a']/backhaul";
+    let check = async |change: &dyn Fn(&mut Value), path: &str, tag: &str, app_tag: &str| {
+        let mut wanted = slice_with("a", &["node-1", "node-2"], one_hub());
+        change(&mut wanted["backhaul"]);
+        let refused = instance.send(Method::PUT, SLICES, &slices(&[wanted])).await;
+        assert!(
+            refused.status().is_client_error(),
+            "{path}: {}",
+            refused.status()
+        );
+        let refusal = error(refused).await;
+        assert_eq!(refusal["error-path"], format!("{at}{path}"), "{refusal}");
+        assert_eq!(refusal["error-tag"], tag, "{refusal}");
+        assert_eq!(refusal["error-app-tag"], app_tag, "{refusal}");
+    };
+    let key = |octet: u8| {
+        let mut text = "A".repeat(42);
+        text.push(char::from(octet));
+        format!("{text}=")
+    };
+    let foreign = |name: &str, octet: u8| json!({ "name": name, "public-key": key(octet) });
+    check(
+        &|b| b["pool"] = json!("10.77.0.0/31"),
+        "/pool",
+        "resource-denied",
+        "pool-exhausted",
+    )
+    .await;
+    check(
+        &|b| b["pool"] = json!("10.77.0.1/24"),
+        "/pool",
+        "invalid-value",
+        "host-bits",
+    )
+    .await;
+    check(
+        &|b| b["pool"] = json!("127.0.0.0/8"),
+        "/pool",
+        "invalid-value",
+        "covers-underlay",
+    )
+    .await;
+    check(
+        &|b| b["client-pool"] = json!("10.77.0.0/16"),
+        "/client-pool",
+        "invalid-value",
+        "prefix-overlap",
+    )
+    .await;
+    check(&|b| b["hub"] = json!([]), "", "operation-failed", "no-hub").await;
+    let twice = json!([hub("node-3", 1), { "name": "x", "node": "node-3", "priority": 2 }]);
+    check(
+        &|b| b["hub"] = twice.clone(),
+        "/hub[name='x']/node",
+        "invalid-value",
+        "hub-clash",
+    )
+    .await;
+    let equal = json!([hub("node-2", 1), hub("node-3", 1)]);
+    check(
+        &|b| b["hub"] = equal.clone(),
+        "/hub[name='hub-node-3']/priority",
+        "invalid-value",
+        "priority-clash",
+    )
+    .await;
+    let spoke = |prefix: &str| {
+        let mut peer = foreign("laptop", b'E');
+        peer["allowed-prefix"] = json!([prefix]);
+        json!([peer])
+    };
+    check(
+        &|b| b["foreign-peer"] = spoke("0.0.0.0/0"),
+        "/foreign-peer[name='laptop']/allowed-prefix[.='0.0.0.0/0']",
+        "invalid-value",
+        "default-route",
+    )
+    .await;
+    check(
+        &|b| b["foreign-peer"] = spoke("10.77.0.0/25"),
+        "/foreign-peer[name='laptop']/allowed-prefix[.='10.77.0.0/25']",
+        "invalid-value",
+        "prefix-overlap",
+    )
+    .await;
+    check(
+        &|b| b["foreign-peer"] = json!([foreign("node-1", b'E')]),
+        "/foreign-peer[name='node-1']/name",
+        "invalid-value",
+        "peer-name-clash",
+    )
+    .await;
+    let same_key = json!([{ "name": "t", "priority": 7, "public-key": key(b'E'), "address": "192.0.2.9", "port": 51820 }]);
+    check(
+        &|b| {
+            b["hub"] = same_key.clone();
+            b["foreign-peer"] = json!([foreign("l", b'E')]);
+        },
+        "/foreign-peer[name='l']/public-key",
+        "invalid-value",
+        "key-clash",
+    )
+    .await;
+    put(
+        &instance,
+        &[slice_with("a", &["node-1", "node-2"], one_hub())],
+    )
+    .await;
+    let state = until_up(&instance, "a").await;
+    let own = state["node"][0]["public-key"].clone();
+    check(
+        &|b| b["foreign-peer"] = json!([{ "name": "l", "public-key": own }]),
+        "/foreign-peer[name='l']/public-key",
+        "invalid-value",
+        "key-clash",
+    )
+    .await;
+    instance.stop().await;
+    site.agent.shutdown().await;
+}

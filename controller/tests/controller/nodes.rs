@@ -14,7 +14,8 @@ use tranche_agent::Agent;
 use tranche_agent::config::Settings;
 use tranche_controller::keys;
 use tranche_netconf::client::{Auth, Client, ClientConfig, HostKeyCheck};
-use tranche_netconf::message::Datastore;
+use tranche_netconf::message::{Datastore, DefaultOperation, EditConfig, ErrorOption, TestOption};
+use tranche_netconf::xml::Fragment;
 
 use crate::support::{Instance, error, factory};
 
@@ -106,13 +107,31 @@ impl Site {
         instance
     }
 
-    /// What a node has in running, as its own administrator reads it.
-    pub(crate) async fn running(&self, index: usize) -> String {
+    /// A session of a node's own administrator.
+    async fn admin(&self, index: usize) -> Client {
         let node = &self.agent.nodes()[index];
         let key = HostKeyCheck::Pinned(node.host_key_fingerprint().to_owned());
         let password = Auth::Password("admin".to_owned());
         let config = ClientConfig::new(node.address().to_string(), "admin", password, key);
         let (client, _notifications) = Client::connect(config).await.unwrap();
+        client
+    }
+
+    /// What that one changes in running.
+    pub(crate) async fn edit(&self, index: usize, config: &str) {
+        let edit = EditConfig {
+            target: Datastore::Running,
+            default_operation: DefaultOperation::Merge,
+            test_option: TestOption::TestThenSet,
+            error_option: ErrorOption::RollbackOnError,
+            config: Fragment::parse(config).unwrap(),
+        };
+        self.admin(index).await.edit_config(&edit).await.unwrap();
+    }
+
+    /// What a node has in running, as its own administrator reads it.
+    pub(crate) async fn running(&self, index: usize) -> String {
+        let client = self.admin(index).await;
         client
             .get_config(Datastore::Running, None, None)
             .await
