@@ -14,7 +14,9 @@ use tranche_agent::Agent;
 use tranche_agent::config::Settings;
 use tranche_controller::keys;
 use tranche_netconf::client::{Auth, Client, ClientConfig, HostKeyCheck};
-use tranche_netconf::message::{Datastore, DefaultOperation, EditConfig, ErrorOption, TestOption};
+use tranche_netconf::message::{
+    Datastore, DefaultOperation, EditConfig, ErrorOption, Filter, Operation, TestOption,
+};
 use tranche_netconf::xml::Fragment;
 
 use crate::support::{Instance, error, factory};
@@ -115,6 +117,29 @@ impl Site {
         let config = ClientConfig::new(node.address().to_string(), "admin", password, key);
         let (client, _notifications) = Client::connect(config).await.unwrap();
         client
+    }
+
+    /// A part of its configuration and state, as its own administrator reads it.
+    pub(crate) async fn get(&self, index: usize, name: &str, namespace: &str) -> String {
+        let part = Fragment::parse(&format!("<{name} xmlns=\"{namespace}\"/>")).unwrap();
+        let admin = self.admin(index).await;
+        let data = admin.get(Some(Filter::Subtree(part)), None).await;
+        data.unwrap().as_str().to_owned()
+    }
+
+    /// An action of a tunnel that its own administrator asks for.
+    pub(crate) async fn act(&self, index: usize, slice: &str, action: &str) {
+        let yang = "urn:ietf:params:xml:ns:yang:1";
+        let element = Fragment::parse(&format!(
+            "<action xmlns=\"{yang}\"><backhaul xmlns=\"urn:tranche:yang:tranche-backhaul\">\
+             <tunnel><slice>{slice}</slice>{action}</tunnel></backhaul></action>"
+        ));
+        let operation = Operation::Other {
+            namespace: yang.to_owned(),
+            name: "action".to_owned(),
+            element: element.unwrap(),
+        };
+        self.admin(index).await.call(operation).await.unwrap();
     }
 
     /// What that one changes in running.
