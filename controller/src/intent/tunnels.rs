@@ -582,3 +582,7 @@ impl<'a> Compiler<'a> {
 pub(crate) fn underlay(node: &NodeConfig) -> Option<IpAddr> {
     node.underlay.address.or_else(|| node.address.parse().ok())
 }
+
+#[cfg(test)]
+#[path = "tunnels_tests.rs"]
+mod tests;
