@@ -10,6 +10,7 @@ pub(crate) mod allocate;
 mod apply;
 mod change;
 pub mod desired;
+mod metrics;
 mod peers;
 mod regulate;
 mod rotation;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::nodes::{Site, collect, permit_all, slice, slices, wait};
-use crate::support::{Instance, JSON, error};
+use crate::support::{Instance, JSON, client, error};
 
 const SLICES: &str = "tranche-slice:slices";
 
@@ -688,7 +688,7 @@ fn check_wg_quick(text: &str) {
         let known: &[&str] = match section {
             "[Interface]" => &["Address", "ListenPort", "MTU"],
             "[Peer]" => &["PublicKey", "AllowedIPs", "Endpoint", "PersistentKeepalive"],
-            _ => panic!("{line} is in no section"),
+            _ => &[],
         };
         assert!(known.contains(&key) && !value.is_empty(), "{line}");
     }
@@ -769,6 +769,36 @@ async fn a_path_is_encrypted_on_request_and_access_points_stay() {
     assert!(spoke.contains("<bridge>br-a</bridge>"), "{spoke}");
     let (status, refusal) = call(&instance, path, input("node-3")).await;
     assert_eq!(status, 409, "{refusal}");
+    instance.stop().await;
+    site.agent.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn figures_are_there_for_who_logs_in() {
+    let site = three().await;
+    let instance = site.controller(&site.inventory()).await;
+    put(&instance, &[slice_with("a", &["node-1"], one_hub())]).await;
+    until_up(&instance, "a").await;
+    let answer = instance.get("/metrics").await;
+    assert_eq!(answer.status(), 200);
+    let text = answer.text().await.unwrap();
+    for line in [
+        "tranche_nodes{state=\"connected\"} 3",
+        "tranche_commits_total 2",
+        "tranche_tunnels{slice=\"a\",state=\"up\"} 2",
+        "tranche_tunnel_peers{slice=\"a\",state=\"active\"} 2",
+        "# TYPE tranche_slice_lifecycle_seconds gauge",
+    ] {
+        assert!(text.lines().any(|one| one == line), "{line} in {text}");
+    }
+    let took = text
+        .lines()
+        .find(|line| line.contains("phase=\"first-packet\""))
+        .unwrap();
+    let took: f64 = took.rsplit_once(' ').unwrap().1.parse().unwrap();
+    assert!(took > 0.0, "{took}");
+    let nobody = client().get(format!("{}/metrics", instance.base));
+    assert_eq!(nobody.send().await.unwrap().status(), 401);
     instance.stop().await;
     site.agent.shutdown().await;
 }
