@@ -182,8 +182,9 @@ impl Network {
         let (nodes, queued) = self.nodes(&plans, &concerned, mode).await?;
         let done = self.carry_out(nodes, keep).await?;
         self.settle(plans, &concerned, &done, &queued);
-        drop(held);
+        // While nobody else looks at them: what was read before would be taken for what they have now.
         self.read_again(&done.confirmed).await;
+        drop(held);
         // Those that had it all already were read while they were held, when nobody could compare.
         for node in &concerned {
             self.check(node);
@@ -252,8 +253,10 @@ impl Network {
             }
             self.note(node, |sync| sync.repairs += 1);
         }
+        let nodes = [name];
+        self.read_again(&nodes).await;
         drop(held);
-        self.read_again(&[name]).await;
+        self.check(node);
         Ok(drift)
     }
 
@@ -481,9 +484,6 @@ impl Network {
         let read = self.read_all(nodes).await;
         for error in read.into_iter().filter_map(Result::err) {
             tracing::warn!(%error, "the node could not be read after a change");
-        }
-        for node in nodes {
-            self.check(node);
         }
     }
 

@@ -281,7 +281,7 @@ impl<'a> Compiler<'a> {
         if self.errors.len() > before {
             return;
         }
-        let mut radios = 0;
+        let (mut radios, mut ends) = (0, 0);
         for &(name, node, named) in &nodes {
             let Some(observed) = &node.observed else {
                 let message =
@@ -303,7 +303,10 @@ impl<'a> Compiler<'a> {
                 .filter(|(_, radio)| wanted(radio))
                 .map(|(name, _)| name)
                 .collect();
-            if on.is_empty() && named {
+            // A node without a radio is an end of the slice's tunnels, for what is wired to it.
+            let wired = slice.backhaul.is_some() && observed.radios.is_empty();
+            ends += usize::from(wired);
+            if on.is_empty() && named && !wired {
                 let message = match bands(slice) {
                     Some(bands) => format!("node {name} has no radio for {bands}"),
                     None => format!("node {name} has no radio"),
@@ -326,7 +329,7 @@ impl<'a> Compiler<'a> {
                 config: vif(slice, radio),
             }));
         }
-        if radios == 0 && self.errors.len() == before {
+        if radios + ends == 0 && self.errors.len() == before {
             let message = match bands(slice) {
                 Some(bands) => format!("none of the selected nodes has a radio for {bands}"),
                 None => "none of the selected nodes has a radio".to_owned(),

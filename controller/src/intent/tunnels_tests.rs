@@ -208,3 +208,18 @@ fn what_was_given_outside_of_the_pool_is_refused() {
         "outside-pool",
     );
 }
+
+#[test]
+fn a_node_without_a_radio_is_an_end_of_tunnels_and_of_nothing_else() {
+    let mut nodes = inventory(3);
+    for node in nodes.nodes.values_mut() {
+        node.observed = Some(crate::inventory::Observed::default());
+    }
+    let with = intent(&[slice("a", &["n1"], one_hub("n3"))]);
+    let plans = crate::intent::compile(&with, &nodes).expect("it has tunnels");
+    assert!(plans["n1"].vifs.is_empty());
+    let mut without = with;
+    without.slices.get_mut("a").expect("ours").backhaul = None;
+    let errors = crate::intent::compile(&without, &nodes).expect_err("nothing to be on");
+    assert_eq!(errors[0].kind.app_tag(), "selects-nothing");
+}

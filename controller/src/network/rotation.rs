@@ -97,8 +97,9 @@ impl Network {
             return Err(RotationError::Elsewhere(peer));
         }
         let done = rotation.run(ranges).await;
-        drop(held);
         self.read_again(&nodes).await;
+        drop(held);
+        self.check_all(&nodes);
         done
     }
 
@@ -131,8 +132,9 @@ impl Network {
                 Ok(())
             }
         };
-        drop(held);
         self.read_again(&nodes).await;
+        drop(held);
+        self.check_all(&nodes);
         Some(done)
     }
 
@@ -160,6 +162,12 @@ impl Network {
                     tunnel.is_some_and(is_rotating)
                 })
         })
+    }
+
+    fn check_all(&self, nodes: &[NodeName]) {
+        for node in nodes {
+            self.check(node);
+        }
     }
 
     /// The nodes that should have a tunnel of a slice, by name.

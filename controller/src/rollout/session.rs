@@ -188,7 +188,8 @@ impl Session {
             self.progress = Progress::Committed;
         }
         self.acknowledged |= done.is_ok();
-        self.dirty &= done.is_err();
+        // What became of a commit without an answer is the cancellation's to find out.
+        self.dirty &= matches!(done, Err(Error::Rpc(_)));
         done
     }
 

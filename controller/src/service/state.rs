@@ -300,7 +300,7 @@ fn slice_json(slice: &Slice, seen: Seen, live: &Live) -> Value {
     let mut state = Map::new();
     let oper_state = match (slice.enabled, seen.points.len(), seen.up) {
         (false, _, _) => "disabled",
-        (true, 0, _) => "pending",
+        (true, 0, _) if seen.tunnels.is_empty() => "pending",
         (true, all, up) if up == all && seen.tunnels.is_well() => "active",
         (true, _, 0)
             if !seen

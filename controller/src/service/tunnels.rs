@@ -183,6 +183,11 @@ impl SeenTunnels {
         }
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
     /// Whether every tunnel is up, or there is none.
     pub(super) fn is_well(&self) -> bool {
         self.up == self.nodes.len()
