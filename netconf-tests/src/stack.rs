@@ -50,19 +50,19 @@ pub struct Setup {
     pub agent_arguments: Vec<String>,
     /// Configuration file (TOML) of the controller.
     pub controller_config: String,
-    /// What serves real radios: an agent for each node, in [`Layout::Separate`]. Simulated radios where empty.
+    /// What serves machines: an agent for each node, in [`Layout::Separate`]. Simulated nodes where empty.
     pub hardware: Vec<Hardware>,
 }
 
-/// An agent that serves a real radio.
+/// An agent that serves a machine, not a simulated node.
 #[derive(Debug, Clone)]
 pub struct Hardware {
     /// The words before its command, such as `ip netns exec NAME`.
     pub inside: Vec<String>,
     /// Where it listens; the controller has to reach that.
     pub listen: SocketAddr,
-    /// Name of the radio.
-    pub radio: String,
+    /// Name of the radio; every radio that is there where absent.
+    pub radio: Option<String>,
 }
 
 /// How nodes are put into processes.
@@ -358,10 +358,11 @@ impl Stack {
             self.agent_state(process).display().to_string(),
         ];
         let hardware = self.setup.hardware.get(process);
-        arguments.extend(match hardware {
-            Some(hardware) => ["--radio".to_owned(), hardware.radio.clone()],
-            None => ["--sim".to_owned(), count.to_string()],
-        });
+        let simulated = hardware.is_none().then(|| ("--sim", count.to_string()));
+        let radio = hardware.and_then(|hardware| Some(("--radio", hardware.radio.clone()?)));
+        if let Some((option, value)) = simulated.or(radio) {
+            arguments.extend([option.to_owned(), value]);
+        }
         for k in first..first + count {
             arguments.push("--factory-default".to_owned());
             arguments.push(

@@ -77,7 +77,7 @@ impl Scene {
             setup.hardware.push(Hardware {
                 inside: place.inside(),
                 listen: SocketAddr::from((address, 830)),
-                radio: phy,
+                radio: Some(phy),
             });
             nodes.push(place);
         }
