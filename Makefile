@@ -19,7 +19,8 @@ SYNOPSIS
 
 TARGETS
     demo     Two nodes on one channel, two tenants owed 30 % and 70 %: a table in the terminal and the operator's page.
-             Runs until Ctrl-C. ARGS="--for 45s" ends by itself; ARGS="--help" lists the rest.
+             Runs until Ctrl-C. ARGS="--for 45s" ends by itself; ARGS="--help" lists the rest. ARGS="--backhaul" shows two
+             tenants' encrypted paths instead, between agents in network namespaces; needs root, ip and nft.
     demo-vm  The same on a real radio stack, in a virtual machine without KVM: two agents with a hostapd each, clients, a contended
              medium. The page is at port 8080 of this machine; PORT=N takes another. ARGS as above.
     test     Every test that needs no virtual machine: Rust, foreign NETCONF clients, the page in Chromium. Last line: tests: N passed, M failed.

@@ -3,6 +3,7 @@
 //! Starts the real agent and the real controller, gives them the slices over RESTCONF, listens to both nodes over NETCONF and
 //! to the controller's event stream, and shows what comes. Measures nothing itself and corrects nothing.
 
+mod backhaul;
 mod ledger;
 mod scene;
 mod table;
@@ -21,6 +22,8 @@ use tokio::signal::unix::{SignalKind, signal};
 ///
 /// Tenant A is owed 30 % of the airtime, tenant B 70 %. A's traffic is at the first node only, B's at the second only, so that
 /// neither node can see that the two share the channel: without the global scheduler each gets about half. It is off at first.
+///
+/// With --backhaul, another scene: the encrypted paths of two tenants, and that nothing gets from one to the other.
 #[derive(Debug, Parser)]
 #[command(name = "figure-21", version, after_long_help = AFTER_HELP)]
 struct Arguments {
@@ -46,6 +49,11 @@ struct Arguments {
     /// gives it one.
     #[arg(long)]
     real: bool,
+    /// Two slices with an encrypted path each, between agents in network namespaces, instead of radios: what crosses the tunnels,
+    /// what is seen of it on the underlay, and a rotation of the keys. Needs root, /dev/net/tun, and the programs ip and nft;
+    /// leaves nothing behind.
+    #[arg(long, conflicts_with_all = ["without", "listen", "relay", "real", "shown_as", "slices"])]
+    backhaul: bool,
     /// The page's address as you reach it, where that is not where it listens.
     #[arg(long, value_name = "URL")]
     shown_as: Option<String>,
@@ -63,8 +71,17 @@ COLUMNS
   state    of the promise, as the controller says
   correction  what the controller's global scheduler told the nodes at the end of the period
 
+COLUMNS WITH --backhaul
+  tunnel   from an access node to a gateway; both of them answer, the active one has the traffic
+  shaken   time since both ends last agreed on a session key
+  out, in  octets that the tunnel carried under this key, probes included
+  sent     packets of the slice's users since the beginning, and got: those that arrived at the other end
+  strange  packets that came to the slice's users and were not theirs
+  wire     frames on the switch in which a packet of the slice can be read
+
 EXIT STATUS
-  0    with --for: every tenant was within 2 points of what it is owed over the last 10 s; without: ended by Ctrl-C
+  0    with --for: every tenant was within 2 points of what it is owed over the last 10 s; without: ended by Ctrl-C;
+       with --backhaul: every packet arrived, none came from elsewhere, none could be read on the switch
   1    one was not, or something failed
   130  interrupted before --for was over
 
@@ -82,9 +99,16 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
-async fn run() -> anyhow::Result<ExitCode> {
+fn run() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
+    if arguments.backhaul {
+        return backhaul::run(arguments.run_for, arguments.checked_period()?);
+    }
+    play(arguments)
+}
+
+#[tokio::main]
+async fn play(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let settings = arguments.settings()?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -99,6 +123,13 @@ async fn run() -> anyhow::Result<ExitCode> {
 }
 
 impl Arguments {
+    fn checked_period(&self) -> anyhow::Result<Duration> {
+        if !(Duration::from_millis(200)..=Duration::from_secs(10)).contains(&self.period) {
+            bail!("--period: {:?} is not within 200ms and 10s", self.period);
+        }
+        Ok(self.period)
+    }
+
     fn settings(self) -> anyhow::Result<scene::Settings> {
         if let Some(run_for) = self.run_for
             && run_for < ledger::VERDICT
@@ -108,9 +139,7 @@ impl Arguments {
                 ledger::VERDICT
             );
         }
-        if !(Duration::from_millis(200)..=Duration::from_secs(10)).contains(&self.period) {
-            bail!("--period: {:?} is not within 200ms and 10s", self.period);
-        }
+        let period = self.checked_period()?;
         let slices = match &self.slices {
             None => tranche_tests::figure_21::slices(),
             Some(path) => {
@@ -122,7 +151,7 @@ impl Arguments {
         Ok(scene::Settings {
             run_for: self.run_for,
             without: self.without,
-            period: self.period,
+            period,
             listen: self.listen,
             relay: self.relay,
             real: self.real,

@@ -209,7 +209,8 @@ async fn subscribe(stack: &Stack) -> anyhow::Result<mpsc::Receiver<anyhow::Resul
     Ok(receiver)
 }
 
-fn say(line: &str) -> anyhow::Result<()> {
+/// Prints a line at once.
+pub(crate) fn say(line: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")
         .and_then(|()| out.flush())
