@@ -325,7 +325,7 @@ impl Node {
         let changes = proposal.diff().changes();
         let touches = |module: &str| changes.iter().any(|change| change.module == module);
         let new = proposal.new();
-        let config = ["tranche-wifi", "tranche-backhaul", "tranche-sim"]
+        let config = crate::content::MODULES
             .into_iter()
             .any(touches)
             .then(|| node_config(new))

@@ -35,7 +35,8 @@ pub fn build(
         .server()
         .module("tranche-agent-deviations", &[])
         .module("tranche-wifi", &[])
-        .module("tranche-backhaul", &[]);
+        .module("tranche-backhaul", &[])
+        .module("tranche-steering", &[]);
     if is_simulated {
         builder = builder.module("tranche-sim", &[]);
     }

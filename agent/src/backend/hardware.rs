@@ -11,10 +11,11 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Step;
-use super::absent::{AbsentAirtime, AbsentBackhaul, AbsentWifi};
+use super::absent::{AbsentAirtime, AbsentBackhaul, AbsentSteering, AbsentWifi};
 use super::airtime::AirtimeBackend;
 use super::airtime::mac80211::Mac80211Airtime;
 use super::backhaul::{Backhaul, BackhaulBackend};
+use super::steering::SteeringBackend;
 use super::wifi::WifiBackend;
 use super::wifi::kernel::{KernelSettings, KernelWifi};
 use super::wifi::link::{LinkEvent, Links};
@@ -65,12 +66,14 @@ pub enum AirtimeScheduler {
 type MakeWifi = Box<dyn Fn() -> Box<dyn WifiBackend> + Send + Sync>;
 type MakeAirtime = Box<dyn Fn() -> Box<dyn AirtimeBackend> + Send + Sync>;
 type MakeBackhaul = Box<dyn Fn() -> Box<dyn BackhaulBackend> + Send + Sync>;
+type MakeSteering = Box<dyn Fn() -> Box<dyn SteeringBackend> + Send + Sync>;
 
 /// The hardware of a node. Every registry made of it ([`super::Registry::hardware`]) is a handle of the same.
 pub struct Hardware {
     wifi: MakeWifi,
     airtime: MakeAirtime,
     backhaul: MakeBackhaul,
+    steering: MakeSteering,
     watch: Option<(Nl80211, Links, KernelWifi)>,
 }
 
@@ -92,6 +95,7 @@ impl Hardware {
         node: &str,
     ) -> Self {
         let backhaul = backhaul(state_dir).await;
+        let steering = steering(state_dir).await;
         match open_radios(settings, runtime_dir).await {
             Ok((nl80211, links, wifi)) => Self {
                 airtime: airtime(settings.airtime, &nl80211, node),
@@ -100,6 +104,7 @@ impl Hardware {
                     move || Box::new(wifi.clone())
                 }),
                 backhaul,
+                steering,
                 watch: Some((nl80211, links, wifi)),
             },
             Err(reason) => {
@@ -109,6 +114,7 @@ impl Hardware {
                     wifi: Box::new(move || Box::new(wifi.clone())),
                     airtime: no_airtime(&reason),
                     backhaul,
+                    steering,
                     watch: None,
                 }
             }
@@ -131,6 +137,12 @@ impl Hardware {
     #[must_use]
     pub fn backhaul(&self) -> Box<dyn BackhaulBackend> {
         (self.backhaul)()
+    }
+
+    /// The steering domain.
+    #[must_use]
+    pub fn steering(&self) -> Box<dyn SteeringBackend> {
+        (self.steering)()
     }
 
     /// What happens to the hardware from now on; none where it cannot be used.
@@ -200,6 +212,28 @@ async fn backhaul(state_dir: &Path) -> MakeBackhaul {
             Box::new(move || Box::new(absent.clone()))
         }
     }
+}
+
+/// The steering of this machine, or its refusal.
+async fn steering(state_dir: &Path) -> MakeSteering {
+    match steering_in_kernel(state_dir).await {
+        Ok(steering) => Box::new(move || Box::new(steering.clone())),
+        Err(reason) => {
+            tracing::warn!("packets cannot be steered: {reason}");
+            let absent = AbsentSteering::new(&reason);
+            Box::new(move || Box::new(absent.clone()))
+        }
+    }
+}
+
+#[cfg(feature = "bpf")]
+async fn steering_in_kernel(state_dir: &Path) -> Result<super::steering::Steering, String> {
+    super::steering::Steering::in_kernel(state_dir).await
+}
+
+#[cfg(not(feature = "bpf"))]
+async fn steering_in_kernel(_: &Path) -> Result<super::steering::Steering, String> {
+    Err("the agent was built without the feature bpf".to_owned())
 }
 
 /// The airtime domain that the operator wants, as far as this machine has it.

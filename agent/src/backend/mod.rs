@@ -6,7 +6,7 @@
 //! the tree as JSON (RFC 7951) with defaults and hands over what [`NodeConfig`] parses.
 //!
 //! The order of domains in the registry is the order of applying: a vif exists before its airtime is scheduled and its bridge
-//! is joined to a tunnel. Undo goes the other way.
+//! is joined to a tunnel, and both are there before packets are steered to them. Undo goes the other way.
 
 mod plan;
 mod value;
@@ -16,6 +16,7 @@ pub mod airtime;
 pub mod backhaul;
 pub mod hardware;
 pub mod sim;
+pub mod steering;
 pub mod wifi;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use airtime::AirtimeBackend;
 use backhaul::BackhaulBackend;
 use hardware::Hardware;
 use sim::Medium;
+use steering::SteeringBackend;
 use wifi::WifiBackend;
 
 /// The configuration of a node, as far as backends carry it out: typed, complete, valid against the schema.
@@ -42,6 +44,9 @@ pub struct NodeConfig {
     /// Tunnels of slices (`tranche-backhaul:backhaul`).
     #[serde(rename = "tranche-backhaul:backhaul", default)]
     pub backhaul: backhaul::BackhaulConfig,
+    /// Rules for packets (`tranche-steering:steering`).
+    #[serde(rename = "tranche-steering:steering", default)]
+    pub steering: steering::SteeringConfig,
     /// The simulated world around the node (`tranche-sim:sim`); only simulated nodes have one.
     #[serde(rename = "tranche-sim:sim", default)]
     pub sim: Option<sim::SimConfig>,
@@ -50,7 +55,7 @@ pub struct NodeConfig {
 /// One domain of a node: what plans, applies and undoes its part of a configuration.
 ///
 /// Object-safe on purpose, since a [`Registry`] holds whichever implementation the node has. Reading is each domain's own
-/// trait ([`WifiBackend`], [`AirtimeBackend`], [`BackhaulBackend`]).
+/// trait ([`WifiBackend`], [`AirtimeBackend`], [`BackhaulBackend`], [`SteeringBackend`]).
 pub trait Backend: Send + Sync {
     /// The domain's name, as in `wifi`.
     fn domain(&self) -> &'static str;
@@ -85,6 +90,7 @@ pub struct Registry {
     wifi: Box<dyn WifiBackend>,
     airtime: Box<dyn AirtimeBackend>,
     backhaul: Box<dyn BackhaulBackend>,
+    steering: Box<dyn SteeringBackend>,
 }
 
 impl Registry {
@@ -94,11 +100,13 @@ impl Registry {
         wifi: Box<dyn WifiBackend>,
         airtime: Box<dyn AirtimeBackend>,
         backhaul: Box<dyn BackhaulBackend>,
+        steering: Box<dyn SteeringBackend>,
     ) -> Self {
         Self {
             wifi,
             airtime,
             backhaul,
+            steering,
         }
     }
 
@@ -113,13 +121,19 @@ impl Registry {
                 node,
             )),
             Box::new(medium.backhaul(node, None)),
+            Box::new(medium.steering(node)),
         )
     }
 
     /// The backends of a node with real radios: handles of `hardware`.
     #[must_use]
     pub fn hardware(hardware: &Hardware) -> Self {
-        Self::new(hardware.wifi(), hardware.airtime(), hardware.backhaul())
+        Self::new(
+            hardware.wifi(),
+            hardware.airtime(),
+            hardware.backhaul(),
+            hardware.steering(),
+        )
     }
 
     /// All backends in the order of applying.
@@ -127,7 +141,8 @@ impl Registry {
         let wifi: &dyn Backend = &*self.wifi;
         let airtime: &dyn Backend = &*self.airtime;
         let backhaul: &dyn Backend = &*self.backhaul;
-        [wifi, airtime, backhaul].into_iter()
+        let steering: &dyn Backend = &*self.steering;
+        [wifi, airtime, backhaul, steering].into_iter()
     }
 
     /// All backends, in the order of applying, to change what they manage.
@@ -135,7 +150,8 @@ impl Registry {
         let wifi: &mut dyn Backend = &mut *self.wifi;
         let airtime: &mut dyn Backend = &mut *self.airtime;
         let backhaul: &mut dyn Backend = &mut *self.backhaul;
-        [wifi, airtime, backhaul].into_iter()
+        let steering: &mut dyn Backend = &mut *self.steering;
+        [wifi, airtime, backhaul, steering].into_iter()
     }
 
     /// What it takes in every domain to go from `old` to `new`, in the order of applying. Changes nothing.
@@ -164,6 +180,12 @@ impl Registry {
     #[must_use]
     pub fn backhaul(&self) -> &dyn BackhaulBackend {
         &*self.backhaul
+    }
+
+    /// The reading side of steering.
+    #[must_use]
+    pub fn steering(&self) -> &dyn SteeringBackend {
+        &*self.steering
     }
 
     /// The reading and correcting side of airtime.

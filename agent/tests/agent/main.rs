@@ -19,5 +19,6 @@ mod factory;
 mod process;
 mod rollback;
 mod state;
+mod steering;
 mod transaction;
 mod users;

@@ -12,6 +12,8 @@ use super::params::MediumParams;
 use super::world::World;
 use crate::backend::backhaul::Backhaul;
 use crate::backend::backhaul::sim::Underlay;
+use crate::backend::steering::Steering;
+use crate::backend::steering::sim::SimulatedPorts;
 
 pub use super::observe::LedgerEntry;
 
@@ -28,6 +30,8 @@ pub struct Medium {
     underlay: Arc<Underlay>,
     /// The tunnels of each node, by its name.
     backhauls: Mutex<BTreeMap<String, Backhaul>>,
+    /// The ports of each node with their steering, by its name.
+    steerings: Mutex<BTreeMap<String, (SimulatedPorts, Steering)>>,
 }
 
 impl Medium {
@@ -38,6 +42,7 @@ impl Medium {
             world: Mutex::new(World::new(params)),
             underlay: Arc::default(),
             backhauls: Mutex::default(),
+            steerings: Mutex::default(),
         })
     }
 
@@ -48,6 +53,29 @@ impl Medium {
         let mut backhauls = backhauls.unwrap_or_else(PoisonError::into_inner);
         let new = || self.underlay.backhaul(node, keys);
         backhauls.entry(node.to_owned()).or_insert_with(new).clone()
+    }
+
+    /// The steering of a node.
+    #[must_use]
+    pub fn steering(&self, node: &str) -> Steering {
+        self.steering_of(node).1
+    }
+
+    /// The ports where a node steers packets.
+    #[must_use]
+    pub fn ports(&self, node: &str) -> SimulatedPorts {
+        self.steering_of(node).0
+    }
+
+    fn steering_of(&self, node: &str) -> (SimulatedPorts, Steering) {
+        let steerings = self.steerings.lock();
+        let mut steerings = steerings.unwrap_or_else(PoisonError::into_inner);
+        let new = || {
+            let ports = SimulatedPorts::default();
+            let steering = ports.steering();
+            (ports, steering)
+        };
+        steerings.entry(node.to_owned()).or_insert_with(new).clone()
     }
 
     /// What carries the tunnels between the nodes.
