@@ -8,9 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use libbpf_rs::{TC_EGRESS, TC_INGRESS, TcHook};
 use rtnetlink::Handle;
-use rtnetlink::packet_core::Nla as _;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use rtnetlink::packet_route::tc::{TcAttribute, TcMessage, TcOption};
+use rtnetlink::packet_route::tc::{TcAttribute, TcFilterBpfOption, TcMessage, TcOption};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::kernel::{Kernel, load_object, version};
@@ -119,7 +118,6 @@ impl BpfPlane {
 
 /// The number of the program of a filter.
 fn program_of(filter: &TcMessage) -> Option<u32> {
-    const TCA_BPF_ID: u16 = 11;
     let options = filter
         .attributes
         .iter()
@@ -128,11 +126,7 @@ fn program_of(filter: &TcMessage) -> Option<u32> {
             _ => None,
         });
     options.flatten().find_map(|option| match option {
-        TcOption::Other(option) if option.kind() == TCA_BPF_ID => {
-            let mut number = [0; 4];
-            (option.value_len() == number.len()).then(|| option.emit_value(&mut number))?;
-            Some(u32::from_ne_bytes(number))
-        }
+        TcOption::Bpf(TcFilterBpfOption::ProgId(id)) => Some(*id),
         _ => None,
     })
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -42,29 +43,25 @@ fn enter(namespace: &str) -> io::Result<()> {
 
 /// Whether this machine has what a program at a port needs. Says it past what captures the output of tests.
 fn can_run() -> bool {
-    let name = format!(
-        "trs{}-{}x",
-        std::process::id(),
-        NUMBER.fetch_add(1, Ordering::Relaxed)
-    );
-    let tried = Command::new("sh")
-        .args([
-            "-ec",
-            &format!("ip netns add {name}; ip netns delete {name}"),
-        ])
-        .output();
-    let missing = match tried {
-        Ok(done) if done.status.success() => match super::kernel::load_object(false) {
-            Ok(_) => return true,
-            Err(reason) => reason,
-        },
-        _ => "no network namespaces (root, and the program ip)".to_owned(),
+    static POSSIBLE: OnceLock<Result<(), String>> = OnceLock::new();
+    let Err(missing) = POSSIBLE.get_or_init(is_possible) else {
+        return true;
     };
     drop(writeln!(
         io::stderr(),
-        "\nSKIPPED: steering in the kernel: {missing}\n"
+        "\nSKIPPED: a test of steering in the kernel: {missing}\n"
     ));
     false
+}
+
+fn is_possible() -> Result<(), String> {
+    let name = format!("trs{}x", std::process::id());
+    let made = format!("ip netns add {name}; ip netns delete {name}");
+    let made = Command::new("sh").args(["-ec", &made]).output();
+    match made.is_ok_and(|done| done.status.success()) {
+        true => super::kernel::load_object(false).map(drop),
+        false => Err("no network namespaces (root, and the program ip)".to_owned()),
+    }
 }
 
 impl Rig {
