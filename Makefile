@@ -33,8 +33,8 @@ TARGETS
              ARGS="fmt clippy" picks checks.
     bench    All benchmarks, and their results as one table. ARGS="session" picks those whose name contains it.
     bench-backhaul
-             Tunnels between agents in network namespaces: peers, rotation, failover, throughput, many tunnels; needs root.
-             ARGS="failover" picks rows; ARGS="--kernel" asks for the kernel's WireGuard.
+             Tunnels between agents in network namespaces: peers, rotation, insertion, failover, throughput (also of OpenVPN), many
+             tunnels; needs root. ARGS="failover" picks rows; ARGS="--kernel" asks for the kernel's WireGuard.
     web      Build the operator's page, which the controller embeds.
     setup    Install what is missing (Debian, PyPI and npm packages), saying what. The targets above do it themselves.
     clean    Remove what was built; what set-up installed stays (in .tools and node_modules).
@@ -89,7 +89,7 @@ bench:
 	@.ci/bench $(ARGS)
 
 bench-backhaul:
-	@.ci/setup build test
+	@.ci/setup build bench
 	@cargo bench --locked -p tranche-agent --bench backhaul -- --run $(ARGS)
 
 web:

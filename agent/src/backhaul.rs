@@ -1,14 +1,10 @@
-//! Tunnels as NETCONF sees them: the actions of `tranche-backhaul`, and its notifications on the stream `NETCONF`.
+//! Tunnels as NETCONF sees them: the actions of `tranche-backhaul`.
 //!
 //! Which of them are permitted is decided in [`crate::rpc`]; what they do in [`crate::backend::backhaul`].
 
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
-use tokio::sync::broadcast::error::RecvError;
-use tokio_util::sync::CancellationToken;
 use tranche_netconf::error::{ErrorTag, RpcError};
 use tranche_netconf::message::Reply;
 use tranche_yang::{Node as DataNode, Operation, Schema};
@@ -16,9 +12,7 @@ use tranche_yang::{Node as DataNode, Operation, Schema};
 use crate::backend::Refusal;
 use crate::backend::backhaul::{BackhaulBackend, OwnKeyState, ProbeRequest};
 use crate::error::Error;
-use crate::node::{Node, data};
-use crate::streams::Stream;
-use crate::transaction::blocking;
+use crate::node::data;
 
 /// An action on the tunnel of a slice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,32 +141,4 @@ pub(crate) fn reply(
         set.map_err(|error| data(vec![error]))?;
     }
     Ok(Reply::Output(operation.to_fragment()))
-}
-
-/// Announces what happens to tunnels until `stop`.
-pub(crate) async fn announce(node: Arc<Node>, stop: CancellationToken) {
-    let mut events = node.view().backhaul().events();
-    loop {
-        let event = tokio::select! {
-            () = stop.cancelled() => return,
-            event = events.recv() => event,
-        };
-        let event: Value = match event {
-            Ok(event) => json!(event),
-            Err(RecvError::Lagged(lost)) => {
-                tracing::warn!(
-                    lost,
-                    "events of tunnels came faster than they could be announced"
-                );
-                continue;
-            }
-            Err(RecvError::Closed) => return,
-        };
-        if !node.streams().has_subscribers(Stream::Netconf) {
-            continue;
-        }
-        let announcer = Arc::clone(&node);
-        // A fault is logged where it happens.
-        drop(blocking(move || announcer.announce(Stream::Netconf, &event)).await);
-    }
 }

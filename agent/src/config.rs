@@ -3,7 +3,7 @@
 //! Owns the words of both and their defaults. The command line wins over the file; a key that is not known is refused
 //! with its position.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use tranche_netconf::server::Limits;
 
 use crate::backend::hardware::{AirtimeScheduler, HardwareSettings};
+use crate::backend::ran::srsran::SrsRanSettings;
 
 /// Everything an agent needs to know before it starts.
 #[derive(Debug, Clone)]
@@ -91,6 +92,9 @@ pub enum SettingsError {
     },
 }
 
+/// How long a gNB may take to come back, its radio included.
+const GNB_RESTART: Duration = Duration::from_secs(60);
+
 const EXAMPLES: &str = "\
 FILES
   <state-dir>/lock                        held while an agent runs on the directory
@@ -103,7 +107,8 @@ RADIOS
   Without --sim the agent serves the radios of this machine, named as the kernel names their wiphys (iw phy). It needs
   CAP_NET_ADMIN, and CAP_BPF and CAP_PERFMON for the airtime scheduler; access points need hostapd, and meshes with a
   passphrase wpa_supplicant. What is missing is said at start, and what needs it is refused when it is configured. Access
-  points keep running when the agent ends; the next one takes them over.
+  points keep running when the agent ends; the next one takes them over. With --srsran-config there is a cell too: that of a
+  gNB of the srsRAN project, run as gnb -c RADIO-FILE -c FILE by somebody who starts it again whenever it ends.
 
 CONFIGURATION FILE
   TOML; the command line wins over it. Keys are the long options (factory-default, yang-module and radio take lists), and:
@@ -179,6 +184,16 @@ pub struct Args {
     /// bpf if that can be, else mac80211 if every radio has airtime fairness [default: auto]
     #[arg(long, value_name = "SCHEDULER")]
     pub airtime: Option<AirtimeScheduler>,
+    /// The file that the agent writes for the gNB of the srsRAN project on this machine; whoever runs the gNB gives it beside
+    /// the file with the radio unit, and starts it again when it ends. Without this there are no cells.
+    #[arg(long, value_name = "FILE")]
+    pub srsran_config: Option<PathBuf>,
+    /// Where the remote control of that gNB listens [default: 127.0.0.1:8001]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub srsran_control: Option<SocketAddr>,
+    /// The address of that gNB towards its AMFs [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDR")]
+    pub srsran_bind_addr: Option<IpAddr>,
     /// Offer a startup datastore: running is loaded from it at start. Without this, every acknowledged change of running is
     /// durable by itself.
     #[arg(long)]
@@ -208,6 +223,9 @@ struct SettingsFile {
     wpa_supplicant: Option<String>,
     runtime_dir: Option<PathBuf>,
     airtime: Option<AirtimeScheduler>,
+    srsran_config: Option<PathBuf>,
+    srsran_control: Option<SocketAddr>,
+    srsran_bind_addr: Option<IpAddr>,
     startup_datastore: Option<bool>,
     #[serde(default)]
     log: LogTable,
@@ -288,6 +306,11 @@ impl Settings {
                 .unwrap_or(default.wpa_supplicant),
             runtime_dir: args.runtime_dir.or(file.runtime_dir),
             airtime: args.airtime.or(file.airtime).unwrap_or(default.airtime),
+            srsran: srsran(
+                args.srsran_config.or(file.srsran_config),
+                args.srsran_control.or(file.srsran_control),
+                args.srsran_bind_addr.or(file.srsran_bind_addr),
+            )?,
         };
         let settings = Self {
             hardware,
@@ -371,6 +394,7 @@ impl Settings {
             ),
             ("runtime-dir", self.hardware.runtime_dir.is_some()),
             ("airtime", self.hardware.airtime != default.airtime),
+            ("srsran-config", self.hardware.srsran.is_some()),
         ];
         if let (Some(_), Some((setting, _))) =
             (self.sim, real_only.into_iter().find(|(_, given)| *given))
@@ -398,6 +422,28 @@ impl Settings {
         }
         Ok(())
     }
+}
+
+/// Where there is no file, nothing else is said of the gNB.
+fn srsran(
+    config: Option<PathBuf>,
+    control: Option<SocketAddr>,
+    bind_addr: Option<IpAddr>,
+) -> Result<Option<SrsRanSettings>, SettingsError> {
+    let Some(config) = config else {
+        let reason = "says something of a gNB, and srsran-config does not say which";
+        return match (control, bind_addr) {
+            (Some(_), _) => Err(invalid("srsran-control", reason)),
+            (_, Some(_)) => Err(invalid("srsran-bind-addr", reason)),
+            (None, None) => Ok(None),
+        };
+    };
+    Ok(Some(SrsRanSettings {
+        config,
+        control: control.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 8001))),
+        bind_addr: bind_addr.unwrap_or_else(|| Ipv4Addr::LOCALHOST.into()),
+        restart_wait: GNB_RESTART,
+    }))
 }
 
 impl Default for LogSettings {
@@ -550,6 +596,12 @@ mod tests {
         assert_eq!(given.hardware.wpa_supplicant, "/x/wpas");
         assert_eq!(given.hardware.airtime, AirtimeScheduler::Off);
         assert_eq!(given.runtime_dir().unwrap(), Path::new("/r"));
+        let gnb = "srsran-config = \"/x/tranche.yml\"\nsrsran-bind-addr = \"192.0.2.7\"";
+        let gnb = resolve(&["--state-dir", "/b"], Some(gnb)).unwrap();
+        let gnb = gnb.hardware.srsran.unwrap();
+        assert_eq!(gnb.config, Path::new("/x/tranche.yml"));
+        assert_eq!(gnb.control, SocketAddr::from((Ipv4Addr::LOCALHOST, 8001)));
+        assert_eq!(gnb.bind_addr, Ipv4Addr::new(192, 0, 2, 7));
     }
 
     #[test]
@@ -599,6 +651,14 @@ mod tests {
             &["--sim", "1"],
             Some("[limits]\nmax-sessions = 0"),
             "limits.max-sessions: at least 1 is needed",
+        );
+        let no_file =
+            "srsran-control: says something of a gNB, and srsran-config does not say which";
+        check(&["--srsran-control", "127.0.0.1:8001"], None, no_file);
+        check(
+            &["--sim", "1", "--srsran-config", "/x/tranche.yml"],
+            None,
+            "srsran-config: is about real radios, and sim asks for simulated ones",
         );
         let missing = resolve(&["--sim", "1"], None).unwrap_err().to_string();
         assert!(missing.starts_with("state-dir is missing"), "{missing}");

@@ -15,9 +15,10 @@ use crate::users::{self, Users};
 const PASSWORDS: &str = "/ietf-system:system/authentication/user/password";
 
 /// The modules whose configuration the backends carry out.
-pub(crate) const MODULES: [&str; 4] = [
+pub(crate) const MODULES: [&str; 5] = [
     "tranche-wifi",
     "tranche-backhaul",
+    "tranche-ran",
     "tranche-steering",
     "tranche-sim",
 ];
@@ -46,10 +47,11 @@ fn json_of(tree: &Tree, xpath: &str, namespaces: &[(&str, &str)]) -> Result<Stri
 pub fn node_config(tree: &Tree) -> Result<NodeConfig, Vec<Error>> {
     let wifi = ("w", "urn:tranche:yang:tranche-wifi");
     let backhaul = ("b", "urn:tranche:yang:tranche-backhaul");
+    let ran = ("r", "urn:tranche:yang:tranche-ran");
     let steering = ("t", "urn:tranche:yang:tranche-steering");
     let sim = ("s", "urn:tranche:yang:tranche-sim");
-    let mut select = "/w:wifi | /b:backhaul | /t:steering".to_owned();
-    let mut namespaces = vec![wifi, backhaul, steering];
+    let mut select = "/w:wifi | /b:backhaul | /r:ran | /t:steering".to_owned();
+    let mut namespaces = vec![wifi, backhaul, ran, steering];
     if tree.schema().module("tranche-sim").is_some() {
         select.push_str(" | /s:sim");
         namespaces.push(sim);

@@ -131,9 +131,10 @@ impl Error {
             Self::Credential(error) => {
                 RpcError::new(ErrorTag::InvalidValue, error.message.clone()).at(&*error.path)
             }
-            Self::Refused(refusal) => {
-                RpcError::new(tag_of(refusal.why), refusal.message.clone()).at(&*refusal.path)
-            }
+            Self::Refused(refusal) => RpcError {
+                app_tag: refusal.app_tag.map(str::to_owned),
+                ..RpcError::new(tag_of(refusal.why), refusal.message.clone()).at(&*refusal.path)
+            },
             Self::RollbackFailed { cause, failed } => {
                 let cause = cause.to_rpc_error();
                 let message = format!(

@@ -8,6 +8,7 @@
 
 pub mod backend;
 
+mod announce;
 pub mod backhaul;
 pub mod capabilities;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod journal;
 pub mod monitoring;
 pub mod node;
 pub mod notification;
+mod ran;
 pub mod read;
 pub mod rpc;
 pub mod schema;

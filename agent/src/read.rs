@@ -19,6 +19,7 @@ use crate::content::state_tree;
 use crate::error::Error;
 use crate::monitoring;
 use crate::node::{InForce, Node, data};
+use crate::ran;
 use tranche_yang::clock::rfc3339;
 
 /// The modules that a filter can touch at the top.
@@ -220,6 +221,11 @@ impl Node {
         if touched.contains("tranche-backhaul") {
             let state = self.backhaul_state().await?;
             live.insert("tranche-backhaul:backhaul".to_owned(), state);
+        }
+        if touched.contains("tranche-ran") {
+            let running = Arc::clone(&self.in_force().running);
+            let state = ran::state(self.view().ran(), &running).await?;
+            live.insert("tranche-ran:ran".to_owned(), state);
         }
         if touched.contains("tranche-steering") {
             let state = self.steering_state().await?;

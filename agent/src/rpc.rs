@@ -25,6 +25,7 @@ use crate::backhaul::{self, Action};
 use crate::error::Error;
 use crate::node::{InForce, Node, data};
 use crate::notification;
+use crate::ran;
 use crate::read::{Touched, touched_part};
 use crate::store::Startup;
 use crate::streams::{Stream, Streams};
@@ -347,7 +348,7 @@ impl Call<'_> {
                 let parsed = schema.parse_rpc(&element, None).map_err(data)?;
                 nacm.execute(&user, &parsed).map_err(one)?;
                 let module = parsed.module();
-                if !matches!(module, "tranche-wifi" | "tranche-backhaul") {
+                if !matches!(module, "tranche-wifi" | "tranche-backhaul" | "tranche-ran") {
                     return Err(not_supported(&parsed));
                 }
                 let touched = Touched::Modules([module.to_owned()].into());
@@ -359,6 +360,10 @@ impl Call<'_> {
                     }
                     ("tranche-backhaul", _) => match Action::of(&parsed) {
                         Some(action) => action.map(Wanted::Tunnel),
+                        None => Err(not_supported(&parsed)),
+                    },
+                    ("tranche-ran", _) => match ran::Request::of(&parsed) {
+                        Some(request) => request.map(Wanted::Ran),
                         None => Err(not_supported(&parsed)),
                     },
                     _ => Err(not_supported(&parsed)),
@@ -376,6 +381,12 @@ impl Call<'_> {
                 let path = action.path();
                 let output = action.carry_out(view.backhaul()).await.map_err(refused)?;
                 self.on_node(move |node| backhaul::reply(node.schema(), &path, &output))
+                    .await
+            }
+            Wanted::Ran(request) => {
+                let path = request.path();
+                let output = request.carry_out(view.ran()).await.map_err(refused)?;
+                self.on_node(move |node| backhaul::reply(node.schema(), path, &output))
                     .await
             }
         }
@@ -415,6 +426,7 @@ impl Call<'_> {
 enum Wanted {
     Correct(Vec<Correction>, Duration),
     Tunnel(Action),
+    Ran(ran::Request),
 }
 
 fn not_supported(operation: &tranche_yang::Operation) -> Vec<Error> {

@@ -19,10 +19,10 @@ use tranche_netconf::server::{Server, ServerConfig, ServerHandle, Sessions};
 use tranche_netconf::transport::ssh::HostKey;
 use tranche_yang::{Content, Datastores, Format, Schema, Tree};
 
+use crate::announce;
 use crate::backend::hardware::Hardware;
 use crate::backend::sim::Medium;
 use crate::backend::{NodeConfig, Registry};
-use crate::backhaul;
 use crate::config::Settings;
 use crate::content::{hash_passwords, node_config};
 use crate::drift;
@@ -238,7 +238,18 @@ pub async fn start_node(common: &Common, index: u16) -> Result<RunningNode, Erro
     let mut tasks = vec![
         tokio::spawn(committer.run(requests, stop.clone())),
         tokio::spawn(telemetry::run(Arc::clone(&node), stop.clone())),
-        tokio::spawn(backhaul::announce(Arc::clone(&node), stop.clone())),
+        tokio::spawn(announce::run(
+            Arc::clone(&node),
+            node.view().backhaul().events(),
+            "tunnels",
+            stop.clone(),
+        )),
+        tokio::spawn(announce::run(
+            Arc::clone(&node),
+            node.view().ran().events(),
+            "slice profiles",
+            stop.clone(),
+        )),
     ];
     if let Some(news) = news {
         let is_well = repair.refusals.is_empty();

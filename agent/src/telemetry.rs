@@ -1,14 +1,15 @@
-//! The airtime report of a node, once a reporting period, on the stream `telemetry`.
+//! The reports of a node, of airtime and of PRB, once a reporting period, on the stream `telemetry`.
 //!
-//! One task per node closes the period whether or not anybody listens; the report is encoded only if somebody does.
+//! One task per node closes the periods whether or not anybody listens; a report is encoded only if somebody does.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::backend::Refusal;
 use crate::node::Node;
 use crate::streams::Stream;
 use crate::transaction::blocking;
@@ -18,34 +19,60 @@ const INTERVAL: &str = "/tranche-wifi:wifi/telemetry/interval";
 /// Reports until `stop`. A change of the interval takes effect with the next period.
 pub async fn run(node: Arc<Node>, stop: CancellationToken) {
     let mut next = Instant::now() + interval(&node);
-    let mut failing = false;
+    let (mut airtime, mut prb) = (Failing::default(), Failing::default());
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep_until(next) => {}
         }
-        match node.view().airtime().report().await {
-            Ok(report) => {
-                failing = false;
-                if node.streams().has_subscribers(Stream::Telemetry) {
-                    let event = json!({ "tranche-wifi:airtime-report": report });
-                    let announcer = Arc::clone(&node);
-                    // A fault is logged where it happens.
-                    drop(blocking(move || announcer.announce(Stream::Telemetry, &event)).await);
-                }
-            }
-            Err(refusal) => {
-                if !failing {
-                    tracing::warn!(%refusal, "airtime cannot be measured");
-                }
-                failing = true;
-            }
+        let report = node.view().airtime().report().await;
+        if let Some(report) = airtime.of(report, "airtime cannot be measured") {
+            announce(&node, || json!({ "tranche-wifi:airtime-report": report })).await;
+        }
+        let report = node.view().ran().report().await;
+        if let Some(report) = prb.of(report, "the use of PRB cannot be measured")
+            && has_cells(&node)
+        {
+            announce(&node, || json!({ "tranche-ran:prb-report": report })).await;
         }
         next += interval(&node);
         if next < Instant::now() {
             next = Instant::now();
         }
     }
+}
+
+/// Whether the last report failed: that is said once.
+#[derive(Default)]
+struct Failing(bool);
+
+impl Failing {
+    fn of<T>(&mut self, report: Result<T, Refusal>, what: &str) -> Option<T> {
+        let has_failed = std::mem::replace(&mut self.0, report.is_err());
+        match report {
+            Ok(report) => Some(report),
+            Err(refusal) => {
+                if !has_failed {
+                    tracing::warn!(%refusal, "{what}");
+                }
+                None
+            }
+        }
+    }
+}
+
+async fn announce(node: &Arc<Node>, event: impl FnOnce() -> Value) {
+    if node.streams().has_subscribers(Stream::Telemetry) {
+        let (announcer, event) = (Arc::clone(node), event());
+        // A fault is logged where it happens.
+        drop(blocking(move || announcer.announce(Stream::Telemetry, &event)).await);
+    }
+}
+
+fn has_cells(node: &Node) -> bool {
+    let in_force = node.in_force();
+    let ran = in_force.running.get("/tranche-ran:ran");
+    ran.is_some_and(|ran| ran.list("cell").next().is_some())
 }
 
 fn interval(node: &Node) -> Duration {

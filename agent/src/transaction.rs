@@ -20,7 +20,7 @@ use tranche_netconf::message::Commit;
 use tranche_netconf::server::SessionInfo;
 use tranche_yang::{Datastores, Proposal, Tree};
 
-use crate::backend::{Applied, NodeConfig, Plan, Refusal, Registry};
+use crate::backend::{Applied, NodeConfig, Plan, Refusal, Registry, Why};
 use crate::confirmed_commit::Step;
 use crate::drift::{self, Repair};
 use crate::error::Error;
@@ -418,12 +418,16 @@ impl Committer {
         let node = Arc::clone(&self.node);
         let origin = terms.origin.clone();
         let prepared = blocking(move || node.prepare(&origin, propose)).await??;
+        if let Err(error) = self.check_management(prepared.config(), &terms) {
+            self.reject(prepared).await;
+            return Err(vec![error]);
+        }
         if prepared.is_test_only() {
-            let planned = self.plan(prepared.config());
+            let planned = self.plan(prepared.config(), &terms.origin);
             self.reject(prepared).await;
             return planned.map(drop).map_err(|error| vec![error]);
         }
-        let applied = match self.apply(prepared.config()).await {
+        let applied = match self.apply(prepared.config(), &terms.origin).await {
             Ok(applied) => applied,
             Err(error) => {
                 self.reject(prepared).await;
@@ -455,20 +459,44 @@ impl Committer {
         Err(vec![error.after_undo(failed)])
     }
 
+    /// A management tunnel changes under a confirmed commit only: who cuts himself off is let in again when its time is over.
+    fn check_management(&self, new: Option<&NodeConfig>, terms: &Terms) -> Result<(), Error> {
+        let may_change = terms.window == Window::Open || terms.origin.is_server();
+        let changed = new.and_then(|new| self.config.backhaul.management_change(&new.backhaul));
+        match changed.filter(|_| !may_change) {
+            Some(slice) => {
+                let path = format!("/tranche-backhaul:backhaul/tunnel[slice='{slice}']");
+                let message = "a management tunnel is changed in a confirmed commit only: edit the candidate, commit it with confirmed, and confirm it through the tunnel";
+                let refusal = Refusal::new(path, message).because(Why::Unsupported);
+                Err(Error::Refused(refusal))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Plans on every backend; nothing where nothing of theirs changes.
-    fn plan(&self, new: Option<&NodeConfig>) -> Result<Vec<Plan>, Error> {
+    fn plan(&self, new: Option<&NodeConfig>, origin: &Origin) -> Result<Vec<Plan>, Error> {
         let Some(new) = new else {
             return Ok(Vec::new());
         };
-        self.registry
-            .plan(&self.config, new)
-            .map_err(Error::Refused)
+        let plans = self.registry.plan(&self.config, new);
+        let plans = plans.map_err(Error::Refused)?;
+        // What is taken back is what a client agreed to: it must not fail for who came meanwhile.
+        if !origin.is_server() {
+            let objections = self.registry.objections(&self.config, new);
+            objections.map_err(Error::Refused)?;
+        }
+        Ok(plans)
     }
 
     /// Plans on every backend, then applies in order. On an error everything is as before.
-    async fn apply(&mut self, new: Option<&NodeConfig>) -> Result<Vec<Applied>, Error> {
+    async fn apply(
+        &mut self,
+        new: Option<&NodeConfig>,
+        origin: &Origin,
+    ) -> Result<Vec<Applied>, Error> {
         let mut applied = Vec::new();
-        for plan in self.plan(new)? {
+        for plan in self.plan(new, origin)? {
             let domain = plan.domain();
             for step in plan.steps() {
                 tracing::info!(domain, path = step.path, cost = ?step.cost, "{}", step.action);

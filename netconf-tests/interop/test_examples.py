@@ -35,6 +35,37 @@ class Examples(Case):
         self.assertIn("<oper-state>up</oper-state>", done.stdout)
         self.assertIn("after the rotation: 2 ", done.stdout)
 
+    def test_a_slice_of_a_cell_is_made_with_ncclient(self):
+        self.addCleanup(self.remove_ran)
+        node = NODES[0]
+        done = subprocess.run(
+            [sys.executable, EXAMPLES / "netconf-ran.py", f"{node['host']}:{node['port']}", PASSWORD, node["host_key"]],
+            capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        # What nobody is owed is lent in equal parts: 30 + 35 percent.
+        self.assertIn("<used-ratio>65.0</used-ratio>", done.stdout)
+        self.assertIn("<active-core>edge</active-core>", done.stdout)
+
+    def remove_ran(self):
+        session = self.session()
+        lock = f"""
+            <config xmlns="{NS['nc']}">
+              <ran xmlns="urn:tranche:yang:tranche-ran">
+                <slice-profile><name>city-cam</name><admin-state>locked</admin-state></slice-profile>
+                <slice-profile><name>guests</name><admin-state>locked</admin-state></slice-profile>
+              </ran>
+            </config>"""
+        remove = f"""
+            <config xmlns="{NS['nc']}" xmlns:nc="{NS['nc']}">
+              <ran xmlns="urn:tranche:yang:tranche-ran" nc:operation="remove"/>
+              <sim xmlns="urn:tranche:yang:tranche-sim">
+                <ue-group nc:operation="remove"><name>city-cam</name></ue-group>
+                <ue-group nc:operation="remove"><name>guests</name></ue-group>
+              </sim>
+            </config>"""
+        for config in (lock, remove):
+            session.edit_config(target="running", config=config)
+
     def test_a_node_becomes_a_local_gateway_with_ncclient(self):
         node = NODES[0]
         done = subprocess.run(

@@ -1,9 +1,9 @@
 //! Tunnels between three agents that are network namespaces of this machine, over NETCONF as a controller does it: one table.
 //!
 //! No criterion: what is measured are waits and lost packets, once or some tens of times, interleaved in one run. Needs root,
-//! /dev/net/tun, `ip` and `nft`. Arguments pick rows whose name contains one of them; nothing runs without `--run`;
-//! `--kernel` asks for the kernel's
-//! WireGuard, `--tunnels N` says how many there are on one node in the last row.
+//! /dev/net/tun, `ip` and `nft`, and for one row `openvpn` and `openssl`. Arguments pick rows whose name contains one of them;
+//! nothing runs without `--run`; `--kernel` asks for the kernel's WireGuard, `--tunnels N` says how many there are on one node
+//! at most in the last rows, `--rounds N` how often peers come and go.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,6 +12,8 @@
     reason = "a measurement that fails ends, and a table is printed"
 )]
 
+mod insertion;
+mod openvpn;
 mod rig;
 
 use std::time::{Duration, Instant};
@@ -20,6 +22,8 @@ use rig::{DC, EDGE, Network, SPOKE, Stream};
 
 /// Rounds of what is measured more than once.
 const ROUNDS: usize = 30;
+/// Packets of a stream that must lose none, one every millisecond.
+const PACKETS: u32 = 6_000;
 
 fn main() {
     let arguments: Vec<String> = std::env::args()
@@ -31,8 +35,11 @@ fn main() {
         return;
     }
     let is_kernel = arguments.iter().any(|one| one == "--kernel");
-    let tunnels = arguments.iter().position(|one| one == "--tunnels");
-    let tunnels = tunnels.map_or(1000, |at| arguments[at + 1].parse().unwrap());
+    let number = |option: &str, otherwise: usize| {
+        let at = arguments.iter().position(|one| one == option);
+        at.map_or(otherwise, |at| arguments[at + 1].parse().unwrap())
+    };
+    let (tunnels, rounds) = (number("--tunnels", 1000), number("--rounds", ROUNDS));
     let picked: Vec<&String> = arguments
         .iter()
         .filter(|one| one.parse::<u32>().is_err() && !one.starts_with("--"))
@@ -45,10 +52,13 @@ fn main() {
         "work", "median", "p95", "max"
     );
     if wants("peers") {
-        peers(&Network::new(backend));
+        peers(&Network::new(backend), rounds);
     }
     if wants("rotation") {
         rotation(&Network::new(backend));
+    }
+    if wants("insertion") {
+        insertion(&Network::new(backend));
     }
     if wants("failover") {
         failover(&Network::new(backend));
@@ -57,7 +67,9 @@ fn main() {
         throughput(&Network::new(backend));
     }
     if wants("many") {
-        many(&Network::new(backend), tunnels);
+        for count in [tunnels / 4, tunnels / 2, tunnels] {
+            many(&mut Network::new(backend), count);
+        }
     }
 }
 
@@ -74,10 +86,10 @@ fn row(work: &str, mut times: Vec<Duration>) {
 }
 
 /// add-peer and del-peer: from the first RPC to the first packet, and to the last.
-fn peers(network: &Network) {
+fn peers(network: &Network, rounds: usize) {
     network.make_tunnels(None);
     let (mut added, mut removed) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         let stream = Stream::start(network, "10.77.0.1", &[EDGE]);
         let start = Instant::now();
         network.add_peer(EDGE, SPOKE);
@@ -105,16 +117,29 @@ fn rotation(network: &Network) {
     let start = Instant::now();
     network.rotate(&[EDGE, DC, SPOKE]);
     let took = start.elapsed();
-    while start.elapsed() < Duration::from_secs(6) {
-        std::thread::park_timeout(Duration::from_millis(100));
-    }
+    stream.until_sent(PACKETS);
     let (sent, heard) = stream.end();
     row("rotation at three nodes", vec![took]);
+    lost(sent, heard);
+}
+
+fn lost(sent: usize, heard: usize) {
     println!(
         "{:<44} {:>12}",
         "packets lost by it, of those sent",
         format!("{} of {sent}", sent - heard)
     );
+}
+
+/// A tunnel is put between users who talk over plain routes.
+fn insertion(network: &Network) {
+    let inserted = insertion::measure(network, PACKETS);
+    assert!(inserted.is_encrypted, "no packet went through the tunnel");
+    row(
+        "insertion into live traffic, RPC to switched",
+        vec![inserted.took],
+    );
+    lost(inserted.sent, inserted.heard);
 }
 
 /// How long nobody hears anything when the edge dies.
@@ -139,26 +164,45 @@ fn failover(network: &Network) {
     row("failover, edge to data centre: gap", gaps);
 }
 
-/// One TCP connection through the tunnel and beside it.
+/// One TCP connection through the tunnel, through OpenVPN and beside both.
 fn throughput(network: &Network) {
     network.make_tunnels(None);
     network.connect(false);
-    let mut rates = [Vec::new(), Vec::new()];
-    for _ in 0..3 {
-        rates[0].push(network.tcp_rate("10.77.0.1", true));
-        rates[1].push(network.tcp_rate("192.0.2.1", false));
+    let openvpn = match openvpn::missing() {
+        None => Some(openvpn::OpenVpn::between(network)),
+        Some(reason) => {
+            println!("TCP through OpenVPN: not measured, {reason}");
+            None
+        }
+    };
+    let (machines, spaces) = (
+        [EDGE, SPOKE].map(|index| network.machine(index)),
+        [EDGE, SPOKE].map(|index| network.space(index)),
+    );
+    let rate = |to, [there, here]: &[String; 2]| Network::tcp_rate(to, there, here);
+    let mut rates = [Vec::new(), Vec::new(), Vec::new()];
+    for _ in 0..5 {
+        rates[0].push(rate("10.77.0.1", &spaces));
+        if openvpn.is_some() {
+            rates[1].push(rate(openvpn::EDGE_ADDRESS, &machines));
+        }
+        rates[2].push(rate("192.0.2.1", &machines));
     }
-    for (name, mut rates) in ["TCP through the tunnel", "TCP without a tunnel"]
-        .into_iter()
-        .zip(rates)
-    {
+    let names = [
+        "TCP through the tunnel",
+        "TCP through OpenVPN (AES-256-GCM, no DCO)",
+        "TCP without a tunnel",
+    ];
+    for (name, rates) in names.into_iter().zip(&mut rates) {
         rates.sort_by(f64::total_cmp);
-        println!("{name:<44} {:>7.0} Mbit/s", rates[1]);
+        if let Some(median) = rates.get(rates.len() / 2) {
+            println!("{name:<44} {median:>5.0} Mbit/s");
+        }
     }
 }
 
-/// Many tunnels on one node: one commit, memory, and a new look at all of them.
-fn many(network: &Network, count: usize) {
+/// Many tunnels on one node: one commit, memory, a new look at all of them, and a new agent.
+fn many(network: &mut Network, count: usize) {
     let before = network.memory_kb();
     let start = Instant::now();
     network.make_many(EDGE, count);
@@ -171,6 +215,11 @@ fn many(network: &Network, count: usize) {
     let start = Instant::now();
     network.read_all(EDGE);
     row(&format!("state of {count} tunnels"), vec![start.elapsed()]);
+    let took = network.restart(EDGE);
+    row(
+        &format!("agent started again with {count} tunnels"),
+        vec![took],
+    );
     let start = Instant::now();
     network.remove_all(EDGE);
     row(

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::runtime::{Builder, Runtime};
 use tranche_agent::Agent;
@@ -38,7 +39,7 @@ const FACTORY: &str = r#"{
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
-fn sh(command: &str) -> String {
+pub(crate) fn sh(command: &str) -> String {
     let done = Command::new("sh").args(["-c", command]).output().unwrap();
     assert!(
         done.status.success(),
@@ -54,7 +55,10 @@ fn enter(namespace: &str) {
 }
 
 /// Runs something in a namespace.
-fn within<T: Send + 'static>(namespace: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn within<T: Send + 'static>(
+    namespace: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
     let namespace = namespace.to_owned();
     let thread = std::thread::spawn(move || {
         enter(&namespace);
@@ -73,7 +77,7 @@ pub(crate) struct Network {
     prefix: String,
     backend: &'static str,
     nodes: Vec<Node>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Network {
@@ -84,8 +88,7 @@ impl Network {
             NUMBER.fetch_add(1, Ordering::Relaxed)
         );
         let dir = tempfile::tempdir().unwrap();
-        let factory = dir.path().join("factory.json");
-        std::fs::write(&factory, FACTORY).unwrap();
+        std::fs::write(dir.path().join("factory.json"), FACTORY).unwrap();
         let switch = format!("{prefix}s");
         sh(&format!(
             "ip netns add {switch} && ip -n {switch} link add br0 type bridge && ip -n {switch} link set br0 up"
@@ -98,26 +101,28 @@ impl Network {
                  ip -n {name} address add {address}/24 dev up0 && ip -n {name} link set up0 up
                  ip -n {switch} link set p{index} master br0 up"
             ));
-            let mut settings = Settings::simulated(1, dir.path().join(&name));
-            settings.sim = None;
-            settings.factory_default = vec![factory.clone()];
-            start(&name, settings)
+            start(&name, settings(dir.path(), &name))
         });
         let nodes = nodes.collect();
         Self {
             prefix,
             backend,
             nodes,
-            _dir: dir,
+            dir,
         }
     }
 
-    fn machine(&self, index: usize) -> String {
+    pub(crate) fn machine(&self, index: usize) -> String {
         format!("{}m{index}", self.prefix)
     }
 
+    /// A directory for the time of the measurement.
+    pub(crate) fn directory(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
     /// The namespace of the slice at a node.
-    fn space(&self, index: usize) -> String {
+    pub(crate) fn space(&self, index: usize) -> String {
         field(&self.state(index), "namespace")
     }
 
@@ -137,7 +142,7 @@ impl Network {
             .unwrap();
     }
 
-    fn edit_tunnel(&self, index: usize, inner: &str) {
+    pub(crate) fn edit_tunnel(&self, index: usize, inner: &str) {
         self.edit(index, &tunnel(SLICE, inner));
     }
 
@@ -166,7 +171,7 @@ impl Network {
         state.unwrap().as_str().to_owned()
     }
 
-    fn wait(&self, index: usize, text: &str) {
+    pub(crate) fn wait(&self, index: usize, text: &str) {
         let end = Instant::now() + Duration::from_secs(20);
         while !self.state(index).contains(text) {
             assert!(
@@ -188,7 +193,8 @@ impl Network {
         }
     }
 
-    fn peer(&self, of: usize, more: &str) -> String {
+    /// How another node is told of this one.
+    pub(crate) fn peer(&self, of: usize, more: &str) -> String {
         let state = self.state(of);
         let (key, port) = (field(&state, "public-key"), field(&state, "listen-port"));
         format!(
@@ -268,16 +274,9 @@ impl Network {
         sh(&format!("ip -n {}s link set p{index} {state}", self.prefix));
     }
 
-    /// Mbit/s of one TCP connection from the spoke in two seconds.
-    pub(crate) fn tcp_rate(&self, to: &'static str, in_slice: bool) -> f64 {
-        let place = |index| {
-            if in_slice {
-                self.space(index)
-            } else {
-                self.machine(index)
-            }
-        };
-        let listener = within(&place(EDGE), move || TcpListener::bind((to, PORT)).unwrap());
+    /// Mbit/s of one TCP connection in two seconds, to this address in the one namespace and from the other.
+    pub(crate) fn tcp_rate(to: &'static str, there: &str, here: &str) -> f64 {
+        let listener = within(there, move || TcpListener::bind((to, PORT)).unwrap());
         let sink = std::thread::spawn(move || {
             let (mut connection, _) = listener.accept().unwrap();
             let (mut buffer, mut total, start) = (vec![0; 1 << 16], 0, Instant::now());
@@ -286,9 +285,7 @@ impl Network {
             }
             total as f64 * 8.0 / start.elapsed().as_secs_f64() / 1e6
         });
-        let mut connection = within(&place(SPOKE), move || {
-            TcpStream::connect((to, PORT)).unwrap()
-        });
+        let mut connection = within(here, move || TcpStream::connect((to, PORT)).unwrap());
         let (buffer, start) = (vec![0; 1 << 16], Instant::now());
         while start.elapsed() < Duration::from_secs(2) {
             connection.write_all(&buffer).unwrap();
@@ -326,11 +323,31 @@ impl Network {
             .unwrap();
     }
 
+    /// The agent of a node ends, and starts again with what is configured.
+    pub(crate) fn restart(&mut self, index: usize) -> Duration {
+        let node = &mut self.nodes[index];
+        if let (Some(runtime), Some(agent)) = (node.runtime.take(), node.agent.take()) {
+            runtime.block_on(agent.shutdown());
+            runtime.shutdown_background();
+        }
+        let settings = settings(self.dir.path(), &self.machine(index));
+        let begin = Instant::now();
+        self.nodes[index] = start(&self.machine(index), settings);
+        begin.elapsed()
+    }
+
     pub(crate) fn remove_all(&self, index: usize) {
         self.edit(index, &format!(
             "<backhaul xmlns=\"{BACKHAUL}\" xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\" nc:operation=\"delete\"/>"
         ));
     }
+}
+
+fn settings(dir: &std::path::Path, name: &str) -> Settings {
+    let mut settings = Settings::simulated(1, dir.join(name));
+    settings.sim = None;
+    settings.factory_default = vec![dir.join("factory.json")];
+    settings
 }
 
 fn start(namespace: &str, settings: Settings) -> Node {
@@ -414,16 +431,27 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn start(network: &Network, to: &'static str, at: &[usize]) -> Self {
+        let there: Vec<String> = at.iter().map(|index| network.space(*index)).collect();
+        Self::between(&network.space(SPOKE), "10.77.0.9", &there, to)
+    }
+
+    /// From an address in a namespace to one that is in each of these.
+    pub(crate) fn between(
+        here: &str,
+        from: &'static str,
+        there: &[String],
+        to: &'static str,
+    ) -> Self {
         let mut stream = Self {
             stop: Arc::default(),
             sent: Arc::default(),
             heard: Arc::default(),
             threads: Vec::new(),
         };
-        for index in at {
-            let socket = within(&network.space(*index), move || {
-                UdpSocket::bind((to, PORT)).unwrap()
-            });
+        for namespace in there {
+            let socket = within(namespace, move || UdpSocket::bind((to, PORT)).unwrap());
+            // What waits here while the machine does something else is not lost.
+            set_socket_recv_buffer_size_force(&socket, 16 << 20).unwrap();
             socket
                 .set_read_timeout(Some(Duration::from_millis(100)))
                 .unwrap();
@@ -439,9 +467,7 @@ impl Stream {
                 }
             }));
         }
-        let socket = within(&network.space(SPOKE), || {
-            UdpSocket::bind(("10.77.0.9", 0)).unwrap()
-        });
+        let socket = within(here, move || UdpSocket::bind((from, 0)).unwrap());
         let (stop, sent) = (Arc::clone(&stream.stop), Arc::clone(&stream.sent));
         stream.threads.push(std::thread::spawn(move || {
             let mut next = Instant::now();
@@ -455,6 +481,13 @@ impl Stream {
             }
         }));
         stream
+    }
+
+    /// Goes on until so many were sent.
+    pub(crate) fn until_sent(&self, count: u32) {
+        while self.sent.load(Ordering::Relaxed) < count {
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
     }
 
     /// When the first packet after a moment was heard.

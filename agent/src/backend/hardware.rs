@@ -15,6 +15,9 @@ use super::absent::{AbsentAirtime, AbsentBackhaul, AbsentSteering, AbsentWifi};
 use super::airtime::AirtimeBackend;
 use super::airtime::mac80211::Mac80211Airtime;
 use super::backhaul::{Backhaul, BackhaulBackend};
+use super::ran::RanBackend;
+use super::ran::absent::AbsentRan;
+use super::ran::srsran::{SrsRan, SrsRanSettings};
 use super::steering::SteeringBackend;
 use super::wifi::WifiBackend;
 use super::wifi::kernel::{KernelSettings, KernelWifi};
@@ -34,6 +37,8 @@ pub struct HardwareSettings {
     pub runtime_dir: Option<PathBuf>,
     /// What schedules airtime.
     pub airtime: AirtimeScheduler,
+    /// The gNB, where there is one.
+    pub srsran: Option<SrsRanSettings>,
 }
 
 impl Default for HardwareSettings {
@@ -44,6 +49,7 @@ impl Default for HardwareSettings {
             wpa_supplicant: "wpa_supplicant".to_owned(),
             runtime_dir: None,
             airtime: AirtimeScheduler::Auto,
+            srsran: None,
         }
     }
 }
@@ -65,6 +71,7 @@ pub enum AirtimeScheduler {
 
 type MakeWifi = Box<dyn Fn() -> Box<dyn WifiBackend> + Send + Sync>;
 type MakeAirtime = Box<dyn Fn() -> Box<dyn AirtimeBackend> + Send + Sync>;
+type MakeRan = Box<dyn Fn() -> Box<dyn RanBackend> + Send + Sync>;
 type MakeBackhaul = Box<dyn Fn() -> Box<dyn BackhaulBackend> + Send + Sync>;
 type MakeSteering = Box<dyn Fn() -> Box<dyn SteeringBackend> + Send + Sync>;
 
@@ -73,6 +80,7 @@ pub struct Hardware {
     wifi: MakeWifi,
     airtime: MakeAirtime,
     backhaul: MakeBackhaul,
+    ran: MakeRan,
     steering: MakeSteering,
     watch: Option<(Nl80211, Links, KernelWifi)>,
 }
@@ -95,6 +103,7 @@ impl Hardware {
         node: &str,
     ) -> Self {
         let backhaul = backhaul(state_dir).await;
+        let ran = ran(settings.srsran.as_ref());
         let steering = steering(state_dir).await;
         match open_radios(settings, runtime_dir).await {
             Ok((nl80211, links, wifi)) => Self {
@@ -104,6 +113,7 @@ impl Hardware {
                     move || Box::new(wifi.clone())
                 }),
                 backhaul,
+                ran,
                 steering,
                 watch: Some((nl80211, links, wifi)),
             },
@@ -114,6 +124,7 @@ impl Hardware {
                     wifi: Box::new(move || Box::new(wifi.clone())),
                     airtime: no_airtime(&reason),
                     backhaul,
+                    ran,
                     steering,
                     watch: None,
                 }
@@ -137,6 +148,12 @@ impl Hardware {
     #[must_use]
     pub fn backhaul(&self) -> Box<dyn BackhaulBackend> {
         (self.backhaul)()
+    }
+
+    /// The RAN domain.
+    #[must_use]
+    pub fn ran(&self) -> Box<dyn RanBackend> {
+        (self.ran)()
     }
 
     /// The steering domain.
@@ -221,6 +238,20 @@ async fn steering(state_dir: &Path) -> MakeSteering {
         Err(reason) => {
             tracing::warn!("packets cannot be steered: {reason}");
             let absent = AbsentSteering::new(&reason);
+            Box::new(move || Box::new(absent.clone()))
+        }
+    }
+}
+
+/// The gNB that the operator names, or the refusal of cells.
+fn ran(settings: Option<&SrsRanSettings>) -> MakeRan {
+    match settings {
+        Some(settings) => {
+            let gnb = SrsRan::new(settings.clone());
+            Box::new(move || Box::new(gnb.clone()))
+        }
+        None => {
+            let absent = AbsentRan::new("the agent was told of no gNB (--srsran-config)");
             Box::new(move || Box::new(absent.clone()))
         }
     }

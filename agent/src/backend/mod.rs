@@ -15,6 +15,7 @@ pub mod absent;
 pub mod airtime;
 pub mod backhaul;
 pub mod hardware;
+pub mod ran;
 pub mod sim;
 pub mod steering;
 pub mod wifi;
@@ -29,6 +30,7 @@ pub use value::{MacAddress, ParseValueError, Ratio, Secret};
 use airtime::AirtimeBackend;
 use backhaul::BackhaulBackend;
 use hardware::Hardware;
+use ran::RanBackend;
 use sim::Medium;
 use steering::SteeringBackend;
 use wifi::WifiBackend;
@@ -44,6 +46,9 @@ pub struct NodeConfig {
     /// Tunnels of slices (`tranche-backhaul:backhaul`).
     #[serde(rename = "tranche-backhaul:backhaul", default)]
     pub backhaul: backhaul::BackhaulConfig,
+    /// Cells and their slices (`tranche-ran:ran`).
+    #[serde(rename = "tranche-ran:ran", default)]
+    pub ran: ran::RanConfig,
     /// Rules for packets (`tranche-steering:steering`).
     #[serde(rename = "tranche-steering:steering", default)]
     pub steering: steering::SteeringConfig,
@@ -55,7 +60,7 @@ pub struct NodeConfig {
 /// One domain of a node: what plans, applies and undoes its part of a configuration.
 ///
 /// Object-safe on purpose, since a [`Registry`] holds whichever implementation the node has. Reading is each domain's own
-/// trait ([`WifiBackend`], [`AirtimeBackend`], [`BackhaulBackend`], [`SteeringBackend`]).
+/// trait ([`WifiBackend`], [`AirtimeBackend`], [`RanBackend`], [`BackhaulBackend`], [`SteeringBackend`]).
 pub trait Backend: Send + Sync {
     /// The domain's name, as in `wifi`.
     fn domain(&self) -> &'static str;
@@ -65,6 +70,15 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// A [`Refusal`] when `new` asks for something that this hardware or software does not support.
     fn plan(&self, old: &NodeConfig, new: &NodeConfig) -> Result<Plan, Refusal>;
+
+    /// What speaks against a change that a client wants, besides its cost: somebody would lose a service without having been
+    /// told to leave it. Not asked when a change is taken back.
+    ///
+    /// # Errors
+    /// A [`Refusal`] that says what has to be done before.
+    fn objections(&self, _old: &NodeConfig, _new: &NodeConfig) -> Result<(), Refusal> {
+        Ok(())
+    }
 
     /// Carries out a plan: all of it or, on an error, nothing of it. What is reported as applied was read back.
     ///
@@ -89,6 +103,7 @@ pub trait Backend: Send + Sync {
 pub struct Registry {
     wifi: Box<dyn WifiBackend>,
     airtime: Box<dyn AirtimeBackend>,
+    ran: Box<dyn RanBackend>,
     backhaul: Box<dyn BackhaulBackend>,
     steering: Box<dyn SteeringBackend>,
 }
@@ -99,12 +114,14 @@ impl Registry {
     pub fn new(
         wifi: Box<dyn WifiBackend>,
         airtime: Box<dyn AirtimeBackend>,
+        ran: Box<dyn RanBackend>,
         backhaul: Box<dyn BackhaulBackend>,
         steering: Box<dyn SteeringBackend>,
     ) -> Self {
         Self {
             wifi,
             airtime,
+            ran,
             backhaul,
             steering,
         }
@@ -120,6 +137,7 @@ impl Registry {
                 Arc::clone(medium),
                 node,
             )),
+            Box::new(ran::sim::SimulatedRan::new(Arc::clone(medium.ran()), node)),
             Box::new(medium.backhaul(node, None)),
             Box::new(medium.steering(node)),
         )
@@ -131,6 +149,7 @@ impl Registry {
         Self::new(
             hardware.wifi(),
             hardware.airtime(),
+            hardware.ran(),
             hardware.backhaul(),
             hardware.steering(),
         )
@@ -140,18 +159,20 @@ impl Registry {
     pub fn backends(&self) -> impl DoubleEndedIterator<Item = &dyn Backend> {
         let wifi: &dyn Backend = &*self.wifi;
         let airtime: &dyn Backend = &*self.airtime;
+        let ran: &dyn Backend = &*self.ran;
         let backhaul: &dyn Backend = &*self.backhaul;
         let steering: &dyn Backend = &*self.steering;
-        [wifi, airtime, backhaul, steering].into_iter()
+        [wifi, airtime, ran, backhaul, steering].into_iter()
     }
 
     /// All backends, in the order of applying, to change what they manage.
     pub fn backends_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut dyn Backend> {
         let wifi: &mut dyn Backend = &mut *self.wifi;
         let airtime: &mut dyn Backend = &mut *self.airtime;
+        let ran: &mut dyn Backend = &mut *self.ran;
         let backhaul: &mut dyn Backend = &mut *self.backhaul;
         let steering: &mut dyn Backend = &mut *self.steering;
-        [wifi, airtime, backhaul, steering].into_iter()
+        [wifi, airtime, ran, backhaul, steering].into_iter()
     }
 
     /// What it takes in every domain to go from `old` to `new`, in the order of applying. Changes nothing.
@@ -162,6 +183,15 @@ impl Registry {
         self.backends()
             .map(|backend| backend.plan(old, new))
             .collect()
+    }
+
+    /// What speaks against a change that a client wants, in any domain.
+    ///
+    /// # Errors
+    /// The first [`Refusal`].
+    pub fn objections(&self, old: &NodeConfig, new: &NodeConfig) -> Result<(), Refusal> {
+        self.backends()
+            .try_for_each(|backend| backend.objections(old, new))
     }
 
     /// The backend of one domain.
@@ -180,6 +210,12 @@ impl Registry {
     #[must_use]
     pub fn backhaul(&self) -> &dyn BackhaulBackend {
         &*self.backhaul
+    }
+
+    /// The reading, correcting and acting side of the RAN.
+    #[must_use]
+    pub fn ran(&self) -> &dyn RanBackend {
+        &*self.ran
     }
 
     /// The reading side of steering.

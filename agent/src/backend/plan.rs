@@ -20,6 +20,8 @@ pub struct Refusal {
     pub message: String,
     /// What kind of reason it is.
     pub why: Why,
+    /// Name of the reason for programs (`error-app-tag`), where it has one.
+    pub app_tag: Option<&'static str>,
 }
 
 impl Refusal {
@@ -29,6 +31,7 @@ impl Refusal {
             path: path.into(),
             message: message.into(),
             why: Why::Failed,
+            app_tag: None,
         }
     }
 
@@ -36,6 +39,15 @@ impl Refusal {
     #[must_use]
     pub fn because(self, why: Why) -> Self {
         Self { why, ..self }
+    }
+
+    /// The same with a name for programs.
+    #[must_use]
+    pub fn tagged(self, app_tag: &'static str) -> Self {
+        Self {
+            app_tag: Some(app_tag),
+            ..self
+        }
     }
 }
 

@@ -211,6 +211,7 @@ impl Call<'_> {
             let (old, new) = (node_config(&node.in_force().running)?, node_config(&copy)?);
             node.view()
                 .plan(&old, &new)
+                .and_then(|_| node.view().objections(&old, &new))
                 .map_err(|refusal| vec![Error::Refused(refusal)])?;
             Ok(Reply::Ok)
         })

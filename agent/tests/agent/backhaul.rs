@@ -301,6 +301,18 @@ async fn what_makes_no_sense_is_refused_with_its_path_and_changes_nothing() {
             failed,
             "[slice='b']",
         ),
+        (
+            "a management tunnel that is probed",
+            other("<probe><interval>50</interval></probe><management/>"),
+            failed,
+            "/management",
+        ),
+        (
+            "a management tunnel with users",
+            other("<attachment><interface>ua</interface></attachment><management/>"),
+            failed,
+            "/management",
+        ),
         ("a port twice", port("51820"), failed, ""),
         ("no VNI", l2("", ""), failed, "[slice='b']"),
         (

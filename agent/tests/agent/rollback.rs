@@ -8,6 +8,7 @@ use tranche_agent::backend::absent::{AbsentBackhaul, AbsentSteering};
 use tranche_agent::backend::airtime::{
     AirtimeBackend, AirtimeReport, Correction, RadioAirtimeState, VifAirtimeState,
 };
+use tranche_agent::backend::ran::absent::AbsentRan;
 use tranche_agent::backend::wifi::{RadioState, VifState, WifiBackend};
 use tranche_agent::backend::{
     Applied, Backend, BoxFuture, NodeConfig, Plan, Reconciled, Refusal, Registry,
@@ -114,8 +115,15 @@ fn registry(script: &Script) -> Registry {
         })
     };
     let no_tunnels = Box::new(AbsentBackhaul::new("there are no tunnels here"));
+    let no_ran = Box::new(AbsentRan::new("this machine runs no RAN"));
     let no_steering = Box::new(AbsentSteering::new("nothing is steered here"));
-    Registry::new(fake("wifi"), fake("airtime"), no_tunnels, no_steering)
+    Registry::new(
+        fake("wifi"),
+        fake("airtime"),
+        no_ran,
+        no_tunnels,
+        no_steering,
+    )
 }
 
 /// What a change of the country does when these steps are refused: the answer, the steps, the country afterwards and

@@ -214,6 +214,11 @@ fn check_prefixes(tunnel: &TunnelConfig, peer: &PeerConfig) -> Checked {
             return Err(bad(at, message));
         }
         if prefix.is_default() {
+            if tunnel.management.is_some() {
+                let message =
+                    "a default route over a management tunnel would take the node's own traffic";
+                return Err(bad(at, message));
+            }
             if tunnel.role != Role::Spoke {
                 let message = "a default route would take the whole slice to one peer: only a spoke may have one";
                 return Err(bad(at, message));

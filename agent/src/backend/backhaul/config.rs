@@ -21,6 +21,15 @@ impl BackhaulConfig {
     pub fn tunnel(&self, slice: &str) -> Option<&TunnelConfig> {
         self.tunnels.iter().find(|tunnel| tunnel.slice == slice)
     }
+
+    /// The management tunnel that another configuration makes, changes or removes, if there is one.
+    #[must_use]
+    pub fn management_change<'a>(&'a self, to: &'a Self) -> Option<&'a str> {
+        let all = self.tunnels.iter().chain(&to.tunnels);
+        let of_node = all.filter(|tunnel| tunnel.management.is_some());
+        let mut slices = of_node.map(|tunnel| tunnel.slice.as_str());
+        slices.find(|slice| self.tunnel(slice) != to.tunnel(slice))
+    }
 }
 
 /// `tunnel`: the tunnel of one slice.
@@ -53,6 +62,8 @@ pub struct TunnelConfig {
     /// Where the slice's traffic comes from on this node.
     #[serde(default)]
     pub attachment: AttachmentConfig,
+    /// Of the node's own tunnel, what is reached through it.
+    pub management: Option<ManagementConfig>,
     /// Other ends.
     #[serde(default, rename = "peer")]
     pub peers: Vec<PeerConfig>,
@@ -69,6 +80,14 @@ impl TunnelConfig {
     pub fn peer(&self, name: &str) -> Option<&PeerConfig> {
         self.peers.iter().find(|peer| peer.name == name)
     }
+}
+
+/// `management`: the tunnel ends in the node's own namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ManagementConfig {
+    /// TCP ports of the node that are reached through it.
+    #[serde(default, rename = "port")]
+    pub ports: Vec<u16>,
 }
 
 /// `role`.

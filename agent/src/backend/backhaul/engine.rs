@@ -41,6 +41,8 @@ struct Inner {
     /// Where the tunnels' tasks run: its threads are in the node's network namespace. The caller's where absent.
     runtime: Option<Handle>,
     tunnels: Mutex<BTreeMap<String, Task>>,
+    /// Forgets the keys of tunnels that were removed.
+    _forgetting: Option<AbortOnDropHandle<()>>,
 }
 
 struct Task {
@@ -75,18 +77,24 @@ impl Backhaul {
     pub(super) fn at_pace(plane: Arc<dyn Plane>, keys: Option<PathBuf>, pace: Pace) -> Self {
         let ledger = keys.map_or_else(|| Ledger::Memory(Mutex::default()), Ledger::Directory);
         let (events, _) = broadcast::channel(EVENT_QUEUE);
+        let shared = Arc::new(Shared {
+            plane,
+            ledger,
+            own: RwLock::default(),
+            events,
+            pace,
+        });
+        let runtime = Handle::try_current().ok();
+        let forgetting = runtime.as_ref().map(|runtime| {
+            let forgetting = forget_removed(Arc::clone(&shared));
+            AbortOnDropHandle::new(runtime.spawn(forgetting))
+        });
         Self {
             inner: Arc::new(Inner {
-                shared: Arc::new(Shared {
-                    plane,
-                    ledger,
-                    own: RwLock::default(),
-                    removed: Mutex::default(),
-                    events,
-                    pace,
-                }),
-                runtime: Handle::try_current().ok(),
+                shared,
+                runtime,
                 tunnels: Mutex::default(),
+                _forgetting: forgetting,
             }),
         }
     }
@@ -276,6 +284,20 @@ impl Backhaul {
             return Err(Refusal::new(at, message).because(Why::Unsupported));
         }
         Ok(())
+    }
+}
+
+/// Forgets keys of removed tunnels when their time is over, also those that an earlier agent left.
+async fn forget_removed(shared: Arc<Shared>) {
+    let mut pace = tokio::time::interval(shared.pace.kept / 60);
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        pace.tick().await;
+        let shared = Arc::clone(&shared);
+        let done = tokio::task::spawn_blocking(move || shared.ledger.forget(shared.pace.kept));
+        if let Ok(Err(error)) = done.await {
+            tracing::warn!(%error, "the keys of tunnels that were removed could not be forgotten: it is tried again");
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use super::Backhaul;
 use super::config::BackendChoice;
-use super::plane::{BackendInUse, Look, ObservedInterface, Plane, PlaneError, SliceNet};
+use super::plane::{BackendInUse, Look, ObservedInterface, Place, Plane, PlaneError, SliceNet};
 use crate::backend::wifi::link::Links;
 use crate::backend::{BoxFuture, Why};
 use namespace::Namespace;
@@ -33,6 +33,9 @@ use userspace::UserspaceDevice;
 
 /// How often the node's wall is looked at while all tunnels are.
 const WALL_LOOK: Duration = Duration::from_secs(1);
+/// What the names of tunnel interfaces begin with in the namespace of a slice, and its table of nftables.
+const PREFIX: &str = "wg";
+const TABLE: &str = "tranche";
 /// Largest packet of the kernel's WireGuard that the model knows.
 const LARGEST: u16 = 9000;
 
@@ -58,15 +61,23 @@ pub(super) struct LinuxPlane {
     /// The node's wall as nft lists it, with when it was looked at last.
     wall: tokio::sync::Mutex<Option<(String, Instant)>>,
     names: AtomicU32,
+    /// Beginnings of the names of interfaces of management tunnels that an earlier agent left here.
+    left: Mutex<BTreeSet<String>>,
 }
 
-/// One slice's namespace with what the agent holds in it.
+/// Where a tunnel ends, with what the agent holds there: a slice's namespace, or of a management tunnel the node's.
 struct Space {
+    is_of_node: bool,
+    /// What the names of its tunnel interfaces begin with.
+    prefix: String,
+    /// Its table of nftables.
+    table: String,
     namespace: Namespace,
     net: Net,
     /// Devices of this process, by interface.
     devices: tokio::sync::Mutex<HashMap<String, UserspaceDevice>>,
-    pinger: Pinger,
+    /// None in the node's, where it is the node's administrator who says who may send echo requests.
+    pinger: Option<Pinger>,
     nudger: Nudger,
     /// The text of the wall that is in force, as far as is known.
     wall: Mutex<Option<String>>,
@@ -112,6 +123,7 @@ impl LinuxPlane {
             ends: Mutex::default(),
             wall: tokio::sync::Mutex::default(),
             names: AtomicU32::new(std::process::id() << 12),
+            left: Mutex::default(),
         };
         plane.abilities.kernel =
             kernel::check_possible(&plane.birth, &plane.temporary_name()).await;
@@ -138,13 +150,26 @@ impl LinuxPlane {
 
     /// Interfaces that an agent that was killed left half-way.
     async fn remove_orphans(&self) -> Result<(), PlaneError> {
-        let prefix = self.temporary_prefix();
+        let (prefix, of_node) = (self.temporary_prefix(), format!("m{}", self.tag));
         for link in self.birth.links().await? {
             if link.name.len() == 15 && link.name.starts_with(&prefix) {
                 self.birth.delete(link.index).await?;
+            } else if link.name.starts_with(&of_node) {
+                let length = self.node_prefix("").len();
+                let left = link.name.get(..length).unwrap_or(&link.name);
+                self.left().insert(left.to_owned());
             }
         }
         Ok(())
+    }
+
+    fn left(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the names of the interfaces of a management tunnel begin with: eleven octets, four are left for a number.
+    fn node_prefix(&self, slice: &str) -> String {
+        format!("m{}{:04x}", self.tag, hash(slice.as_bytes()) & 0xffff)
     }
 
     /// Name of a slice's namespace.
@@ -164,6 +189,9 @@ impl LinuxPlane {
     async fn space(&self, slice: &str) -> Result<Option<Arc<Space>>, PlaneError> {
         let name = self.namespace_name(slice);
         let held = self.spaces().get(slice).cloned();
+        if let Some(space) = held.clone().filter(|space| space.is_of_node) {
+            return Ok(Some(space));
+        }
         match (held, namespace::is_there(&name)) {
             (Some(space), true) => Ok(Some(space)),
             (Some(space), false) => {
@@ -178,14 +206,49 @@ impl LinuxPlane {
                 self.spaces().insert(slice.to_owned(), Arc::clone(&space));
                 Ok(Some(space))
             }
-            (None, false) => Ok(None),
+            (None, false) => match self.left().contains(&self.node_prefix(slice)) {
+                true => self.node_space(slice).map(Some),
+                false => Ok(None),
+            },
         }
     }
 
+    /// The node's namespace, for a management tunnel.
+    fn node_space(&self, slice: &str) -> Result<Arc<Space>, PlaneError> {
+        let file = self.birth_namespace.try_clone();
+        let file = file.map_err(in_words("of the node"))?;
+        let prefix = self.node_prefix(slice);
+        let space = Arc::new(Space {
+            is_of_node: true,
+            table: format!("tranche-{prefix}"),
+            prefix,
+            namespace: Namespace::of_node(file),
+            net: self.birth.clone(),
+            devices: tokio::sync::Mutex::default(),
+            pinger: None,
+            nudger: Nudger::default(),
+            wall: Mutex::default(),
+        });
+        self.spaces().insert(slice.to_owned(), Arc::clone(&space));
+        Ok(space)
+    }
+
     /// The space of a slice, made if it is not there; and whether it was made.
-    async fn space_or_new(&self, slice: &str) -> Result<(Arc<Space>, bool), PlaneError> {
+    async fn space_or_new(
+        &self,
+        slice: &str,
+        place: &Place,
+    ) -> Result<(Arc<Space>, bool), PlaneError> {
         if let Some(space) = self.space(slice).await? {
-            return Ok((space, false));
+            if space.is_of_node == matches!(place, Place::Node { .. }) {
+                return Ok((space, false));
+            }
+            // It was elsewhere before.
+            drop(space);
+            self.remove_space(slice).await?;
+        }
+        if let Place::Node { .. } = place {
+            return Ok((self.node_space(slice)?, false));
         }
         let name = self.namespace_name(slice);
         let namespace = Namespace::create(&name).map_err(in_words(&name))?;
@@ -195,15 +258,24 @@ impl LinuxPlane {
     }
 
     async fn remove_space(&self, slice: &str) -> Result<bool, PlaneError> {
+        let node_table = format!("tranche-{}", self.node_prefix(slice));
         let Some(space) = self.space(slice).await? else {
+            // An interface in userspace goes with its agent, its rules do not.
+            wall::remove(node_table).await?;
             return Ok(false);
         };
         space.stop_devices().await;
         // The namespace dies some time after its last user: ports and names are given back now.
         for link in space.net.links().await? {
-            if bring::is_ours(&link.name) {
+            if space.is_ours(&link.name) {
                 space.net.delete(link.index).await?;
             }
+        }
+        if space.is_of_node {
+            wall::remove(node_table).await?;
+            self.left().remove(&space.prefix);
+            drop(self.spaces().remove(slice));
+            return Ok(true);
         }
         self.links
             .remove_unused_bridges()
@@ -259,6 +331,17 @@ impl LinuxPlane {
 }
 
 impl Space {
+    /// Whether an interface that is there was made by the agent for this tunnel.
+    fn is_ours(&self, name: &str) -> bool {
+        let is_inside = [attach::INNER, attach::VXLAN, attach::BRIDGE].contains(&name);
+        self.is_tunnel(name) || is_inside && !self.is_of_node
+    }
+
+    fn is_tunnel(&self, name: &str) -> bool {
+        name.strip_prefix(&self.prefix)
+            .is_some_and(|epoch| epoch.bytes().all(|one| one.is_ascii_digit()))
+    }
+
     async fn stop_devices(&self) {
         for (_, device) in self.devices.lock().await.drain() {
             device.stop().await;
@@ -271,7 +354,10 @@ impl Space {
         let net = net.map_err(in_words(name))?.map_err(in_words(name))?;
         let pinger = namespace.within(Pinger::open).map_err(in_words(name))?;
         Ok(Self {
-            pinger: pinger.map_err(in_words(name))?,
+            is_of_node: false,
+            prefix: PREFIX.to_owned(),
+            table: TABLE.to_owned(),
+            pinger: Some(pinger.map_err(in_words(name))?),
             nudger: Nudger::default(),
             devices: tokio::sync::Mutex::default(),
             wall: Mutex::default(),
@@ -359,7 +445,10 @@ impl Plane for LinuxPlane {
         let space = self.spaces().get(slice).cloned();
         Box::pin(async move {
             match space {
-                Some(space) => space.pinger.ping(to, timeout).await,
+                Some(space) => match &space.pinger {
+                    Some(pinger) => pinger.ping(to, timeout).await,
+                    None => None,
+                },
                 None => None,
             }
         })
@@ -382,9 +471,17 @@ impl Plane for LinuxPlane {
             })
     }
 
+    fn prefix(&self, slice: &str, is_of_node: bool) -> String {
+        match is_of_node {
+            true => self.node_prefix(slice),
+            false => PREFIX.to_owned(),
+        }
+    }
+
     fn namespace(&self, slice: &str) -> Option<String> {
-        let is_held = self.spaces().contains_key(slice);
-        is_held.then(|| self.namespace_name(slice))
+        let spaces = self.spaces();
+        let own = spaces.get(slice).filter(|space| !space.is_of_node);
+        own.map(|_| self.namespace_name(slice))
     }
 }
 

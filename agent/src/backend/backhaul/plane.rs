@@ -30,11 +30,25 @@ pub enum BackendInUse {
     Simulator,
 }
 
+/// Where a tunnel ends at this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In a namespace of its own.
+    Slice,
+    /// In the node's, where these TCP ports are reached through it and nothing is passed on.
+    Node {
+        /// The ports.
+        ports: Vec<u16>,
+    },
+}
+
 /// The network of one slice at this node, as it should be.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct SliceNet {
     /// Identifier of the slice.
     pub(super) slice: String,
+    /// Where it is.
+    pub(super) place: Place,
     /// Part of the node in it: only hubs relay between peers.
     pub(super) role: Role,
     /// What encrypts.
@@ -54,7 +68,7 @@ pub(super) struct SliceNet {
 /// One WireGuard interface.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct TunnelInterface {
-    /// Its name in the slice's namespace.
+    /// Its name where the tunnel ends.
     pub(super) name: String,
     pub(super) key: PrivateKey,
     pub(super) port: u16,
@@ -86,6 +100,8 @@ pub(super) struct Vxlan {
     pub(super) local: IpAddr,
     /// Peers that frames are flooded to.
     pub(super) remotes: Vec<IpAddr>,
+    /// Whether what comes from one peer is passed on to the others, and never back.
+    pub(super) relays: bool,
 }
 
 /// A pair of virtual Ethernet interfaces into the slice.
@@ -216,6 +232,9 @@ pub(super) trait Plane: Send + Sync {
     /// # Errors
     /// There is none.
     fn free_port(&self) -> Result<u16, PlaneError>;
+
+    /// What the names of the tunnel interfaces of a slice begin with; its keys' numbers follow, of four digits at most.
+    fn prefix(&self, slice: &str, is_of_node: bool) -> String;
 
     /// Name of a slice's network namespace, if it has one.
     fn namespace(&self, slice: &str) -> Option<String>;

@@ -2,6 +2,13 @@
 //! is.
 //!
 //! One file for each tunnel, readable by the agent's user only, replaced as a whole and flushed before anything depends on it.
+//! That of a tunnel that was removed is set aside for a while: whoever takes the removal back brings the tunnel back with the
+//! key that its peers know, also after a restart of the agent.
+//!
+//! ```text
+//!  SLICE.key --tunnel removed--> SLICE.removed --tunnel made again in time--> SLICE.key
+//!                                              --time over--> gone
+//! ```
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -38,9 +45,9 @@ impl Generation {
         }
     }
 
-    /// Name of its interface.
-    pub(super) fn interface(&self) -> String {
-        format!("wg{}", self.epoch)
+    /// Name of its interface: at most four digits, of which two that are there at once never have the same.
+    pub(super) fn interface(&self, prefix: &str) -> String {
+        format!("{prefix}{}", self.epoch % 10_000)
     }
 
     pub(super) fn made(&self) -> SystemTime {
@@ -113,7 +120,14 @@ pub(super) enum Ledger {
     /// In files of a directory.
     Directory(PathBuf),
     /// Nowhere: of a node that has no directory.
-    Memory(Mutex<HashMap<String, Record>>),
+    Memory(Mutex<Memory>),
+}
+
+/// Records of a node that has no directory.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    kept: HashMap<String, Record>,
+    removed: HashMap<String, (SystemTime, Record)>,
 }
 
 impl Ledger {
@@ -126,17 +140,32 @@ impl Ledger {
             Self::Directory(directory) => directory,
             Self::Memory(records) => {
                 let records = records.lock().unwrap_or_else(PoisonError::into_inner);
-                return Ok(records.get(slice).cloned());
+                return Ok(records.kept.get(slice).cloned());
             }
         };
-        let text = match fs::read(file(directory, slice)) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+        read(&file(directory, slice))
+    }
+
+    /// The record of a tunnel that was removed lately, if it was: with [`Ledger::save`] it is one that is kept again.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is none of ours.
+    pub(super) fn load_removed(&self, slice: &str, within: Duration) -> io::Result<Option<Record>> {
+        let directory = match self {
+            Self::Directory(directory) => directory,
+            Self::Memory(records) => {
+                let records = records.lock().unwrap_or_else(PoisonError::into_inner);
+                let removed = records.removed.get(slice);
+                let lately = removed.filter(|(at, _)| !is_over(*at, within));
+                return Ok(lately.map(|(_, record)| record.clone()));
+            }
         };
-        // The parser's own words could repeat a part of a key.
-        let damaged = |_| io::Error::new(io::ErrorKind::InvalidData, "the file is damaged");
-        serde_json::from_slice(&text).map(Some).map_err(damaged)
+        let path = removed_file(directory, slice);
+        match fs::metadata(&path).and_then(|found| found.modified()) {
+            Ok(at) if !is_over(at, within) => read(&path),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(None),
+        }
     }
 
     /// Keeps a record; it is on the disk when this returns.
@@ -148,7 +177,8 @@ impl Ledger {
             Self::Directory(directory) => directory,
             Self::Memory(records) => {
                 let mut records = records.lock().unwrap_or_else(PoisonError::into_inner);
-                records.insert(slice.to_owned(), record.clone());
+                records.kept.insert(slice.to_owned(), record.clone());
+                records.removed.remove(slice);
                 return Ok(());
             }
         };
@@ -170,25 +200,63 @@ impl Ledger {
         out.write_all(&text)?;
         out.sync_all()?;
         fs::rename(&new, &path)?;
+        if_there(fs::remove_file(removed_file(directory, slice)))?;
         File::open(directory)?.sync_all()
     }
 
-    /// Forgets a record.
+    /// Sets a record aside, from now on for as long as [`Ledger::forget`] lets it be.
     ///
     /// # Errors
-    /// The file cannot be removed.
+    /// The file cannot be moved.
     pub(super) fn remove(&self, slice: &str) -> io::Result<()> {
-        match self {
-            Self::Directory(directory) => match fs::remove_file(file(directory, slice)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            },
+        let directory = match self {
+            Self::Directory(directory) => directory,
             Self::Memory(records) => {
                 let mut records = records.lock().unwrap_or_else(PoisonError::into_inner);
-                records.remove(slice);
-                Ok(())
+                if let Some(record) = records.kept.remove(slice) {
+                    let removed = (SystemTime::now(), record);
+                    records.removed.insert(slice.to_owned(), removed);
+                }
+                return Ok(());
+            }
+        };
+        let path = file(directory, slice);
+        match OpenOptions::new().write(true).open(&path) {
+            // The time of the change says since when.
+            Ok(file) => file.set_modified(SystemTime::now())?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        fs::rename(&path, removed_file(directory, slice))?;
+        File::open(directory)?.sync_all()
+    }
+
+    /// Forgets the records that were set aside longer ago than this.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub(super) fn forget(&self, after: Duration) -> io::Result<()> {
+        let directory = match self {
+            Self::Directory(directory) => directory,
+            Self::Memory(records) => {
+                let mut records = records.lock().unwrap_or_else(PoisonError::into_inner);
+                records.removed.retain(|_, (at, _)| !is_over(*at, after));
+                return Ok(());
+            }
+        };
+        let entries = match fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let path = entry?.path();
+            let is_removed = path.to_str().is_some_and(|path| path.ends_with(REMOVED));
+            if is_removed && is_over(fs::metadata(&path)?.modified()?, after) {
+                if_there(fs::remove_file(&path))?;
             }
         }
+        Ok(())
     }
 
     /// The tunnels that have a record.
@@ -212,13 +280,42 @@ impl Ledger {
             }
             Self::Memory(records) => {
                 let records = records.lock().unwrap_or_else(PoisonError::into_inner);
-                Ok(records.keys().cloned().collect())
+                Ok(records.kept.keys().cloned().collect())
             }
         }
     }
 }
 
 const SUFFIX: &str = ".key";
+const REMOVED: &str = ".removed";
+
+fn read(path: &Path) -> io::Result<Option<Record>> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // The parser's own words could repeat a part of a key.
+    let damaged = |_| io::Error::new(io::ErrorKind::InvalidData, "the file is damaged");
+    serde_json::from_slice(&text).map(Some).map_err(damaged)
+}
+
+/// Whether so much time has passed; a clock that was set back makes it longer.
+fn is_over(since: SystemTime, after: Duration) -> bool {
+    since.elapsed().is_ok_and(|age| age >= after)
+}
+
+/// What is not there need not be removed.
+fn if_there(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+fn removed_file(directory: &Path, slice: &str) -> PathBuf {
+    directory.join(format!("{slice}{REMOVED}"))
+}
 
 /// The schema has no slash in the name of a slice, and no dot at its start.
 fn file(directory: &Path, slice: &str) -> PathBuf {
@@ -246,7 +343,34 @@ mod tests {
         assert_eq!(ledger.slices().unwrap(), ["city.cam"]);
         ledger.remove("city.cam").unwrap();
         assert_eq!(ledger.load("city.cam").unwrap(), None);
+        assert_eq!(ledger.slices().unwrap(), Vec::<String>::new());
+        assert_eq!(mode(&place.join("city.cam.removed")), 0o600);
+        ledger.forget(LONG).unwrap();
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 1);
+        ledger.forget(Duration::ZERO).unwrap();
         assert_eq!(fs::read_dir(&place).unwrap().count(), 0);
+    }
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_record_that_was_removed_comes_back_once_and_in_time_only() {
+        let dir = tempfile::tempdir().unwrap();
+        for ledger in [
+            Ledger::Directory(dir.path().to_owned()),
+            Ledger::Memory(Mutex::default()),
+        ] {
+            let record = Record::new(51820);
+            ledger.save("a", &record).unwrap();
+            assert_eq!(ledger.load_removed("a", LONG).unwrap(), None);
+            ledger.remove("a").unwrap();
+            ledger.remove("never.there").unwrap();
+            assert_eq!(ledger.load_removed("a", Duration::ZERO).unwrap(), None);
+            let found = ledger.load_removed("a", LONG).unwrap();
+            assert_eq!(found.as_ref(), Some(&record));
+            ledger.save("a", &record).unwrap();
+            assert_eq!(ledger.load_removed("a", LONG).unwrap(), None);
+        }
     }
 
     #[test]

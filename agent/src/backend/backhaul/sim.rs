@@ -416,6 +416,10 @@ impl Plane for SimulatedPlane {
         })
     }
 
+    fn prefix(&self, _: &str, _: bool) -> String {
+        "wg".to_owned()
+    }
+
     fn namespace(&self, slice: &str) -> Option<String> {
         let state = self.underlay.lock();
         let there = state.nets.contains_key(&self.at(slice));

@@ -186,6 +186,7 @@ pub(crate) async fn run<R: BackhaulRig, F: Future<Output = R>>(new_rig: impl Fn(
     a_preshared_key_must_be_the_same(&mut new_rig().await).await;
     a_restart_changes_nothing(&mut new_rig().await).await;
     what_is_not_configured_is_removed(&mut new_rig().await).await;
+    a_removal_is_taken_back_after_a_restart(&mut new_rig().await).await;
 }
 
 async fn comes_up_and_goes_without_a_trace(rig: &mut impl BackhaulRig) {
@@ -563,4 +564,15 @@ async fn what_is_not_configured_is_removed(rig: &mut impl BackhaulRig) {
     );
     assert_eq!(rig.left_behind(EDGE, SLICE), Vec::<String>::new());
     assert_eq!(rig.node(EDGE).tunnels().await.unwrap().len(), 1);
+}
+
+async fn a_removal_is_taken_back_after_a_restart(rig: &mut impl BackhaulRig) {
+    let (nothing, one) = (NodeConfig::default(), config(&[tunnel(EDGE, SLICE)]));
+    apply(rig, EDGE, &nothing, &one).await;
+    let before = state(rig, EDGE, SLICE).await.own_key;
+    apply(rig, EDGE, &one, &nothing).await;
+    rig.restart(EDGE).await;
+    // As who starts with an open confirmed commit does.
+    rig.node(EDGE).reconcile(&one).await.unwrap();
+    assert_eq!(state(rig, EDGE, SLICE).await.own_key, before);
 }

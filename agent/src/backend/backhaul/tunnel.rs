@@ -8,7 +8,7 @@ mod rotation;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -22,12 +22,10 @@ use super::health::{Health, PeerState};
 use super::plane::{BackendInUse, Look, Plane, PlaneError};
 use super::record::{Ledger, Record};
 use super::state::{Event, OwnKeyState, ProbeResult, Repair, TunnelState};
-use super::wanted::{self, ActivePeers, Group};
+use super::wanted::{self, ActivePeers, Group, Means};
 use super::{ProbeRequest, TunnelOperState};
 use crate::backend::{BoxFuture, Why};
 
-/// How long the key of a tunnel that was removed can come back with it: as long as a confirmed commit is open at most.
-const KEPT: Duration = Duration::from_secs(3600);
 /// How often a tunnel does what it does by itself.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
@@ -35,6 +33,9 @@ pub(super) struct Pace {
     pub(super) slow: Duration,
     /// Looks whether somebody changed it by hand.
     pub(super) check: Duration,
+    /// How long the key of a tunnel that was removed can come back with it: a commit that is taken back brings tunnels back,
+    /// and their peers know their keys.
+    pub(super) kept: Duration,
 }
 
 impl Default for Pace {
@@ -42,6 +43,7 @@ impl Default for Pace {
         Self {
             slow: Duration::from_secs(5),
             check: Duration::from_secs(30),
+            kept: Duration::from_secs(3600),
         }
     }
 }
@@ -62,8 +64,6 @@ pub(super) struct Shared {
     pub(super) ledger: Ledger,
     /// The keys in use, for plans.
     pub(super) own: RwLock<OwnKeys>,
-    /// Keys of tunnels that were removed lately: a commit that is taken back brings them back, and their peers know them.
-    pub(super) removed: Mutex<HashMap<String, (Instant, Record)>>,
     pub(super) events: broadcast::Sender<Event>,
     pub(super) pace: Pace,
 }
@@ -95,6 +95,8 @@ pub(super) struct Tunnel {
     config: Option<TunnelConfig>,
     record: Option<Record>,
     backend: Option<BackendInUse>,
+    /// What the names of its interfaces begin with.
+    prefix: String,
     last_error: Option<String>,
     active: ActivePeers,
     /// Groups whose peer somebody asked for.
@@ -119,6 +121,7 @@ impl Tunnel {
             config: None,
             record: None,
             backend: None,
+            prefix: String::new(),
             last_error: None,
             active: ActivePeers::new(),
             pinned: BTreeSet::new(),
@@ -220,6 +223,8 @@ impl Tunnel {
             why: Why::Unsupported,
         })?;
         self.remember(&config).await?;
+        let is_of_node = config.management.is_some();
+        self.prefix = self.shared.plane.prefix(&self.slice, is_of_node);
         let before = self.config.replace(config);
         let (Some(config), Some(record)) = (&self.config, &self.record) else {
             return Ok(Vec::new());
@@ -234,10 +239,16 @@ impl Tunnel {
                 .into_iter()
                 .collect());
         }
-        let net = wanted::net(config, before.as_ref(), record, &self.active, backend);
+        let means = self.means(backend);
+        let net = wanted::net(config, before.as_ref(), record, &self.active, means);
         let done = self.shared.plane.bring(&net, look).await?;
         self.wake();
         Ok(done)
+    }
+
+    fn means(&self, backend: BackendInUse) -> Means<'_> {
+        let prefix = &self.prefix;
+        Means { backend, prefix }
     }
 
     /// Looks whether the machine still has what is configured, rules of nftables included, and puts it right.
@@ -250,7 +261,8 @@ impl Tunnel {
         if !config.enabled {
             return;
         }
-        let net = wanted::net(config, Some(config), record, &self.active, backend);
+        let means = self.means(backend);
+        let net = wanted::net(config, Some(config), record, &self.active, means);
         match self.shared.plane.bring(&net, Look::Everything).await {
             Ok(done) => {
                 self.last_error = None;
@@ -279,7 +291,8 @@ impl Tunnel {
         else {
             return Ok(());
         };
-        let net = wanted::net(config, Some(config), record, &self.active, backend);
+        let means = self.means(backend);
+        let net = wanted::net(config, Some(config), record, &self.active, means);
         self.shared.plane.bring(&net, Look::Changes).await.map(drop)
     }
 
@@ -288,15 +301,13 @@ impl Tunnel {
         if self.record.is_none() {
             self.load().await?;
         }
+        if self.record.is_none() {
+            self.load_removed().await?;
+        }
         let Some(record) = &mut self.record else {
-            self.record = Some(self.removed_lately().map_or_else(
-                || {
-                    let free = || self.shared.plane.free_port();
-                    let port = config.listen_port.map_or_else(free, Ok)?;
-                    Ok::<_, PlaneError>(Record::new(port))
-                },
-                Ok,
-            )?);
+            let free = || self.shared.plane.free_port();
+            let port = config.listen_port.map_or_else(free, Ok)?;
+            self.record = Some(Record::new(port));
             return self.save().await;
         };
         let before = record.clone();
@@ -316,26 +327,23 @@ impl Tunnel {
         }
     }
 
-    fn removed_lately(&self) -> Option<Record> {
-        let removed = self.shared.removed.lock();
-        let mut removed = removed.unwrap_or_else(PoisonError::into_inner);
-        removed.retain(|_, (at, _)| at.elapsed() < KEPT);
-        removed.remove(&self.slice).map(|(_, record)| record)
+    /// A tunnel that was removed lately has the key that it had.
+    async fn load_removed(&mut self) -> Result<(), PlaneError> {
+        let (shared, slice) = (Arc::clone(&self.shared), self.slice.clone());
+        let removed = move || shared.ledger.load_removed(&slice, shared.pace.kept);
+        self.record = on_disk(removed).await?;
+        match &self.record {
+            Some(_) => self.save().await,
+            None => Ok(()),
+        }
     }
 
     /// Goes, with network and key.
     async fn remove(&mut self) -> Result<(), PlaneError> {
         self.shared.plane.remove(&self.slice).await?;
-        if self.record.is_none() {
-            self.load().await?;
-        }
         let (shared, slice) = (Arc::clone(&self.shared), self.slice.clone());
         on_disk(move || shared.ledger.remove(&slice)).await?;
-        if let Some(record) = self.record.take() {
-            let removed = self.shared.removed.lock();
-            let mut removed = removed.unwrap_or_else(PoisonError::into_inner);
-            removed.insert(self.slice.clone(), (Instant::now(), record));
-        }
+        self.record = None;
         self.publish_keys();
         (self.config, self.last_error) = (None, None);
         self.active.clear();

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::address::Prefix;
-use super::config::{AttachmentConfig, EndpointConfig, Layer, PeerConfig, TunnelConfig};
+use super::config::{AttachmentConfig, EndpointConfig, Layer, PeerConfig, Role, TunnelConfig};
 use super::key::{PresharedKey, PublicKey};
 use super::plane::{
-    Attachment, BackendInUse, METRIC, METRIC_NEXT, Outer, SliceNet, TunnelInterface, Vxlan, WgPeer,
+    Attachment, BackendInUse, METRIC, METRIC_NEXT, Outer, Place, SliceNet, TunnelInterface, Vxlan,
+    WgPeer,
 };
 use super::record::{Generation, Record};
 
@@ -101,13 +102,21 @@ pub(super) fn segment_mtu(config: &TunnelConfig) -> u16 {
     }
 }
 
+/// What a network is made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Means<'a> {
+    pub(super) backend: BackendInUse,
+    /// What the names of its tunnel interfaces begin with.
+    pub(super) prefix: &'a str,
+}
+
 /// The network that a slice should have. `before` is what was configured before, for peers that move.
 pub(super) fn net(
     config: &TunnelConfig,
     before: Option<&TunnelConfig>,
     record: &Record,
     active: &ActivePeers,
-    backend: BackendInUse,
+    means: Means<'_>,
 ) -> SliceNet {
     let peers = |side| {
         let wanted = config.peers.iter().filter_map(|peer| {
@@ -127,7 +136,7 @@ pub(super) fn net(
         Some(wanted.collect())
     };
     let interface = |generation: &Generation, peers, metric| TunnelInterface {
-        name: generation.interface(),
+        name: generation.interface(means.prefix),
         key: generation.key.clone(),
         port: generation.port,
         peers,
@@ -142,22 +151,33 @@ pub(super) fn net(
     }
     SliceNet {
         slice: config.slice.clone(),
+        place: match &config.management {
+            None => Place::Slice,
+            Some(management) => Place::Node {
+                ports: management.ports.clone(),
+            },
+        },
         role: config.role,
-        backend,
+        backend: means.backend,
         addresses: config.addresses.clone(),
         mtu: config.mtu,
         interfaces,
-        vxlan: vxlan(config),
+        vxlan: vxlan(config, active),
         attachment: attachment(&config.attachment, segment_mtu(config)),
     }
 }
 
-fn vxlan(config: &TunnelConfig) -> Option<Vxlan> {
+/// Of gateways that stand in for each other, frames go to the one that has the prefixes: others would pass them on too.
+fn vxlan(config: &TunnelConfig, active: &ActivePeers) -> Option<Vxlan> {
     let (local, vni) = (*config.addresses.first()?, config.vni?);
     if config.layer != Layer::L2Vxlan {
         return None;
     }
-    let remotes = config.peers.iter().filter_map(|peer| peer.tunnel_address);
+    let stands_by = |peer: &&PeerConfig| {
+        group(peer).is_some_and(|group| active.get(&group) != Some(&peer.name))
+    };
+    let peers = config.peers.iter().filter(|peer| !stands_by(peer));
+    let remotes = peers.filter_map(|peer| peer.tunnel_address);
     let mut remotes: Vec<IpAddr> = remotes
         .filter(|remote| remote.is_ipv4() == local.is_ipv4())
         .collect();
@@ -167,6 +187,7 @@ fn vxlan(config: &TunnelConfig) -> Option<Vxlan> {
         mtu: segment_mtu(config),
         local,
         remotes,
+        relays: matches!(config.role, Role::Hub | Role::StandbyHub),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::backend::ran::sim::{SimCore, UeGroup};
 use crate::backend::value::{decimal, from_text};
 use crate::backend::{MacAddress, ParseValueError, Ratio, Secret};
 
@@ -17,6 +18,15 @@ pub struct SimConfig {
     /// The stations around it.
     #[serde(default, rename = "station")]
     pub stations: Vec<SimStationConfig>,
+    /// The UEs around it.
+    #[serde(default, rename = "ue-group")]
+    pub ue_groups: Vec<UeGroup>,
+    /// How its cores behave.
+    #[serde(default, rename = "core")]
+    pub cores: Vec<SimCore>,
+    /// With these words the RAN refuses any change of its configuration.
+    #[serde(rename = "ran-refuse")]
+    pub ran_refuse: Option<String>,
 }
 
 impl Default for SimConfig {
@@ -25,6 +35,9 @@ impl Default for SimConfig {
             seed: 1,
             radios: Vec::new(),
             stations: Vec::new(),
+            ue_groups: Vec::new(),
+            cores: Vec::new(),
+            ran_refuse: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use super::params::MediumParams;
 use super::world::World;
 use crate::backend::backhaul::Backhaul;
 use crate::backend::backhaul::sim::Underlay;
+use crate::backend::ran::sim::RanWorld;
 use crate::backend::steering::Steering;
 use crate::backend::steering::sim::SimulatedPorts;
 
@@ -28,6 +29,7 @@ const LONGEST_STEP: Duration = Duration::from_millis(500);
 pub struct Medium {
     world: Mutex<World>,
     underlay: Arc<Underlay>,
+    ran: Arc<RanWorld>,
     /// The tunnels of each node, by its name.
     backhauls: Mutex<BTreeMap<String, Backhaul>>,
     /// The ports of each node with their steering, by its name.
@@ -41,6 +43,7 @@ impl Medium {
         Arc::new(Self {
             world: Mutex::new(World::new(params)),
             underlay: Arc::default(),
+            ran: Arc::default(),
             backhauls: Mutex::default(),
             steerings: Mutex::default(),
         })
@@ -84,6 +87,12 @@ impl Medium {
         &self.underlay
     }
 
+    /// The cells of the nodes, with their UEs and cores.
+    #[must_use]
+    pub fn ran(&self) -> &Arc<RanWorld> {
+        &self.ran
+    }
+
     /// Simulated time since the start.
     #[must_use]
     pub fn now(&self) -> Duration {
@@ -92,6 +101,7 @@ impl Medium {
 
     /// Lets simulated time pass.
     pub fn advance(&self, by: Duration) {
+        self.ran.advance(by);
         let mut world = self.world();
         let until_ns = world.now_ns + u64::try_from(by.as_nanos()).unwrap_or(u64::MAX / 4);
         world.advance_to(until_ns);

@@ -31,3 +31,4 @@ pub use medium::{LedgerEntry, Medium};
 pub use params::MediumParams;
 
 pub(crate) use place::restarts;
+pub(crate) use rng::Rng;

@@ -94,6 +94,7 @@ pub(crate) fn node(x: i64, vifs: Vec<VifConfig>, stations: Vec<SimStationConfig>
         seed: 1,
         radios: vec![place],
         stations,
+        ..SimConfig::default()
     });
     config
 }

@@ -151,6 +151,12 @@ fn only_a_spoke_has_a_default_route() {
         assert_eq!(path, "/peer[name='edge']/allowed-prefix[.='0.0.0.0/0']");
         assert!(message.ends_with("only a spoke may have one"), "{message}");
     }
+    let (path, message) = refused(|t| {
+        default("spoke")(t);
+        t["management"] = json!({ "port": [830] });
+    });
+    assert_eq!(path, "/peer[name='edge']/allowed-prefix[.='0.0.0.0/0']");
+    assert!(message.contains("management tunnel"), "{message}");
 }
 
 #[test]

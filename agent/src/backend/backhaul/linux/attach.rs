@@ -16,7 +16,7 @@ pub(super) const INNER: &str = "at0";
 pub(super) const VXLAN: &str = "vx0";
 pub(super) const BRIDGE: &str = "br0";
 /// RFC 7348.
-const VXLAN_PORT: u16 = 4789;
+pub(super) const VXLAN_PORT: u16 = 4789;
 
 /// Makes attachment and Ethernet segment what they should be; what was done.
 pub(super) async fn bring(
@@ -207,6 +207,12 @@ async fn segment(
                 .await?;
             done.push(format!("make {} a port of {BRIDGE}", link.name));
         }
+    }
+    // All peers are behind one port; what keeps a frame from going back to its sender is the wall.
+    if port.is_hairpin != vxlan.relays {
+        space.net.set_hairpin(&port, vxlan.relays).await?;
+        let more = if vxlan.relays { "" } else { " no more" };
+        done.push(format!("pass frames on between peers{more}"));
     }
     for link in [&port, &bridge] {
         if link.mtu != u32::from(vxlan.mtu) {

@@ -10,27 +10,17 @@ use super::userspace::UserspaceDevice;
 use super::{LinuxPlane, Space, attach, kernel, wall};
 use crate::backend::backhaul::address::Prefix;
 use crate::backend::backhaul::plane::{
-    BackendInUse, Look, ObservedInterface, PlaneError, SliceNet, TunnelInterface,
+    BackendInUse, Look, ObservedInterface, Place, PlaneError, SliceNet, TunnelInterface,
 };
 
 const TUN_KIND: &str = "tun";
-
-/// Whether an interface of a slice's namespace was made by the agent.
-pub(super) fn is_ours(name: &str) -> bool {
-    is_tunnel(name) || [attach::INNER, attach::VXLAN, attach::BRIDGE].contains(&name)
-}
-
-fn is_tunnel(name: &str) -> bool {
-    name.strip_prefix("wg")
-        .is_some_and(|epoch| epoch.bytes().all(|one| one.is_ascii_digit()))
-}
 
 pub(super) async fn bring(
     plane: &LinuxPlane,
     net: &SliceNet,
     look: Look,
 ) -> Result<Vec<String>, PlaneError> {
-    let (space, is_new) = plane.space_or_new(&net.slice).await?;
+    let (space, is_new) = plane.space_or_new(&net.slice, &net.place).await?;
     let mut done = Vec::new();
     if is_new {
         done.push(format!("make namespace {}", space.namespace.name));
@@ -38,6 +28,9 @@ pub(super) async fn bring(
     let links = space.net.links().await?;
     if let Some(lo) = links.iter().find(|link| link.name == "lo" && !link.is_up) {
         space.net.set_up(lo).await?;
+    }
+    if space.is_of_node {
+        give_way(&space, net).await?;
     }
     // Before anything can be forwarded.
     raise_wall(&space, net, look, &mut done).await?;
@@ -55,12 +48,20 @@ pub(super) async fn bring(
             metric: interface.metric,
         }));
     }
-    done.extend(space.net.set_routes(&routes).await?);
-    for link in links.iter().filter(|link| is_tunnel(&link.name)) {
+    let tunnels = links.iter().filter(|link| space.is_tunnel(&link.name));
+    let ours: BTreeSet<u32> = tunnels.map(|link| link.index).collect();
+    done.extend(space.net.set_routes(&routes, &ours).await?);
+    for link in links.iter().filter(|link| space.is_tunnel(&link.name)) {
         if net.interfaces.iter().all(|one| one.name != link.name) {
             remove_interface(&space, link).await?;
             done.push(format!("remove interface {}", link.name));
         }
+    }
+    if space.is_of_node {
+        if !done.is_empty() {
+            read_back(plane, net, &routes).await?;
+        }
+        return Ok(done);
     }
     let is_attached = |link: &Link| [attach::INNER, attach::VXLAN].contains(&link.name.as_str());
     let has_more = net.attachment.is_some() || net.vxlan.is_some();
@@ -73,13 +74,29 @@ pub(super) async fn bring(
     Ok(done)
 }
 
+/// A management tunnel takes nothing of the node's own.
+async fn give_way(space: &Space, net: &SliceNet) -> Result<(), PlaneError> {
+    let peers = net.interfaces.iter().flat_map(|one| &one.peers).flatten();
+    let wanted: BTreeSet<Prefix> = peers.flat_map(|peer| &peer.allowed).copied().collect();
+    let foreign = space.net.foreign_routes().await?;
+    match wanted.intersection(&foreign).next() {
+        Some(prefix) => Err(PlaneError::new(format!(
+            "the node has a route to {prefix} already, which is not the tunnel's"
+        ))),
+        None => Ok(()),
+    }
+}
+
 async fn raise_wall(
     space: &Space,
     net: &SliceNet,
     look: Look,
     done: &mut Vec<String>,
 ) -> Result<(), PlaneError> {
-    let rules = wall::of_slice(net);
+    let rules = match &net.place {
+        Place::Slice => wall::of_slice(net),
+        Place::Node { ports } => wall::of_node(&space.prefix, ports),
+    };
     let known = || {
         space
             .wall
@@ -89,14 +106,14 @@ async fn raise_wall(
     };
     let mut stands = known().is_some_and(|text| text.starts_with(&rules));
     if stands && look == Look::Everything {
-        let listed = wall::listed(&space.namespace).await?;
+        let listed = wall::listed(&space.namespace, &space.table).await?;
         stands = known() == Some(format!("{rules}\n{listed}"));
     }
     if stands {
         return Ok(());
     }
-    wall::set(&space.namespace, &rules).await?;
-    let listed = wall::listed(&space.namespace).await?;
+    wall::set(&space.namespace, &space.table, &rules).await?;
+    let listed = wall::listed(&space.namespace, &space.table).await?;
     if listed.is_empty() {
         return Err(PlaneError::new(
             "nftables took the rules and does not have them",
@@ -248,10 +265,17 @@ async fn move_in(
     born: &Link,
     name: &str,
 ) -> Result<Link, PlaneError> {
-    plane.birth.move_to(born, space.namespace.file()).await?;
+    if !space.is_of_node {
+        plane.birth.move_to(born, space.namespace.file()).await?;
+    }
     let lost = || PlaneError::new(format!("interface {} was lost on its way", born.name));
     let here = space.net.link(&born.name).await?.ok_or_else(lost)?;
     space.net.rename(here.index, name).await?;
+    if space.is_of_node {
+        space.namespace.loosen(name).map_err(|error| {
+            PlaneError::new(format!("interface {name} cannot be set up: {error}"))
+        })?;
+    }
     space.net.link(name).await?.ok_or_else(lost)
 }
 
@@ -280,7 +304,7 @@ pub(super) async fn observe(
         .links()
         .await?
         .iter()
-        .filter(|link| is_tunnel(&link.name))
+        .filter(|link| space.is_tunnel(&link.name))
     {
         if link.kind == kernel::KIND {
             let device = kernel::get(&space.net, &link.name).await?;

@@ -1,5 +1,6 @@
 //! WireGuard in the kernel: its devices through generic netlink.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
@@ -15,14 +16,15 @@ use rtnetlink::LinkWireguard;
 
 use super::net::Net;
 use crate::backend::backhaul::address::Prefix;
-use crate::backend::backhaul::key::PublicKey;
+use crate::backend::backhaul::key::{PrivateKey, PublicKey};
 use crate::backend::backhaul::plane::{ObservedInterface, ObservedPeer, TunnelInterface, WgPeer};
 use crate::backend::wifi::netlink::NetlinkError;
 
 /// Kind of the interfaces.
 pub(super) const KIND: &str = "wireguard";
-/// Peers in one message: a message of netlink has 64 KiB at most, and a peer may have many prefixes.
+/// Peers in one message, and prefixes of each: a message of netlink has 64 KiB at most, and a prefix takes 40 octets.
 const AT_ONCE: usize = 8;
+const PREFIXES_AT_ONCE: usize = 128;
 const EOPNOTSUPP: i32 = 95;
 
 /// Whether the kernel has WireGuard: it is asked for an interface, which also loads a module that is there.
@@ -173,29 +175,10 @@ pub(super) async fn set(net: &Net, wanted: &TunnelInterface) -> Result<Vec<Strin
             wanted.name, wanted.port
         ));
     }
-    let mut peers = Vec::new();
-    if let Some(all) = &wanted.peers {
-        let extra = device.peers.iter().map(|peer| peer.observed.public_key);
-        for key in extra.filter(|key| all.iter().all(|peer| peer.public_key != *key)) {
-            peers.push(WireguardPeer(vec![
-                WireguardPeerAttribute::PublicKey(key.0),
-                WireguardPeerAttribute::Flags(WireguardPeerFlags::RemoveMe),
-            ]));
-            done.push(format!("remove peer {key}"));
-        }
-        for peer in all {
-            let known = device
-                .peers
-                .iter()
-                .find(|one| one.observed.public_key == peer.public_key);
-            let Some(message) = difference(peer, known) else {
-                continue;
-            };
-            peers.push(message);
-            let action = if known.is_some() { "change" } else { "add" };
-            done.push(format!("{action} peer {}", peer.public_key));
-        }
-    }
+    let peers = match &wanted.peers {
+        Some(peers) => peer_messages(&device.peers, peers, &mut done),
+        None => Vec::new(),
+    };
     let mut rest = peers.into_iter().peekable();
     while !attributes.is_empty() || rest.peek().is_some() {
         let mut message = vec![WireguardAttribute::IfName(wanted.name.clone())];
@@ -214,52 +197,110 @@ pub(super) async fn set(net: &Net, wanted: &TunnelInterface) -> Result<Vec<Strin
     Ok(done)
 }
 
-/// What has to be said of a peer; nothing if it is what it should be.
-fn difference(wanted: &WgPeer, known: Option<&Peer>) -> Option<WireguardPeer> {
-    let mut message = Vec::new();
+/// What has to be said of the peers, in this order; nothing of those that are what they should be.
+///
+/// Packets pass meanwhile, and what has a peer before and after must have one at every moment. The kernel takes a prefix from
+/// the one peer as it gives it to another, but one that replaces the prefixes of a peer takes away all of them first: so each
+/// peer is given what it lacks, then what nobody shall have goes to a peer that is nobody's and away with it (kernels before
+/// 6.16 know no other way), and peers that are not wanted any more go last.
+fn peer_messages(known: &[Peer], wanted: &[WgPeer], done: &mut Vec<String>) -> Vec<WireguardPeer> {
+    let of_key = |key| known.iter().find(|one| one.observed.public_key == key);
+    let kept: BTreeSet<Prefix> = wanted
+        .iter()
+        .flat_map(|peer| &peer.allowed)
+        .copied()
+        .collect();
+    let (mut messages, mut surplus) = (Vec::new(), Vec::new());
+    for peer in wanted {
+        let known = of_key(peer.public_key);
+        let found = known.map_or(&[][..], |known| &known.observed.allowed);
+        let settings = settings(peer, known);
+        let lacking = peer.allowed.iter().filter(|one| !found.contains(one));
+        let lacking: Vec<Prefix> = lacking.copied().collect();
+        surplus.extend(found.iter().filter(|one| !kept.contains(one)));
+        let is_told = known.is_none() || !settings.is_empty() || !lacking.is_empty();
+        let loses = found.iter().any(|one| !peer.allowed.contains(one));
+        if is_told {
+            messages.extend(peer_message(peer.public_key, settings, &lacking));
+        }
+        if is_told || loses {
+            let action = if known.is_some() { "change" } else { "add" };
+            done.push(format!("{action} peer {}", peer.public_key));
+        }
+    }
+    if !surplus.is_empty() {
+        let nobody = PrivateKey::generate().public();
+        messages.extend(peer_message(nobody, Vec::new(), &surplus));
+        messages.push(removal(nobody));
+    }
+    let keys = known.iter().map(|one| one.observed.public_key);
+    for key in keys.filter(|key| wanted.iter().all(|peer| peer.public_key != *key)) {
+        messages.push(removal(key));
+        done.push(format!("remove peer {key}"));
+    }
+    messages
+}
+
+fn removal(key: PublicKey) -> WireguardPeer {
+    WireguardPeer(vec![
+        WireguardPeerAttribute::PublicKey(key.0),
+        WireguardPeerAttribute::Flags(WireguardPeerFlags::RemoveMe),
+    ])
+}
+
+/// What a peer gets: as many messages as its prefixes need, and one where there are none.
+fn peer_message(
+    key: PublicKey,
+    settings: Vec<WireguardPeerAttribute>,
+    prefixes: &[Prefix],
+) -> Vec<WireguardPeer> {
+    let mut first = vec![WireguardPeerAttribute::PublicKey(key.0)];
+    first.extend(settings);
+    let mut messages = vec![first];
+    for (index, some) in prefixes.chunks(PREFIXES_AT_ONCE).enumerate() {
+        if index > 0 {
+            messages.push(vec![WireguardPeerAttribute::PublicKey(key.0)]);
+        }
+        if let Some(last) = messages.last_mut() {
+            let some = some.iter().map(allowed).collect();
+            last.push(WireguardPeerAttribute::AllowedIps(some));
+        }
+    }
+    messages.into_iter().map(WireguardPeer).collect()
+}
+
+/// What differs of a peer but its prefixes.
+fn settings(wanted: &WgPeer, known: Option<&Peer>) -> Vec<WireguardPeerAttribute> {
+    let mut settings = Vec::new();
     let preshared_key = wanted
         .preshared_key
         .as_ref()
         .map(|key| key.expose())
         .unwrap_or_default();
     if known.is_none_or(|known| known.preshared_key != preshared_key) {
-        message.push(WireguardPeerAttribute::PresharedKey(preshared_key));
+        settings.push(WireguardPeerAttribute::PresharedKey(preshared_key));
     }
     let is_told = known.is_none() || wanted.moves;
     if let Some(endpoint) = wanted.endpoint.filter(|_| is_told) {
-        message.push(WireguardPeerAttribute::Endpoint(endpoint));
+        settings.push(WireguardPeerAttribute::Endpoint(endpoint));
     }
     let keepalive_s = wanted.keepalive_s.unwrap_or_default();
     if known.is_none_or(|known| known.keepalive_s != keepalive_s) {
-        message.push(WireguardPeerAttribute::PersistentKeepalive(keepalive_s));
+        settings.push(WireguardPeerAttribute::PersistentKeepalive(keepalive_s));
     }
-    let same = |known: &Peer| {
-        let mut found = known.observed.allowed.clone();
-        found.sort_unstable();
-        found == wanted.allowed
+    settings
+}
+
+fn allowed(prefix: &Prefix) -> WireguardAllowedIp {
+    let family = match prefix.address {
+        IpAddr::V4(_) => WireguardAddressFamily::Ipv4,
+        IpAddr::V6(_) => WireguardAddressFamily::Ipv6,
     };
-    if !known.is_some_and(same) {
-        let prefixes = wanted.allowed.iter().map(|prefix| {
-            let family = match prefix.address {
-                IpAddr::V4(_) => WireguardAddressFamily::Ipv4,
-                IpAddr::V6(_) => WireguardAddressFamily::Ipv6,
-            };
-            WireguardAllowedIp(vec![
-                WireguardAllowedIpAttr::Family(family),
-                WireguardAllowedIpAttr::IpAddr(prefix.address),
-                WireguardAllowedIpAttr::Cidr(prefix.length),
-            ])
-        });
-        message.push(WireguardPeerAttribute::Flags(
-            WireguardPeerFlags::ReplaceAllowedIps,
-        ));
-        message.push(WireguardPeerAttribute::AllowedIps(prefixes.collect()));
-    }
-    if message.is_empty() {
-        return None;
-    }
-    message.insert(0, WireguardPeerAttribute::PublicKey(wanted.public_key.0));
-    Some(WireguardPeer(message))
+    WireguardAllowedIp(vec![
+        WireguardAllowedIpAttr::Family(family),
+        WireguardAllowedIpAttr::IpAddr(prefix.address),
+        WireguardAllowedIpAttr::Cidr(prefix.length),
+    ])
 }
 
 async fn request(
@@ -295,3 +336,6 @@ async fn request(
     }
     Ok(messages)
 }
+
+#[cfg(test)]
+mod tests;

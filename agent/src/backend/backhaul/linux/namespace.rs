@@ -15,12 +15,15 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space,
 const DIRECTORY: &str = "/run/netns";
 const OF_THIS_THREAD: &str = "/proc/thread-self/ns/net";
 
-/// What the kernel has to do for a slice: forward, take a packet back on the other interface of a rotation, and let the agent
-/// send echo requests.
-const SETTINGS: [(&str, &str); 6] = [
+/// What the kernel has to do for a slice: forward, take a packet back on the other interface of a rotation, let the agent send
+/// echo requests, and have an address of IPv6 when it is given one: while it looks for a second for who else may have it, it
+/// does not answer, and whoever gave it knows.
+const SETTINGS: [(&str, &str); 8] = [
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/conf/all/forwarding", "1"),
     ("net/ipv6/conf/default/accept_ra", "0"),
+    ("net/ipv6/conf/all/accept_dad", "0"),
+    ("net/ipv6/conf/default/accept_dad", "0"),
     ("net/ipv4/conf/all/rp_filter", "0"),
     ("net/ipv4/conf/default/rp_filter", "0"),
     ("net/ipv4/ping_group_range", "0 2147483647"),
@@ -70,6 +73,14 @@ impl Namespace {
         })
     }
 
+    /// That of the node, which has no name.
+    pub(super) fn of_node(file: File) -> Self {
+        Self {
+            name: "of the node".to_owned(),
+            file: Arc::new(file),
+        }
+    }
+
     /// For who moves an interface here.
     pub(super) fn file(&self) -> &File {
         &self.file
@@ -84,6 +95,12 @@ impl Namespace {
             self.enter()?;
             Ok(work())
         })
+    }
+
+    /// Lets packets come in at an interface that would leave by another one, as they do while keys are rotated.
+    pub(super) fn loosen(&self, interface: &str) -> io::Result<()> {
+        let setting = format!("/proc/sys/net/ipv4/conf/{interface}/rp_filter");
+        self.within(|| fs::write(setting, "2"))?
     }
 
     /// Moves this thread here, for good.

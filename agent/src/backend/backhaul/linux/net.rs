@@ -13,15 +13,16 @@ use rtnetlink::packet_core::{
 };
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{
-    InfoData, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoBridgePort, InfoData, InfoPortData, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage,
 };
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage,
 };
-use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteProtocol};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteProtocol};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::sys::AsyncSocket as _;
-use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkBridgePort, LinkUnspec, RouteMessageBuilder};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::backend::backhaul::address::Prefix;
@@ -31,7 +32,8 @@ use crate::backend::wifi::netlink::NetlinkError;
 /// Mark of the routes that are ours (rtm_protocol; from 5 on everybody may choose).
 const OURS: u8 = 84;
 
-/// A connection to the kernel, of the namespace where it was opened.
+/// A connection to the kernel, of the namespace where it was opened. Clones are the same connection.
+#[derive(Clone)]
 pub(super) struct Net {
     handle: Handle,
     generic: GenetlinkHandle,
@@ -52,6 +54,8 @@ pub(super) struct Link {
     pub(super) other_end: Option<u32>,
     /// Of VXLAN, the number of the segment and the address that it sends from.
     pub(super) vxlan: Option<(u32, Option<IpAddr>)>,
+    /// Of the port of a bridge, whether frames may leave where they came in.
+    pub(super) is_hairpin: bool,
     pub(super) rx_packets: u64,
 }
 
@@ -120,6 +124,14 @@ impl Net {
     ) -> Result<(), NetlinkError> {
         let done = self.handle.link().set(message).execute().await;
         done.map_err(|error| refused(action, error))
+    }
+
+    /// Says whether frames may leave a port of a bridge where they came in.
+    pub(super) async fn set_hairpin(&self, port: &Link, is_on: bool) -> Result<(), NetlinkError> {
+        let message = LinkBridgePort::new(port.index).hairpin(is_on).build();
+        let done = self.handle.link().set_port(message).execute().await;
+        let state = if is_on { "on" } else { "off" };
+        done.map_err(|error| refused(&format!("switch hairpin of {} {state}", port.name), error))
     }
 
     pub(super) async fn set_mtu(&self, link: &Link, mtu: u16) -> Result<(), NetlinkError> {
@@ -249,7 +261,25 @@ impl Net {
             .collect())
     }
 
+    /// Destinations of the routes that packets of the node take and that are not ours.
+    pub(super) async fn foreign_routes(&self) -> Result<BTreeSet<Prefix>, NetlinkError> {
+        let all = self.all_routes().await?;
+        let foreign = all.iter().filter(|message| {
+            let header = &message.header;
+            header.table == RouteHeader::RT_TABLE_MAIN
+                && header.protocol != RouteProtocol::Other(OURS)
+        });
+        let destinations = foreign.filter_map(route).map(|route| route.to);
+        Ok(destinations.collect())
+    }
+
     async fn route_messages(&self) -> Result<Vec<RouteMessage>, NetlinkError> {
+        let mut all = self.all_routes().await?;
+        all.retain(|message| message.header.protocol == RouteProtocol::Other(OURS));
+        Ok(all)
+    }
+
+    async fn all_routes(&self) -> Result<Vec<RouteMessage>, NetlinkError> {
         let mut all = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut message = RouteMessage::default();
@@ -257,14 +287,15 @@ impl Net {
             let answers = self.handle.route().get(message).execute();
             all.extend(collect("list routes", answers).await?);
         }
-        all.retain(|message| message.header.protocol == RouteProtocol::Other(OURS));
         Ok(all)
     }
 
-    /// Adds what is missing, then removes what is too much: there is no moment without a route. What was done.
+    /// Adds what is missing, then removes what is too much over these interfaces: there is no moment without a route. What
+    /// was done.
     pub(super) async fn set_routes(
         &self,
         wanted: &BTreeSet<Route>,
+        over: &BTreeSet<u32>,
     ) -> Result<Vec<String>, NetlinkError> {
         let found = self.routes().await?;
         let mut done = Vec::new();
@@ -288,7 +319,8 @@ impl Net {
             done.push(action);
         }
         for message in self.route_messages().await? {
-            let Some(route) = route(&message).filter(|route| !wanted.contains(route)) else {
+            let is_extra = |route: &Route| over.contains(&route.index) && !wanted.contains(route);
+            let Some(route) = route(&message).filter(is_extra) else {
                 continue;
             };
             let action = format!(
@@ -306,7 +338,7 @@ impl Net {
         Ok(done)
     }
 
-    /// Makes a VXLAN interface flood to these, and to no others.
+    /// Makes a VXLAN interface flood to these, and to no others; who was found behind others is looked for again.
     pub(super) async fn set_flooding(
         &self,
         index: u32,
@@ -316,13 +348,12 @@ impl Net {
         get.message_mut().header.family = AddressFamily::Bridge;
         let found = collect("list where frames are flooded to", get.execute()).await?;
         let found = found.iter().filter(|one| one.header.ifindex == index);
-        let found: Vec<(IpAddr, &NeighbourMessage)> = found
-            .filter_map(|one| Some((flooded_to(one)?, one)))
-            .collect();
+        let found = found.filter_map(|one| Some((destination(one)?, one)));
+        let (flooded, learned): (Vec<_>, Vec<_>) = found.partition(|(_, one)| is_flooding(one));
         let mut done = Vec::new();
         for to in wanted
             .iter()
-            .filter(|to| found.iter().all(|(known, _)| known != *to))
+            .filter(|to| flooded.iter().all(|(known, _)| known != *to))
         {
             let action = format!("flood to {to}");
             let mut add = self
@@ -337,15 +368,27 @@ impl Net {
             self.send(&action, request).await?;
             done.push(action);
         }
-        for (to, message) in found.iter().filter(|(to, _)| !wanted.contains(to)) {
+        for (to, message) in flooded.iter().filter(|(to, _)| !wanted.contains(to)) {
             let action = format!("flood to {to} no more");
-            let mut request =
-                NetlinkMessage::from(RouteNetlinkMessage::DelNeighbour((*message).clone()));
-            request.header.flags = NLM_F_REQUEST | NLM_F_ACK;
-            self.send(&action, request).await?;
+            self.forget(&action, message).await?;
             done.push(action);
         }
+        for (to, message) in learned.iter().filter(|(to, _)| !wanted.contains(to)) {
+            let action = format!("forget who is behind {to}");
+            match self.forget(&action, message).await {
+                // Its time was over.
+                Err(error) if error.is_not_found() => {}
+                done => done?,
+            }
+        }
         Ok(done)
+    }
+
+    async fn forget(&self, action: &str, message: &NeighbourMessage) -> Result<(), NetlinkError> {
+        let message = RouteNetlinkMessage::DelNeighbour(message.clone());
+        let mut request = NetlinkMessage::from(message);
+        request.header.flags = NLM_F_REQUEST | NLM_F_ACK;
+        self.send(action, request).await
     }
 
     async fn send(
@@ -368,17 +411,23 @@ impl Net {
     }
 }
 
-/// Where an entry of a forwarding table floods to.
-fn flooded_to(message: &NeighbourMessage) -> Option<IpAddr> {
-    let is_all = message.attributes.iter().any(|one| {
-        matches!(one, NeighbourAttribute::LinkLayerAddress(mac) if mac.iter().all(|octet| *octet == 0))
-    });
-    let to = message.attributes.iter().find_map(|one| match one {
-        NeighbourAttribute::Destination(NeighbourAddress::Inet(to)) => Some(IpAddr::V4(*to)),
-        NeighbourAttribute::Destination(NeighbourAddress::Inet6(to)) => Some(IpAddr::V6(*to)),
+/// Where frames of an entry of a forwarding table go. The family of its address is its length: the message is of bridges.
+fn destination(message: &NeighbourMessage) -> Option<IpAddr> {
+    message.attributes.iter().find_map(|one| match one {
+        NeighbourAttribute::Destination(NeighbourAddress::Other(octets)) => {
+            let v4 = <[u8; 4]>::try_from(octets.as_slice()).map(IpAddr::from);
+            v4.or_else(|_| <[u8; 16]>::try_from(octets.as_slice()).map(IpAddr::from))
+                .ok()
+        }
         _ => None,
-    });
-    to.filter(|_| is_all)
+    })
+}
+
+/// Whether an entry is of frames whose receiver is not known, or is everybody.
+fn is_flooding(message: &NeighbourMessage) -> bool {
+    message.attributes.iter().any(|one| {
+        matches!(one, NeighbourAttribute::LinkLayerAddress(mac) if mac.iter().all(|octet| *octet == 0))
+    })
 }
 
 /// All answers of a request.
@@ -414,11 +463,19 @@ fn link(message: &LinkMessage) -> Link {
                 });
                 link.kind = kind.unwrap_or_default();
                 link.vxlan = infos.iter().find_map(vxlan);
+                link.is_hairpin = infos.iter().any(is_hairpin);
             }
             _ => {}
         }
     }
     link
+}
+
+fn is_hairpin(info: &LinkInfo) -> bool {
+    let LinkInfo::PortData(InfoPortData::BridgePort(parts)) = info else {
+        return false;
+    };
+    parts.contains(&InfoBridgePort::HairpinMode(true))
 }
 
 fn vxlan(info: &LinkInfo) -> Option<(u32, Option<IpAddr>)> {

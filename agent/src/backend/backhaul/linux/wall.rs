@@ -3,15 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::process::{Command, Stdio};
 
+use super::TABLE;
+use super::attach::VXLAN_PORT;
 use super::namespace::Namespace;
 use crate::backend::backhaul::config::Role;
-use crate::backend::backhaul::plane::{PlaneError, SliceNet};
+use crate::backend::backhaul::plane::{PlaneError, SliceNet, Vxlan};
 
 const PROGRAM: &str = "nft";
-/// Table of a slice, in its namespace.
-const TABLE: &str = "tranche";
 
 /// Whether there is nft.
 pub(super) async fn check_installed() -> Result<(), String> {
@@ -41,23 +42,69 @@ pub(super) fn of_slice(net: &SliceNet) -> String {
         None => "iifname \"wg*\" oifname \"at0\" accept; iifname \"at0\" oifname \"wg*\" accept;",
         Some(_) => "iifname \"br0\" oifname \"br0\" accept;",
     };
+    let horizon = net.vxlan.as_ref().map(split_horizon).unwrap_or_default();
     format!(
-        "chain forward {{ type filter hook forward priority filter; policy drop; {routed} {relay} }}"
+        "chain forward {{ type filter hook forward priority filter; policy drop; {routed} {relay} }}{horizon}"
     )
 }
 
-/// Puts the rules of a slice in force, in its namespace, in place of those that are there.
-pub(super) async fn set(namespace: &Namespace, rules: &str) -> Result<(), PlaneError> {
-    let script = replacing(TABLE, rules);
+/// Of a segment whose peers hear each other through this node: what came from a peer does not go back to it, or its bridge
+/// would take its own users to be here. The mark says which peer it was, and stays with the frame from the one tunnel to the
+/// other.
+fn split_horizon(vxlan: &Vxlan) -> String {
+    if !vxlan.relays || vxlan.remotes.is_empty() {
+        return String::new();
+    }
+    let family = if vxlan.local.is_ipv4() { "ip" } else { "ip6" };
+    let each = |one: fn(usize, &IpAddr) -> String| {
+        let peers = vxlan.remotes.iter().enumerate();
+        let all: Vec<String> = peers.map(|(index, peer)| one(index + 1, peer)).collect();
+        all.join(", ")
+    };
+    let (marks, own) = (
+        each(|mark, peer| format!("{peer} : {mark}")),
+        each(|mark, peer| format!("{peer} . {mark}")),
+    );
+    format!(
+        "
+        chain from {{ type filter hook prerouting priority filter; iifname \"wg*\" udp dport {VXLAN_PORT} meta mark set {family} saddr map {{ {marks} }}; }}
+        chain back {{ type filter hook output priority filter; oifname \"wg*\" udp dport {VXLAN_PORT} {family} daddr . meta mark {{ {own} }} drop; }}"
+    )
+}
+
+/// The rules of a management tunnel, in the node's namespace: what is for these ports of the node itself, and echo requests and
+/// errors. Nothing is passed on.
+pub(super) fn of_node(prefix: &str, ports: &[u16]) -> String {
+    let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    let reached = match ports.is_empty() {
+        true => String::new(),
+        false => format!("tcp dport {{ {} }} accept;", ports.join(", ")),
+    };
+    format!(
+        "chain in {{ type filter hook input priority filter - 10; policy accept; iifname != \"{prefix}*\" accept; meta l4proto {{ icmp, ipv6-icmp }} accept; {reached} drop; }}
+         chain on {{ type filter hook forward priority filter - 10; policy accept; iifname \"{prefix}*\" drop; oifname \"{prefix}*\" drop; }}"
+    )
+}
+
+/// Takes the rules of a management tunnel away, if there are any.
+pub(super) async fn remove(table: String) -> Result<(), PlaneError> {
+    let script = format!("add table inet {table}\ndelete table inet {table}\n");
+    let done = blocking(move || run(&["-f", "-"], &script)).await;
+    done.map(drop).map_err(|error| refused(&error))
+}
+
+/// Puts the rules of a tunnel in force, in the namespace where it ends, in place of those that are there.
+pub(super) async fn set(namespace: &Namespace, table: &str, rules: &str) -> Result<(), PlaneError> {
+    let script = replacing(table, rules);
     let namespace = namespace.clone();
     let done = blocking(move || namespace.within(|| run(&["-f", "-"], &script))?).await;
     done.map(drop).map_err(|error| refused(&error))
 }
 
 /// Whether a slice has a wall at all: its rules are compared by what nft prints of them.
-pub(super) async fn listed(namespace: &Namespace) -> Result<String, PlaneError> {
-    let namespace = namespace.clone();
-    let list = || run(&["list", "table", "inet", TABLE], "");
+pub(super) async fn listed(namespace: &Namespace, table: &str) -> Result<String, PlaneError> {
+    let (namespace, table) = (namespace.clone(), table.to_owned());
+    let list = move || run(&["list", "table", "inet", &table], "");
     let listed = blocking(move || namespace.within(list)?).await;
     // A table that is not there is an error of nft's.
     Ok(listed.unwrap_or_default())

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::backend::backhaul::suite::{self, BackhaulRig};
+use crate::backend::backhaul::tunnel::Pace;
+use crate::backend::{Backend as _, NodeConfig};
 
 struct Rig {
     underlay: Arc<Underlay>,
@@ -60,7 +62,8 @@ impl BackhaulRig for Rig {
             .into_iter()
             .flatten();
         let files = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        left.extend(files.filter(|name| name.starts_with(slice)));
+        // What is set aside for a while is not left behind.
+        left.extend(files.filter(|name| name.starts_with(slice) && !name.ends_with(".removed")));
         left
     }
 }
@@ -68,4 +71,31 @@ impl BackhaulRig for Rig {
 #[tokio::test]
 async fn simulator_passes_the_suite() {
     suite::run(|| async { Rig::new() }).await;
+}
+
+#[tokio::test]
+async fn the_key_of_a_removed_tunnel_is_gone_when_its_time_is_over() {
+    let keys = tempfile::tempdir().unwrap();
+    let plane = SimulatedPlane {
+        underlay: Arc::default(),
+        node: "node-1".to_owned(),
+    };
+    let pace = Pace {
+        kept: Duration::from_millis(300),
+        ..Pace::default()
+    };
+    let mut node = Backhaul::at_pace(Arc::new(plane), Some(keys.path().to_owned()), pace);
+    let (nothing, one) = (
+        NodeConfig::default(),
+        suite::config(&[suite::tunnel(suite::EDGE, suite::SLICE)]),
+    );
+    for (before, after) in [(&nothing, &one), (&one, &nothing)] {
+        let plan = node.plan(before, after).unwrap();
+        node.apply(plan).await.unwrap();
+    }
+    let end = tokio::time::Instant::now() + Duration::from_secs(20);
+    while std::fs::read_dir(keys.path()).unwrap().count() > 0 {
+        assert!(tokio::time::Instant::now() < end, "the key is still there");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

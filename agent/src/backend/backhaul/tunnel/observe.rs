@@ -3,7 +3,6 @@
 use tranche_yang::clock::rfc3339;
 
 use super::Tunnel;
-use super::rotation::own_key;
 use crate::backend::backhaul::PeerState;
 use crate::backend::backhaul::config::PeerConfig;
 use crate::backend::backhaul::key::PublicKey;
@@ -33,7 +32,7 @@ impl Tunnel {
         let peers = config.peers.iter();
         Ok(Some(TunnelState {
             slice: self.slice.clone(),
-            own_key: Some(own_key(&record.current)),
+            own_key: Some(self.own_key(&record.current)),
             oper_state: self.oper_state(),
             last_error: self.last_error.clone(),
             backend_in_use: self.backend.filter(|_| is_there(&record.current)),
@@ -41,10 +40,10 @@ impl Tunnel {
             segment_mtu: wanted::segment_mtu(config),
             key_made: Some(rfc3339(record.current.made())),
             next: next.map(|next| NextState {
-                own_key: own_key(next),
+                own_key: self.own_key(next),
                 phase: self.phase(&observed),
             }),
-            retiring: retiring.map(own_key),
+            retiring: retiring.map(|one| self.own_key(one)),
             peers: peers
                 .map(|peer| self.observe_peer(peer, record, &observed))
                 .collect(),
@@ -59,7 +58,11 @@ impl Tunnel {
     ) -> PeerObservation {
         let on = |generation: Option<&Generation>, side| {
             let link = wanted::link(peer, record, side)?;
-            find(observed, &generation?.interface(), link.public_key)
+            find(
+                observed,
+                &generation?.interface(&self.prefix),
+                link.public_key,
+            )
         };
         let current = on(Some(&record.current), Side::Current);
         let next = on(record.next.as_ref(), Side::Next);

@@ -36,7 +36,7 @@ impl Tunnel {
                     "a rotation with port {} is under way: complete or cancel it",
                     next.port
                 ))),
-                None => Ok(own_key(next)),
+                None => Ok(self.own_key(next)),
             };
         }
         if record.retiring.is_some() {
@@ -57,8 +57,8 @@ impl Tunnel {
         };
         record.last_epoch += 1;
         let next = Generation::new(record.last_epoch, port);
-        let answer = own_key(&next);
-        record.next = Some(next);
+        record.next = Some(next.clone());
+        let answer = self.own_key(&next);
         self.put(before).await?;
         self.announce(Event::RotationPrepared {
             slice: self.slice.clone(),
@@ -88,7 +88,7 @@ impl Tunnel {
         if record.next.is_none() {
             // Asked once more, as after an answer that was lost.
             return match record.has_turned {
-                true => Ok(own_key(&record.current)),
+                true => Ok(self.own_key(&record.current)),
                 false => Err(PlaneError::new(
                     "no rotation is under way: start one with rotate-key",
                 )),
@@ -107,9 +107,9 @@ impl Tunnel {
         let Some(next) = record.next.take() else {
             return Err(PlaneError::new("no rotation is under way"));
         };
-        let answer = own_key(&next);
-        record.retiring = Some(std::mem::replace(&mut record.current, next));
+        record.retiring = Some(std::mem::replace(&mut record.current, next.clone()));
         record.has_turned = true;
+        let answer = self.own_key(&next);
         self.put(before).await?;
         self.silence = None;
         Ok(answer)
@@ -153,7 +153,7 @@ impl Tunnel {
     /// A peer that has not shaken hands on the second interface.
     fn silent_on_next(&self, observed: &[ObservedInterface]) -> Option<&str> {
         let (config, record) = (self.config.as_ref()?, self.record.as_ref()?);
-        let name = record.next.as_ref()?.interface();
+        let name = record.next.as_ref()?.interface(&self.prefix);
         let interface = observed.iter().find(|one| one.name == name);
         let silent = config.peers.iter().find(|peer| {
             let Some(link) = wanted::link(peer, record, Side::Next) else {
@@ -194,7 +194,11 @@ impl Tunnel {
     /// What a rotation that is under way needs from time to time; when to come back.
     pub(super) async fn step_rotation(&mut self, now: Instant) -> Option<Instant> {
         let record = self.in_service().ok()?;
-        if let Some(next) = record.next.as_ref().map(Generation::interface) {
+        if let Some(next) = record
+            .next
+            .as_ref()
+            .map(|next| next.interface(&self.prefix))
+        {
             self.nudge_peers(&next);
             return Some(now + NUDGE);
         }
@@ -231,7 +235,7 @@ impl Tunnel {
         else {
             return Ok(());
         };
-        let name = retiring.interface();
+        let name = retiring.interface(&self.prefix);
         let observed = self.shared.plane.observe(&self.slice).await?;
         if let Some(interface) = observed.iter().find(|one| one.name == name) {
             let (since, heard) = *self.silence.get_or_insert((now, interface.rx_packets));
@@ -258,14 +262,14 @@ impl Tunnel {
         });
         Ok(())
     }
-}
 
-/// What the others need to know of a key.
-pub(super) fn own_key(generation: &Generation) -> OwnKeyState {
-    OwnKeyState {
-        epoch: generation.epoch,
-        public_key: generation.key.public(),
-        listen_port: generation.port,
-        interface: generation.interface(),
+    /// What the others need to know of a key.
+    pub(super) fn own_key(&self, generation: &Generation) -> OwnKeyState {
+        OwnKeyState {
+            epoch: generation.epoch,
+            public_key: generation.key.public(),
+            listen_port: generation.port,
+            interface: generation.interface(&self.prefix),
+        }
     }
 }

@@ -91,7 +91,7 @@ impl Tunnel {
             return Ok(());
         };
         let observed = self.shared.plane.observe(&self.slice).await?;
-        let name = record.current.interface();
+        let name = record.current.interface(&self.prefix);
         let Some(interface) = observed.iter().find(|one| one.name == name) else {
             return Ok(());
         };
@@ -326,7 +326,7 @@ impl Tunnel {
         let (Some(config), Some(record)) = (&self.config, &self.record) else {
             return;
         };
-        let name = record.current.interface();
+        let name = record.current.interface(&self.prefix);
         let interface = observed.iter().find(|one| one.name == name);
         let unprobed = config
             .peers
@@ -395,6 +395,10 @@ impl Tunnel {
     ) -> Result<Vec<(String, std::net::IpAddr)>, PlaneError> {
         let config = self.config.as_ref().filter(|config| config.enabled);
         let config = config.ok_or_else(|| PlaneError::new("the tunnel is not in service"))?;
+        if config.management.is_some() {
+            let message = "a management tunnel is not probed: its handshakes say who is there";
+            return Err(PlaneError::new(message));
+        }
         let with_address = |peer: &PeerConfig| Some((peer.name.clone(), peer.tunnel_address?));
         let Some(name) = &request.peer else {
             return Ok(config.peers.iter().filter_map(with_address).collect());

@@ -82,6 +82,7 @@ impl Rig {
         let pace = Pace {
             slow: often,
             check: often,
+            ..Pace::default()
         };
         Self::at_pace(backend, pace).await
     }
@@ -232,7 +233,8 @@ impl BackhaulRig for Rig {
             .into_iter()
             .flatten();
         let files = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        left.extend(files.filter(|file| file.starts_with(slice)));
+        // What is set aside for a while is not left behind.
+        left.extend(files.filter(|file| file.starts_with(slice) && !file.ends_with(".removed")));
         if machine.plane.spaces().is_empty() {
             let links = self.in_machine(
                 index,

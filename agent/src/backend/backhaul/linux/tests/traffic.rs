@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::UdpSocket;
 use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::super::namespace::Namespace;
@@ -34,6 +35,8 @@ async fn lost_while(rig: &mut Rig, meanwhile: impl AsyncFnOnce(&mut Rig)) -> Vec
         &rig.slice_namespace(EDGE, SLICE),
         &format!("10.77.0.1:{PORT}"),
     );
+    // What waits here while the machine does something else is not lost.
+    set_socket_recv_buffer_size_force(&receiver, 16 << 20).unwrap();
     let sender = socket(&rig.slice_namespace(SPOKE, SLICE), "10.77.0.9:0");
     sender.connect(format!("10.77.0.1:{PORT}")).await.unwrap();
     let sending = tokio::spawn(async move {
@@ -122,6 +125,40 @@ async fn due_rotation_loses_nothing(mut rig: Rig) {
     // Another one is not prepared before this one is written down.
     let after = suite::state(&mut rig, SPOKE, SLICE).await;
     assert_eq!((after.own_key.unwrap().epoch, after.next), (2, None));
+    assert_eq!(lost, Vec::<u32>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prefixes_that_move_cost_no_packet_to_other_addresses() {
+    if rig::can_run() {
+        moving_loses_nothing(Rig::new(BackendInUse::Userspace).await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a kernel with WireGuard; run by make test-vm"]
+async fn prefixes_that_move_in_the_kernel_cost_no_packet_to_other_addresses() {
+    moving_loses_nothing(Rig::new(BackendInUse::Kernel).await).await;
+}
+
+/// The stream goes to the address of the edge itself, which the edge has whoever has the prefixes.
+async fn moving_loses_nothing(mut rig: Rig) {
+    suite::connected(&mut rig).await;
+    let lost = lost_while(&mut rig, async |rig| {
+        for to in ["dc", "edge"].into_iter().cycle().take(60) {
+            let mut tries = 0;
+            while let Err(refusal) = rig.node(SPOKE).switch_over(SLICE, to).await {
+                // On a machine that is so slow that probes are late.
+                assert!(
+                    refusal.message.contains("does not answer") && tries < 200,
+                    "{refusal}"
+                );
+                tries += 1;
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+    })
+    .await;
     assert_eq!(lost, Vec::<u32>::new());
 }
 

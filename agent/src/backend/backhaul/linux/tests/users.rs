@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::rig::{self, Rig};
 use crate::backend::backhaul::suite::{self, BackhaulRig, DC, EDGE, SLICE, SPOKE};
-use crate::backend::backhaul::{BackendInUse, Layer, PeerState, TunnelConfig};
+use crate::backend::backhaul::{
+    BackendInUse, BackhaulBackend as _, Layer, PeerState, Role, TunnelConfig,
+};
 use crate::backend::{Backend as _, NodeConfig};
 
 fn attach(tunnel: &mut TunnelConfig, attachment: Value) {
@@ -99,6 +101,107 @@ async fn frames_cross(mut rig: Rig) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ethernet_frames_cross_between_the_users_of_two_spokes() {
+    if rig::can_run() {
+        spokes_hear_each_other(Rig::new(BackendInUse::Userspace).await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a kernel with WireGuard; run by make test-vm"]
+async fn ethernet_frames_cross_between_the_users_of_two_spokes_in_the_kernel() {
+    spokes_hear_each_other(Rig::new(BackendInUse::Kernel).await).await;
+}
+
+/// Edge, dc and spoke become a hub with two spokes that do not know each other.
+async fn one_hub(rig: &mut Rig) {
+    let configs = suite::connected(rig).await;
+    let own = suite::state(rig, DC, SLICE).await.own_key.unwrap();
+    let home = rig.underlay_address(DC);
+    let to_edge = configs[SPOKE].backhaul.tunnels[0].peer("edge").cloned();
+    let mut to_edge = to_edge.unwrap();
+    to_edge.priority = None;
+    let to_dc = json!({
+        "name": "dc", "public-key": own.public_key, "tunnel-address": "10.77.0.2",
+        "endpoint": { "address": home, "port": own.listen_port },
+    });
+    for at in [EDGE, DC, SPOKE] {
+        let to_edge = to_edge.clone();
+        let to_dc = serde_json::from_value(to_dc.clone()).unwrap();
+        change(rig, at, &configs[at], |tunnel| {
+            (tunnel.layer, tunnel.vni) = (Layer::L2Vxlan, Some(7));
+            attach(tunnel, json!({ "interface": "ua" }));
+            if at == EDGE {
+                tunnel.peers.push(to_dc);
+            } else {
+                tunnel.role = Role::Spoke;
+                tunnel.peers = vec![to_edge];
+            }
+        })
+        .await;
+        rig.in_machine(at, &format!("ip address add 10.21.0.{}/24 dev ua", at + 1));
+    }
+    suite::until(rig, DC, "a spoke", |state| {
+        suite::peer(state, "edge").state == PeerState::Active
+    })
+    .await;
+}
+
+async fn spokes_hear_each_other(mut rig: Rig) {
+    one_hub(&mut rig).await;
+    rig.in_machine(SPOKE, &ping("10.21.0.2", 1342));
+    rig.in_machine(DC, &ping("10.21.0.3", 1342));
+    rig.in_machine(SPOKE, &ping("10.21.0.1", 1342));
+    // What everybody is to hear, everybody hears once, and who said it does not hear it.
+    let heard = |at| -> u32 {
+        let shown = in_slice(&rig, at, "cat /sys/class/net/vx0/statistics/rx_packets");
+        shown.trim().parse().unwrap()
+    };
+    let before = [EDGE, DC, SPOKE].map(heard);
+    rig.in_machine(SPOKE, "ping -q -b -c 50 -i 0.01 -W 1 10.21.0.255 || true");
+    let after = [EDGE, DC, SPOKE].map(heard);
+    let [edge, dc, spoke] = [EDGE, DC, SPOKE].map(|at| after[at] - before[at]);
+    // Some more are of neighbours that look for each other.
+    assert!(
+        (50..75).contains(&edge) && (50..75).contains(&dc),
+        "{edge} {dc}"
+    );
+    assert!(spoke < 25, "{spoke}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_go_to_the_gateway_that_has_the_prefixes() {
+    if !rig::can_run() {
+        return;
+    }
+    let mut rig = Rig::new(BackendInUse::Userspace).await;
+    let configs = suite::connected(&mut rig).await;
+    let [_, spoke] = segment(&mut rig, &configs).await;
+    rig.in_machine(SPOKE, &ping("10.21.0.1", 100));
+    let shown = |rig: &Rig| in_slice(rig, SPOKE, "bridge fdb show dev vx0");
+    let to = |shown: &str, address: &str| shown.contains(&format!("dst {address} "));
+    let before = shown(&rig);
+    assert!(
+        to(&before, "10.77.0.1") && !to(&before, "10.77.0.2"),
+        "{before}"
+    );
+    let known = "02:00:00:00:00:99";
+    let learn = format!("bridge fdb add {known} dev vx0 dst 10.77.0.1 self");
+    in_slice(&rig, SPOKE, &learn);
+    rig.node(SPOKE).switch_over(SLICE, "dc").await.unwrap();
+    let after = shown(&rig);
+    assert!(to(&after, "10.77.0.2"), "{after}");
+    // Nobody is flooded there nor looked for behind it, and there is nothing to repair. (Who talks from there is learned again.)
+    assert!(
+        !after.contains("00:00:00:00:00:00 dst 10.77.0.1"),
+        "{after}"
+    );
+    assert!(!after.contains(known), "{after}");
+    let again = rig.node(SPOKE).reconcile(&spoke).await.unwrap();
+    assert_eq!(again.repaired, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slice_is_a_port_of_a_bridge() {
     if rig::can_run() {
         port_of_a_bridge(Rig::new(BackendInUse::Userspace).await).await;
@@ -146,6 +249,72 @@ async fn port_of_a_bridge(mut rig: Rig) {
     assert_eq!(ports.lines().count(), 1, "{ports}");
     in_slice(&rig, SPOKE, &no_ping("10.20.0.9", 100));
     assert_eq!(rig.node(EDGE).reconcile(&none).await.unwrap().repaired, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a kernel whose bridges filter VLANs; run by make test-vm"]
+async fn slices_share_a_bridge_in_vlans_of_their_own() {
+    let mut rig = Rig::new(BackendInUse::Kernel).await;
+    let configs = suite::connected(&mut rig).await;
+    // A bridge of somebody else with a trunk, at whose other end users of two VLANs have addresses in each other's networks.
+    let home = rig.machine(DC).name.clone();
+    rig.in_machine(
+        EDGE,
+        &format!(
+            "ip link add ub up type bridge vlan_filtering 1 && ip link add u0 type veth peer name u1 netns {home}
+             ip link set u0 master ub up && bridge vlan add vid 10 dev u0 && bridge vlan add vid 20 dev u0"
+        ),
+    );
+    rig.in_machine(
+        DC,
+        "echo 1 > /proc/sys/net/ipv4/conf/all/arp_ignore && ip link set u1 up
+         ip link add u1.10 link u1 type vlan id 10 && ip link add u1.20 link u1 type vlan id 20
+         ip link set u1.10 up && ip address add 10.20.0.10/24 dev u1.10 && ip address add 10.22.0.10/32 dev u1.10
+         ip link set u1.20 up && ip address add 10.22.0.20/24 dev u1.20 && ip address add 10.20.0.20/32 dev u1.20
+         ip route add 10.77.0.9 via 10.20.0.1",
+    );
+    let bridged = change(&mut rig, EDGE, &configs[EDGE], |tunnel| {
+        attach(
+            tunnel,
+            json!({ "bridge": "ub", "vlan": 10, "gateway": ["10.20.0.1/24"] }),
+        );
+    })
+    .await;
+    in_slice(&rig, SPOKE, &ping("10.20.0.10", 1392));
+    in_slice(&rig, SPOKE, &no_ping("10.20.0.20", 100));
+    assert_eq!(
+        rig.node(EDGE).reconcile(&bridged).await.unwrap().repaired,
+        []
+    );
+    // Another slice may have another VLAN of the bridge, and is at home there alone.
+    let mut both = bridged.clone();
+    let mut other = suite::tunnel(EDGE, "other");
+    other["attachment"] = json!({ "bridge": "ub", "vlan": 20, "gateway": ["10.22.0.1/24"] });
+    both.backhaul
+        .tunnels
+        .extend(suite::config(&[other]).backhaul.tunnels);
+    suite::apply(&mut rig, EDGE, &bridged, &both).await;
+    let theirs = rig.slice_namespace(EDGE, "other");
+    let in_theirs = |command: &str| rig::sh(&format!("ip netns exec {theirs} sh -c '{command}'"));
+    in_theirs(&ping("10.22.0.20", 1392));
+    in_theirs(&no_ping("10.22.0.10", 100));
+    let moved = change(&mut rig, EDGE, &bridged, |tunnel| {
+        tunnel.attachment.vlan = Some(30)
+    });
+    let moved = moved.await;
+    in_slice(&rig, SPOKE, &no_ping("10.20.0.10", 100));
+    // On a bridge that filters none, a VLAN would be a promise that nobody keeps.
+    let refused = suite::changed(&moved, |tunnel| {
+        tunnel.attachment.bridge = Some("uc".to_owned())
+    });
+    rig.in_machine(EDGE, "ip link add uc up type bridge");
+    let node = rig.node(EDGE);
+    let plan = node.plan(&moved, &refused).unwrap();
+    let refusal = node.apply(plan).await.unwrap_err();
+    assert!(
+        refusal.message.contains("does not filter VLANs"),
+        "{refusal}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,366 @@
+//! The gNB of the srsRAN project: its configuration file, and its remote control.
+//!
+//! What changes the ratios of slices is told to the running gNB and written to its file. Everything else is written to the file,
+//! and the gNB told to end: whoever runs it (a service manager) starts it again, and a change counts as made when its
+//! metrics show the cell. A gNB that does not come back gets its former file, and the change is refused.
+//!
+//! The remote control answers success to what it ignores, so [`check`] refuses that before; it resets the one ratio when only
+//! the other is sent, so both always are. Its metrics show cells, UEs by cell and AMFs by PLMN, but neither policies nor UEs by
+//! slice: ratios in force are those that it acknowledged or started with, and shares are not measured.
+
+mod check;
+mod control;
+mod observe;
+mod render;
+#[cfg(test)]
+mod stand_in;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::sync::broadcast;
+
+use self::control::{Control, ControlError, Observed};
+use self::render::{in_service, render, sd};
+use super::diff::{self, Attached};
+use super::{DOMAIN, Direction, Event, ProfileConfig, ProfileState, RanConfig, profile_path};
+use crate::backend::{
+    Applied, Backend, BoxFuture, Cost, NodeConfig, Plan, Reconciled, Refusal, Step,
+};
+
+const ROOT: &str = "/tranche-ran:ran";
+/// How often it is looked whether a gNB has come back.
+const POLL: Duration = Duration::from_millis(50);
+
+/// How the gNB is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SrsRanSettings {
+    /// The file that the agent writes and the gNB reads at its start.
+    pub config: PathBuf,
+    /// Where its remote control listens.
+    pub control: SocketAddr,
+    /// The address of the gNB towards the AMFs.
+    pub bind_addr: IpAddr,
+    /// How long a gNB may take to come back.
+    pub restart_wait: Duration,
+}
+
+/// The RAN of a machine with such a gNB. Clones are handles of the same.
+#[derive(Debug, Clone)]
+pub struct SrsRan(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: SrsRanSettings,
+    control: Control,
+    /// What the gNB was told last.
+    told: Mutex<RanConfig>,
+    sequence: AtomicU64,
+    period_start: Mutex<Instant>,
+    announced: Mutex<Vec<(String, ProfileState)>>,
+    events: broadcast::Sender<Event>,
+}
+
+/// What a change asks of the gNB.
+enum Change {
+    Nothing,
+    /// Other ratios of these slice profiles.
+    Hot(Vec<ProfileConfig>),
+    Restart,
+}
+
+impl SrsRan {
+    /// The gNB of these settings, whether or not it runs. Needs a runtime.
+    #[must_use]
+    pub fn new(settings: SrsRanSettings) -> Self {
+        Self(Arc::new(Inner {
+            control: Control::new(settings.control),
+            settings,
+            told: Mutex::default(),
+            sequence: AtomicU64::new(0),
+            period_start: Mutex::new(Instant::now()),
+            announced: Mutex::default(),
+            events: broadcast::Sender::new(64),
+        }))
+    }
+
+    fn told(&self) -> RanConfig {
+        lock(&self.0.told).clone()
+    }
+
+    fn text(&self, ran: &RanConfig) -> Option<String> {
+        render(ran, &self.0.settings)
+    }
+
+    /// What it takes of the gNB.
+    fn change(&self, old: &RanConfig, new: &RanConfig) -> Change {
+        let (old_text, new_text) = (self.text(old), self.text(new));
+        if old_text == new_text {
+            return Change::Nothing;
+        }
+        let mut alike = old.clone();
+        let mut changed = Vec::new();
+        for (before, after) in alike.profiles.iter_mut().zip(&new.profiles) {
+            let (was, is) = (before.share(Direction::Down), after.share(Direction::Down));
+            if before.name == after.name && was != is && was.dedicated == is.dedicated {
+                before.policies.clone_from(&after.policies);
+                changed.push(after.clone());
+            }
+        }
+        match self.text(&alike) == new_text {
+            true => Change::Hot(changed),
+            false => Change::Restart,
+        }
+    }
+
+    fn steps(&self, old: &RanConfig, new: &RanConfig) -> Vec<Step> {
+        let mut steps = diff::steps(&NoneApart, old, new);
+        if matches!(self.change(old, new), Change::Restart) {
+            let cost = match attached(&self.0.control.observed()) {
+                0 => Cost::Hot,
+                stations_dropped => Cost::Restart { stations_dropped },
+            };
+            steps.push(Step {
+                path: ROOT.to_owned(),
+                action: "restart needed: the gNB starts again".to_owned(),
+                cost,
+            });
+        }
+        steps
+    }
+
+    /// Carries a configuration out; on an error the former one is in force.
+    async fn carry_out(&self, new: &RanConfig) -> Result<RanConfig, Refusal> {
+        let old = self.told();
+        match self.change(&old, new) {
+            Change::Nothing => {}
+            Change::Hot(profiles) => {
+                if let Err(refusal) = self.set_policies(new, &profiles).await {
+                    let before: Vec<_> = profiles
+                        .iter()
+                        .filter_map(|profile| old.profile(&profile.name).cloned())
+                        .collect();
+                    let undone = self.set_policies(&old, &before).await;
+                    return Err(also(refusal, undone));
+                }
+            }
+            Change::Restart => {
+                if let Err(refusal) = self.restart(new).await {
+                    // What did not run before need not run now.
+                    self.write(self.text(&old).as_deref())?;
+                    let undone = match in_service(&old) {
+                        Some(_) if self.0.control.observed().is_connected => {
+                            self.restart(&old).await
+                        }
+                        _ => Ok(()),
+                    };
+                    return Err(also(refusal, undone));
+                }
+            }
+        }
+        *lock(&self.0.told) = new.clone();
+        Ok(old)
+    }
+
+    /// Writes the file and has the gNB begin with it.
+    ///
+    /// A gNB that is not connected yet may have read the former file all the same: it is told to end as soon as it is, once.
+    async fn restart(&self, ran: &RanConfig) -> Result<(), Refusal> {
+        self.write(self.text(ran).as_deref())?;
+        let wanted = in_service(ran).map(|(cell, _)| cell);
+        let wait = self.0.settings.restart_wait;
+        let deadline = Instant::now() + wait;
+        let mut ended = None;
+        loop {
+            let now = self.0.control.observed();
+            match (ended, wanted) {
+                (None, _) if now.is_connected => {
+                    match self.0.control.send(&json!({ "cmd": "quit" })).await {
+                        // It may be gone before it has answered.
+                        Ok(()) | Err(ControlError::Away(_)) => ended = Some(now.connections),
+                        Err(error) => return Err(Refusal::new(ROOT, error.to_string())),
+                    }
+                }
+                (_, None) => return Ok(()),
+                (Some(before), Some(cell)) if now.connections > before && shows(&now, cell.pci) => {
+                    return Ok(());
+                }
+                (_, Some(cell)) if Instant::now() >= deadline => {
+                    let message = format!(
+                        "the gNB did not come back with cell {} (PCI {}) at {} within {} s",
+                        cell.name,
+                        cell.pci,
+                        self.0.settings.control,
+                        wait.as_secs()
+                    );
+                    let path = super::cell_path(&cell.name);
+                    return Err(Refusal::new(path, message).tagged("no-gnb"));
+                }
+                (_, Some(_)) => tokio::time::sleep(POLL).await,
+            }
+        }
+    }
+
+    /// Tells the gNB other ratios, and writes them to its file for its next start.
+    async fn set_policies(
+        &self,
+        ran: &RanConfig,
+        profiles: &[ProfileConfig],
+    ) -> Result<(), Refusal> {
+        for profile in profiles {
+            let done = self.0.control.send(&policy(profile)).await;
+            done.map_err(|error| {
+                let path = format!("{}/rrm-policy", profile_path(&profile.name));
+                Refusal::new(path, error.to_string())
+            })?;
+        }
+        self.write(self.text(ran).as_deref())
+    }
+
+    /// Replaces the file as a whole, or removes it.
+    fn write(&self, text: Option<&str>) -> Result<(), Refusal> {
+        let path = &self.0.settings.config;
+        let done = match text {
+            Some(text) => replace(path, text),
+            None => match std::fs::remove_file(path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                other => other,
+            },
+        };
+        done.map_err(|error| {
+            tracing::error!(path = %path.display(), %error, "the gNB's file cannot be written");
+            Refusal::new(ROOT, "the configuration file of the gNB cannot be written")
+        })
+    }
+}
+
+/// The command that sets the ratios of a slice: always both, since the one that is left out is reset.
+fn policy(profile: &ProfileConfig) -> Value {
+    let share = profile.share(Direction::Down);
+    let mut member = json!({ "plmn": profile.plmn(), "sst": profile.sst });
+    if let Some(sd) = sd(profile) {
+        member["sd"] = sd.into();
+    }
+    json!({
+        "cmd": "rrm_policy_ratio_set",
+        "policies": {
+            "resourceType": "PRB",
+            "rRMPolicyMemberList": [member],
+            "min_prb_policy_ratio": share.min.hundredths() / 100,
+            "max_prb_policy_ratio": share.max.hundredths() / 100,
+        },
+    })
+}
+
+fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, text)?;
+    std::fs::rename(&beside, path)
+}
+
+fn also(refusal: Refusal, undone: Result<(), Refusal>) -> Refusal {
+    match undone {
+        Ok(()) => refusal,
+        Err(second) => Refusal {
+            message: format!(
+                "{}; the former state could not be restored: {}",
+                refusal.message, second.message
+            ),
+            ..refusal
+        },
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn shows(observed: &Observed, pci: u16) -> bool {
+    let cells = observed.cells.as_ref();
+    cells.is_some_and(|cells| cells.iter().any(|cell| cell.cell_metrics.pci == pci))
+}
+
+fn attached(observed: &Observed) -> u32 {
+    let cells = observed.cells.iter().flatten();
+    cells.map(|cell| cell.ue_list.len() as u32).sum()
+}
+
+/// UEs are not known by slice here; what a restart drops is a step of its own.
+struct NoneApart;
+
+impl Attached for NoneApart {
+    fn of_profile(&self, _: &str) -> u32 {
+        0
+    }
+
+    fn of_profile_on(&self, _: &str, _: &str) -> u32 {
+        0
+    }
+
+    fn of_cell(&self, _: &str) -> u32 {
+        0
+    }
+}
+
+impl Backend for SrsRan {
+    fn domain(&self) -> &'static str {
+        DOMAIN
+    }
+
+    fn plan(&self, old: &NodeConfig, new: &NodeConfig) -> Result<Plan, Refusal> {
+        super::check::check(&new.ran)?;
+        check::check(&new.ran)?;
+        Ok(Plan::new(DOMAIN, self.steps(&old.ran, &new.ran), old, new))
+    }
+
+    /// Any UE of the cell may be of the slice: the gNB does not say of which they are.
+    fn objections(&self, old: &NodeConfig, new: &NodeConfig) -> Result<(), Refusal> {
+        let count = attached(&self.0.control.observed());
+        super::check::objections(&old.ran, &new.ran, |_| count).map_err(|refusal| Refusal {
+            message: refusal.message.replacen(" has ", " may have ", 1),
+            ..refusal
+        })
+    }
+
+    fn apply(&mut self, plan: Plan) -> BoxFuture<'_, Result<Applied, Refusal>> {
+        Box::pin(async move {
+            let before = self.carry_out(&plan.new_config().ran).await?;
+            Ok(Applied::new(DOMAIN, before))
+        })
+    }
+
+    fn undo(&mut self, applied: Applied) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(async move {
+            let before = applied.into_memory::<RanConfig>(DOMAIN)?;
+            self.carry_out(&before).await.map(drop)
+        })
+    }
+
+    fn reconcile(&mut self, wanted: &NodeConfig) -> BoxFuture<'_, Result<Reconciled, Refusal>> {
+        let ran = wanted.ran.clone();
+        Box::pin(async move {
+            super::check::check(&ran)?;
+            check::check(&ran)?;
+            *lock(&self.0.told) = ran.clone();
+            let found = std::fs::read_to_string(&self.0.settings.config).ok();
+            if found == self.text(&ran) {
+                return Ok(Reconciled::default());
+            }
+            self.restart(&ran).await?;
+            let step = Step {
+                path: ROOT.to_owned(),
+                action: "write the gNB's configuration and start it again".to_owned(),
+                cost: Cost::Hot,
+            };
+            Ok(Reconciled {
+                repaired: vec![step],
+            })
+        })
+    }
+}
