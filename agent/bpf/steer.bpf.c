@@ -87,7 +87,11 @@ static __always_inline struct steer_port *find_port(void *table, const struct st
 	return 0;
 }
 
-#define EACH_WORD(do) do(0) do(1) do(2) do(3) do(4) do(5) do(6) do(7) do(8) do(9) do(10) do(11)
+#define FOUR_WORDS(do, first) do(first) do(first + 1) do(first + 2) do(first + 3)
+#define EACH_WORD(do) \
+	FOUR_WORDS(do, 0) \
+	if (groups & STEER_OUTER) { FOUR_WORDS(do, 4) } \
+	if (groups & STEER_INSIDE) { FOUR_WORDS(do, 8) }
 /* Odd and without a pattern: of the square roots of primes. */
 static const __u64 FACTOR[STEER_WORDS] = {
 	0x6a09e667f3bcc909ULL, 0xbb67ae8584caa73bULL, 0x3c6ef372fe94f82bULL, 0xa54ff53a5f1d36f1ULL,
@@ -109,6 +113,7 @@ static __always_inline __u32 match(void *table, const struct steer_head *head, c
 		const struct steer_tuple *tuple = bpf_map_lookup_elem(table, &at);
 		if (!tuple || tuple->best >= found)
 			break;
+		__u32 groups = tuple->groups;
 		__u64 hash = seed * (i + 1);
 #define MIX(n) hash += ((word[n] & tuple->mask[n]) ^ seed) * FACTOR[n];
 		EACH_WORD(MIX)

@@ -19,6 +19,9 @@
 
 #define STEER_CELL 128
 #define STEER_WORDS 12
+/* Words 4 to 7 and 8 to 11, which many rules do not look at. */
+#define STEER_OUTER 1
+#define STEER_INSIDE 2
 #define STEER_TUPLES 64
 #define STEER_PROBES 4
 #define STEER_ECHOES 4
@@ -45,7 +48,7 @@ struct steer_key {
 	__u8 destination[16];
 	__u8 inner_source[16];
 	__u8 inner_destination[16];
-};
+} __attribute__((aligned(8)));
 
 #define STEER_TAGGED 0x1000
 
@@ -77,7 +80,8 @@ struct steer_head {
 
 struct steer_tuple {
 	__u64 mask[STEER_WORDS];
-	__u32 best; /* first action that is found by it */
+	__u32 best;   /* first action that is found by it */
+	__u32 groups; /* STEER_OUTER and STEER_INSIDE: which of the addresses it looks at */
 };
 
 struct steer_port {

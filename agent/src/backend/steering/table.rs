@@ -102,12 +102,20 @@ fn masked(words: &Words, mask: &Words) -> Words {
     masked
 }
 
-fn hash(words: &Words, seed: u64, tuple: usize, bits: u32) -> usize {
+/// Which of the words of the outer and of the inner addresses a mask has (`STEER_OUTER`, `STEER_INSIDE`).
+fn groups(mask: &Words) -> u32 {
+    let is_used = |words: &[u64]| u32::from(words.iter().any(|word| *word != 0));
+    is_used(&mask[4..8]) | is_used(&mask[8..]) << 1
+}
+
+fn hash(words: &Words, groups: u32, seed: u64, tuple: usize, bits: u32) -> usize {
     let start = seed.wrapping_mul(tuple as u64 + 1);
     let mixed = words
         .iter()
         .zip(&FACTOR)
-        .fold(start, |hash, (word, factor)| {
+        .enumerate()
+        .filter(|(at, _)| *at < 4 || groups & (1 << (at / 4 - 1)) != 0)
+        .fold(start, |hash, (_, (word, factor))| {
             hash.wrapping_add((word ^ seed).wrapping_mul(*factor))
         });
     let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(FACTOR[0]);
@@ -160,7 +168,10 @@ pub(super) fn cells(program: &Program, version: u64) -> Option<Vec<u8>> {
     rules.sort_unstable_by_key(|(_, _, rank)| *rank);
     let (slot_bits, slots) = smallest(count, |bits| {
         let all = rules.iter();
-        place(all.map(|rule| (hash(rule.1, seed, rule.0, bits), *rule)))
+        place(all.map(|rule| {
+            let start = hash(rule.1, groups(&tuples[rule.0].mask), seed, rule.0, bits);
+            (start, *rule)
+        }))
     })?;
     let ports_at = 1 + tuples.len();
     let actions_at = ports_at + (1 << port_bits) + PROBES;
@@ -185,6 +196,7 @@ pub(super) fn cells(program: &Program, version: u64) -> Option<Vec<u8>> {
         let mut cell = Cell::default();
         tuple.mask.iter().for_each(|word| cell.u64(*word));
         cell.u32(tuple.best);
+        cell.u32(groups(&tuple.mask));
         cell.put(&mut cells, 1 + at);
     }
     for (at, (ifindex, port)) in ports {
