@@ -37,6 +37,7 @@ fn node(number: usize) -> Node {
             host_key: "SHA256:x".into(),
             site: Some(format!("site-{}", number / 10)),
             labels: BTreeSet::new(),
+            underlay: Default::default(),
         },
         observed: Some(Observed {
             radios: [
@@ -82,6 +83,7 @@ fn slice(number: usize) -> Slice {
                 ..Security::default()
             },
         },
+        backhaul: None,
     }
 }
 

@@ -16,6 +16,8 @@ use crate::network::Network;
 use crate::northbound::{Northbound, NorthboundError};
 use crate::reconcile::{ReconcileSettings, Reconciler};
 use crate::rollout::RolloutSettings;
+use crate::service::allocate::allocated;
+use crate::service::desired::Desired;
 use crate::service::{Service, Setup, print, rpc_errors, schema};
 use crate::store::{History, HistoryError, LocalStore, StoreError};
 use crate::users::store_passwords;
@@ -172,6 +174,13 @@ async fn load(
         path: path.clone(),
         reasons: reasons(&errors),
     })?;
+    let unread = |desired: &Desired| desired.inventory.clone();
+    let given = allocated(&running, &Desired::default(), unread);
+    let given = given.map_err(|errors| StartError::FactoryDefault {
+        path: path.clone(),
+        reasons: reasons(&errors),
+    })?;
+    let running = given.unwrap_or(running);
     let label = "factory default";
     history
         .commit("factory", label, print(&running).into_bytes())

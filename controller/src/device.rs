@@ -13,6 +13,7 @@ mod backoff;
 mod read;
 mod session;
 mod telemetry;
+mod tunnel;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -33,6 +34,8 @@ use crate::scheduler::{Correction, NetworkReport, Period};
 
 pub(crate) use backoff::pause;
 pub use read::ReadError;
+pub use tunnel::TunnelEvent;
+pub(crate) use tunnel::{filter as tunnels_filter, own_key, read as tunnels_of};
 
 /// Events that a listener may be behind before it misses some.
 const EVENTS: usize = 1024;
@@ -166,6 +169,13 @@ pub enum DeviceEvent {
         /// Which node.
         node: NodeName,
     },
+    /// It told of one of its tunnels.
+    Tunnel {
+        /// Which node.
+        node: NodeName,
+        /// What it told.
+        event: Arc<TunnelEvent>,
+    },
 }
 
 impl DeviceEvent {
@@ -173,7 +183,7 @@ impl DeviceEvent {
     #[must_use]
     pub fn node(&self) -> &NodeName {
         match self {
-            Self::State { node } | Self::Read { node } => node,
+            Self::State { node } | Self::Read { node } | Self::Tunnel { node, .. } => node,
         }
     }
 }

@@ -3,10 +3,11 @@
 //! Types only. [`Inventory::from_json`] reads the configured half; `device` fills in the observed half.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use crate::intent::{Ratio, VifConfig, is_ours, yes};
+use crate::intent::{Ratio, Tunnel, VifConfig, is_ours, yes};
 
 /// Name of a node.
 pub type NodeName = String;
@@ -68,6 +69,21 @@ pub struct NodeConfig {
     /// Labels that slices select by.
     #[serde(default, rename = "label")]
     pub labels: BTreeSet<String>,
+    /// How tunnels reach it.
+    #[serde(default)]
+    pub underlay: Underlay,
+}
+
+/// How tunnels reach a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Underlay {
+    /// Where; the node's address where absent, if that is no host name.
+    pub address: Option<IpAddr>,
+    /// First UDP port that tunnels may use; the node chooses where absent.
+    pub first_port: Option<u16>,
+    /// Last one.
+    pub last_port: Option<u16>,
 }
 
 fn netconf_port() -> u16 {
@@ -81,6 +97,8 @@ pub struct Observed {
     pub radios: BTreeMap<String, Radio>,
     /// Its virtual interfaces by name, ours and others.
     pub vifs: BTreeMap<VifName, Vif>,
+    /// Its tunnels by slice, ours and others.
+    pub tunnels: BTreeMap<String, Tunnel>,
 }
 
 /// A radio of a node.

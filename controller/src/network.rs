@@ -3,19 +3,25 @@
 //! Owns the wanted plans and which node is being changed. Changes come one after the other; a change holds only the nodes it
 //! concerns, so a node that hangs in a repair delays nobody else. What a node has is read from it, never taken from here.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod rotation;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt as _;
 use tokio::sync::{OwnedMutexGuard, broadcast};
 use tranche_netconf::Error;
 
-use crate::device::{Device, DeviceError, Fleet};
-use crate::intent::{Drift, NodePlan};
+use crate::device::{Device, DeviceError, DeviceState, Fleet};
+use crate::intent::{Drift, Keys, NodePlan, Stage, TunnelConfig};
 use crate::inventory::{NodeName, Observed};
 use crate::rollout::{
-    self, NodeFailure, Phase, RolloutDone, RolloutFailed, RolloutSettings, Target,
+    self, Heard, NodeFailure, Phase, RolloutDone, RolloutFailed, RolloutSettings, StagedNode,
+    Target,
 };
+
+pub(crate) use self::rotation::PortRanges;
+pub use self::rotation::RotationError;
 
 /// Changes of agreement that a listener may be behind before it misses some.
 const EVENTS: usize = 1024;
@@ -63,10 +69,9 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// Where it is not known what was put there, what the node does not show is taken to be right.
-    fn drift(&self, has: &Observed) -> Drift {
-        self.plan
-            .drift(Some(self.put.as_deref().unwrap_or(&self.plan)), has)
+    /// What was put there; where that is not known, what the node does not show is taken to be right.
+    fn put(&self) -> Arc<NodePlan> {
+        Arc::clone(self.put.as_ref().unwrap_or(&self.plan))
     }
 }
 
@@ -75,11 +80,17 @@ struct State {
     wanted: BTreeMap<NodeName, Wanted>,
     sync: BTreeMap<NodeName, SyncState>,
     busy: HashMap<NodeName, Arc<tokio::sync::Mutex<()>>>,
+    /// Slices that are or were ours: their tunnels are ours.
+    slices: HashSet<String>,
+    /// What the first tunnel of each slice showed when it answered in the last change that brought some.
+    heard: HashMap<String, Heard>,
 }
 
 impl State {
     /// From now on this is wanted of exactly these nodes, and was put on those of which `is_put` says so.
     fn want(&mut self, plans: BTreeMap<NodeName, NodePlan>, is_put: impl Fn(&NodeName) -> bool) {
+        let tunnels = plans.values().flat_map(|plan| plan.tunnels.keys());
+        self.slices.extend(tunnels.cloned());
         let mut before = std::mem::take(&mut self.wanted);
         for (node, plan) in plans {
             let plan = Arc::new(plan);
@@ -168,11 +179,12 @@ impl Network {
         let _one_at_a_time = self.changing.lock().await;
         let concerned = self.concerned(&plans);
         let held = self.hold(&concerned).await;
-        let (targets, queued) = self.targets(&plans, &concerned, mode).await?;
-        let done = rollout::rollout(&self.settings, targets, keep).await?;
+        let (nodes, queued) = self.nodes(&plans, &concerned, mode).await?;
+        let done = self.carry_out(nodes, keep).await?;
         self.settle(plans, &concerned, &done, &queued);
-        drop(held);
+        // While nobody else looks at them: what was read before would be taken for what they have now.
         self.read_again(&done.confirmed).await;
+        drop(held);
         // Those that had it all already were read while they were held, when nobody could compare.
         for node in &concerned {
             self.check(node);
@@ -195,7 +207,11 @@ impl Network {
         let busy = self.busy(node);
         let _free = busy.try_lock().ok()?;
         let observed = device.status().observed?;
-        let drift = self.state().wanted.get(node)?.drift(&observed);
+        let (plan, put) = self.plan_and_put(node)?;
+        if self.is_rotating(&plan, &observed) {
+            return None;
+        }
+        let (_, drift) = self.drift(&plan, &put, &observed);
         self.note(node, |sync| {
             sync.in_sync = Some(drift.is_empty());
             sync.drift = (!drift.is_empty()).then(|| drift.to_string());
@@ -217,9 +233,14 @@ impl Network {
             failures: vec![failure(&name, error)],
             ..RolloutFailed::default()
         })?;
+        if self.is_rotating(&plan, &has) {
+            return Ok(Drift::default());
+        }
         let put = self.put(node).unwrap_or_else(|| Arc::clone(&plan));
-        let drift = plan.drift(Some(&put), &has);
-        if let Some(target) = Target::new(device, Some(&put), Arc::clone(&plan), &has) {
+        let (resolved, drift) = self.drift(&plan, &put, &has);
+        if !drift.is_empty() {
+            let edit = resolved.stage_edit(Some(&put), &has, &drift, (Stage::All, true));
+            let target = Target::with_edit(device, Arc::new(resolved), edit);
             let done = rollout::rollout(&self.settings, vec![target], async { Ok(()) }).await?;
             if let Some(lost) = done.unconfirmed.into_iter().next() {
                 return Err(RolloutFailed {
@@ -232,8 +253,10 @@ impl Network {
             }
             self.note(node, |sync| sync.repairs += 1);
         }
+        let nodes = [name];
+        self.read_again(&nodes).await;
         drop(held);
-        self.read_again(&[name]).await;
+        self.check(node);
         Ok(drift)
     }
 
@@ -256,41 +279,150 @@ impl Network {
             .collect()
     }
 
-    /// Reads the nodes concerned and works out what to put on them. Those that need nothing are left out.
-    async fn targets(
+    /// Reads the nodes concerned, and which of them are away.
+    async fn nodes(
         &self,
         plans: &BTreeMap<NodeName, NodePlan>,
         concerned: &[NodeName],
         mode: Mode,
-    ) -> Result<(Vec<Target>, Vec<NodeName>), RolloutFailed> {
+    ) -> Result<(Vec<StagedNode>, Vec<NodeName>), RolloutFailed> {
         // What is known may be old: somebody else may have changed the node since.
         let read = self.read_all(concerned).await;
-        let (mut targets, mut queued, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut nodes, mut queued, mut failures) = (Vec::new(), Vec::new(), Vec::new());
         for (node, read) in concerned.iter().zip(read) {
             match (read, plans.get(node)) {
-                (Ok((device, has)), Some(plan)) => {
-                    targets.extend(Target::new(
-                        device,
-                        self.put(node).as_deref(),
-                        Arc::new(plan.clone()),
-                        &has,
-                    ));
-                }
+                (Ok((device, has)), Some(plan)) => nodes.push(StagedNode {
+                    device,
+                    plan: Arc::new(plan.clone()),
+                    put: self.put(node),
+                    surplus: self.surplus(plan, &has),
+                    has,
+                }),
                 (Err(_), _) if mode == Mode::Queue => queued.push(node.clone()),
                 // Nothing is wanted of it, and nothing was: it need not be there.
-                (Err(_), Some(plan)) if plan.vifs.is_empty() && self.wanted(node).is_none() => {}
+                (Err(_), Some(plan))
+                    if *plan == NodePlan::default() && self.wanted(node).is_none() => {}
                 (Err(error), _) => failures.push(failure(node, self.why_away(node, error))),
                 (Ok(_), None) => {}
             }
         }
         if failures.is_empty() {
-            Ok((targets, queued))
+            Ok((nodes, queued))
         } else {
             Err(RolloutFailed {
                 failures,
                 ..RolloutFailed::default()
             })
         }
+    }
+
+    /// Puts on the nodes what they lack: in stages where tunnels change, else in one go. Those that need nothing are left out.
+    async fn carry_out(
+        &self,
+        nodes: Vec<StagedNode>,
+        keep: impl Future<Output = Result<(), String>>,
+    ) -> Result<RolloutDone, RolloutFailed> {
+        let mut keys = Keys::new();
+        for node in &nodes {
+            keys.extend(self.keys(&node.plan));
+        }
+        let mut in_stages = false;
+        let mut different = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let resolved = node.plan.resolve(&keys, &node.has);
+            let drift = resolved.drift(node.put.as_deref(), &node.has);
+            let tunnels = !drift.tunnels.is_empty() || !node.surplus.is_empty();
+            // Keys of tunnels that are to be made are not known: neither are those of their peers.
+            let unknown =
+                |tunnel: &TunnelConfig| tunnel.peers.values().any(|p| p.public_key.is_none());
+            in_stages |= tunnels;
+            if tunnels || !drift.is_empty() || resolved.tunnels.values().any(unknown) {
+                different.push((node, resolved));
+            }
+        }
+        if in_stages {
+            let nodes = different.into_iter().map(|(node, _)| node).collect();
+            let connected = |node: &str| {
+                let device = self.fleet.device(node);
+                device.is_some_and(|device| device.status().state == DeviceState::Connected)
+            };
+            let hear = |slice: &str, heard| {
+                self.state().heard.insert(slice.to_owned(), heard);
+            };
+            return rollout::rollout_in_stages(&self.settings, nodes, keys, connected, hear, keep)
+                .await;
+        }
+        let targets = different.into_iter().filter_map(|(node, resolved)| {
+            Target::new(
+                node.device,
+                node.put.as_deref(),
+                Arc::new(resolved),
+                &node.has,
+            )
+        });
+        rollout::rollout(&self.settings, targets.collect(), keep).await
+    }
+
+    /// The plan with the keys that are known, and how the node differs from it.
+    fn drift(&self, plan: &NodePlan, put: &NodePlan, has: &Observed) -> (NodePlan, Drift) {
+        let resolved = plan.resolve(&self.keys(plan), has);
+        let mut drift = resolved.drift(Some(put), has);
+        let surplus = self.surplus(plan, has);
+        resolved.add_surplus(&mut drift, has, |slice| surplus.contains(slice));
+        (resolved, drift)
+    }
+
+    /// Keys of the nodes that are peers in a plan, as they were last read.
+    fn keys(&self, plan: &NodePlan) -> Keys {
+        let mut keys = Keys::new();
+        for (slice, tunnel) in &plan.tunnels {
+            for node in tunnel.peers.values().filter_map(|peer| peer.node.as_ref()) {
+                let observed = self.fleet.device(node).and_then(|d| d.status().observed);
+                let tunnel = observed.as_ref().and_then(|has| has.tunnels.get(slice));
+                if let Some(key) = tunnel.and_then(|tunnel| tunnel.state.key.clone()) {
+                    keys.insert((node.clone(), slice.clone()), key);
+                }
+            }
+        }
+        keys
+    }
+
+    /// Tunnels of slices of ours that a node should not have.
+    fn surplus(&self, plan: &NodePlan, has: &Observed) -> BTreeSet<String> {
+        let state = self.state();
+        let tunnels = has.tunnels.keys();
+        tunnels
+            .filter(|slice| !plan.tunnels.contains_key(*slice) && state.slices.contains(*slice))
+            .cloned()
+            .collect()
+    }
+
+    /// What the first tunnel of a slice showed when it answered.
+    pub(crate) fn heard(&self, slice: &str) -> Option<Heard> {
+        self.state().heard.get(slice).cloned()
+    }
+
+    /// From now on these slices are ours.
+    pub(crate) fn know_slices(&self, slices: impl IntoIterator<Item = String>) {
+        self.state().slices.extend(slices);
+    }
+
+    /// Nodes that a node has tunnels with.
+    pub(crate) fn neighbours(&self, node: &str) -> BTreeSet<NodeName> {
+        let Some(plan) = self.wanted(node) else {
+            return BTreeSet::new();
+        };
+        let peers = plan
+            .tunnels
+            .values()
+            .flat_map(|tunnel| tunnel.peers.values());
+        peers.filter_map(|peer| peer.node.clone()).collect()
+    }
+
+    fn plan_and_put(&self, node: &str) -> Option<(Arc<NodePlan>, Arc<NodePlan>)> {
+        let state = self.state();
+        let wanted = state.wanted.get(node)?;
+        Some((Arc::clone(&wanted.plan), wanted.put()))
     }
 
     async fn read(&self, node: &NodeName) -> Result<(Device, Arc<Observed>), DeviceError> {
@@ -352,9 +484,6 @@ impl Network {
         let read = self.read_all(nodes).await;
         for error in read.into_iter().filter_map(Result::err) {
             tracing::warn!(%error, "the node could not be read after a change");
-        }
-        for node in nodes {
-            self.check(node);
         }
     }
 

@@ -103,12 +103,21 @@ impl Watcher {
             let changed = tokio::select! {
                 () = self.stop.cancelled() => return,
                 event = nodes.recv() => {
+                    if let Ok(DeviceEvent::Tunnel { .. }) = &event {
+                        // It is read because of it.
+                        continue;
+                    }
                     if let Ok(DeviceEvent::State { node }) = &event {
                         // Whatever it failed at, it may have been mended meanwhile.
                         self.repairs().failing.remove(node);
                         continue;
                     }
-                    event.map(|event| event.node().clone())
+                    let node = event.map(|event| event.node().clone());
+                    // Its keys may be others than its peers know.
+                    for peer in node.iter().flat_map(|node| self.network.neighbours(node)) {
+                        self.look_at(&peer);
+                    }
+                    node
                 }
                 node = agreement.recv() => node,
             };

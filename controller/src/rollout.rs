@@ -14,6 +14,7 @@
 
 mod report;
 mod session;
+mod staged;
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::inventory::{NodeName, Observed};
 
 pub use report::{NodeFailure, Phase, RolloutDone, RolloutFailed};
 use session::Session;
+pub(crate) use staged::{Heard, StagedNode, action, rollout_in_stages};
 
 /// Times and limits of a rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +69,8 @@ impl RolloutSettings {
 pub struct Target {
     device: Device,
     plan: Arc<NodePlan>,
-    edit: Fragment,
+    /// `None`: nothing to change at first.
+    edit: Option<Fragment>,
 }
 
 impl fmt::Debug for Target {
@@ -90,8 +93,13 @@ impl Target {
         plan: Arc<NodePlan>,
         has: &Observed,
     ) -> Option<Self> {
-        let edit = plan.edit(before, has)?;
+        let edit = Some(plan.edit(before, has)?);
         Some(Self { device, plan, edit })
+    }
+
+    /// The same with an edit of the caller's.
+    pub(crate) fn with_edit(device: Device, plan: Arc<NodePlan>, edit: Option<Fragment>) -> Self {
+        Self { device, plan, edit }
     }
 
     /// The node.
@@ -114,32 +122,9 @@ pub async fn rollout(
 ) -> Result<RolloutDone, RolloutFailed> {
     let mut run = Run::prepare(settings, targets).await?;
     if let Err(failures) = run.phase(Phase::Commit).await {
-        return Err(run
-            .cancel(RolloutFailed {
-                failures,
-                ..RolloutFailed::default()
-            })
-            .await);
+        return Err(run.give_up(failures).await);
     }
-    if let Err(why) = keep.await {
-        return Err(run
-            .cancel(RolloutFailed {
-                not_kept: Some(why),
-                ..RolloutFailed::default()
-            })
-            .await);
-    }
-    let unconfirmed = run.confirm().await;
-    let nodes = run.nodes();
-    run.close().await;
-    let confirmed = nodes
-        .into_iter()
-        .filter(|node| unconfirmed.iter().all(|failure| failure.node != *node))
-        .collect();
-    Ok(RolloutDone {
-        confirmed,
-        unconfirmed,
-    })
+    run.finish(keep).await
 }
 
 struct Run<'a> {
@@ -148,6 +133,41 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
+    /// What all nodes have committed is kept and confirmed.
+    async fn finish(
+        mut self,
+        keep: impl Future<Output = Result<(), String>>,
+    ) -> Result<RolloutDone, RolloutFailed> {
+        if let Err(why) = keep.await {
+            return Err(self
+                .cancel(RolloutFailed {
+                    not_kept: Some(why),
+                    ..RolloutFailed::default()
+                })
+                .await);
+        }
+        let unconfirmed = self.confirm().await;
+        let nodes = self.nodes();
+        self.close().await;
+        let confirmed = nodes
+            .into_iter()
+            .filter(|node| unconfirmed.iter().all(|failure| failure.node != *node))
+            .collect();
+        Ok(RolloutDone {
+            confirmed,
+            unconfirmed,
+        })
+    }
+
+    /// Undoes everything.
+    async fn give_up(self, failures: Vec<NodeFailure>) -> RolloutFailed {
+        self.cancel(RolloutFailed {
+            failures,
+            ..RolloutFailed::default()
+        })
+        .await
+    }
+
     /// Up to and including validation.
     async fn prepare(
         settings: &'a RolloutSettings,

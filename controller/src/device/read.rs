@@ -3,10 +3,13 @@
 use tranche_netconf::message::Filter;
 use tranche_netconf::xml::{Element, Fragment, XmlError};
 
+use crate::intent::BACKHAUL;
 use crate::intent::{
     AccessPoint, Attachment, Radius, Ratio, Roaming, Secret, Security, SecurityMode, VifConfig,
 };
 use crate::inventory::{Observed, Radio, Vif, VifState};
+
+use super::tunnel::tunnels;
 
 pub(super) const WIFI: &str = "urn:tranche:yang:tranche-wifi";
 
@@ -29,21 +32,22 @@ pub enum ReadError {
     },
 }
 
-/// Selects radios and vifs with their configuration, without the lists of stations and neighbours.
+/// Selects radios, vifs and tunnels with their configuration, without the lists of stations and neighbours.
 pub(super) fn filter() -> Filter {
     Filter::Subtree(Fragment::from_trusted(format!(
         "<wifi xmlns=\"{WIFI}\">\
          <radio><name/><band/><channel/><state><max-vifs/></state></radio>\
          <vif><name/><radio/><enabled/><slice/><access-point/><mesh-point/><attachment/><airtime/>\
-         <state><oper-state/><last-error/><bssid/><stations/></state></vif></wifi>"
+         <state><oper-state/><last-error/><bssid/><stations/></state></vif></wifi>\
+         <backhaul xmlns=\"{BACKHAUL}\"><tunnel/></backhaul>"
     )))
 }
 
 /// Reads the content of `<data>`. A node without Wi-Fi has neither radios nor vifs.
 pub(super) fn observed(data: &Fragment) -> Result<Observed, ReadError> {
     let mut observed = Observed::default();
-    for wifi in data
-        .elements()?
+    let tops = data.elements()?;
+    for wifi in tops
         .iter()
         .filter(|top| top.name == "wifi" && top.namespace == WIFI)
     {
@@ -57,6 +61,12 @@ pub(super) fn observed(data: &Fragment) -> Result<Observed, ReadError> {
                 .vifs
                 .insert(mandatory(vif, "vif", "name")?, read_vif(vif)?);
         }
+    }
+    for backhaul in tops
+        .iter()
+        .filter(|top| top.name == "backhaul" && top.namespace == BACKHAUL)
+    {
+        observed.tunnels = tunnels(backhaul)?;
     }
     Ok(observed)
 }
@@ -341,6 +351,7 @@ mod tests {
         };
         let plan = NodePlan {
             vifs: [("a-radio0".to_owned(), config.clone())].into(),
+            ..NodePlan::default()
         };
         let edit = plan
             .edit(None, &Observed::default())

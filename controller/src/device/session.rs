@@ -1,7 +1,7 @@
 //! The task of one node.
 
 use std::sync::{Arc, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rand::RngExt as _;
 use tokio::sync::{Semaphore, mpsc};
@@ -11,12 +11,17 @@ use tranche_netconf::message::{CreateSubscription, Notification};
 use crate::inventory::Observed;
 
 use super::telemetry::AirtimeReport;
+use super::tunnel::TunnelEvent;
 use super::{DeviceError, DeviceEvent, DeviceState, Shared, Status, backoff, read as reader};
 
 /// Other operations are allowed on a session with a subscription (RFC 5277 6).
 const INTERLEAVE: &str = "urn:ietf:params:netconf:capability:interleave:1.0";
 /// The stream of airtime reports.
 const STREAM: &str = "telemetry";
+/// The stream of all other notifications.
+const EVENTS: &str = "NETCONF";
+/// Time in which events of tunnels are gathered before the node is read.
+const GATHER: Duration = Duration::from_millis(100);
 
 /// A session that is up.
 struct Session {
@@ -141,11 +146,14 @@ async fn serve(shared: &Arc<Shared>, session: Session) -> String {
     let subscribed = telemetry.as_ref().unwrap_or(&client);
     let checks = check_forever(shared, &client);
     tokio::pin!(checks);
+    let tunnels = listen_to_tunnels(shared, &client);
+    tokio::pin!(tunnels);
     loop {
         tokio::select! {
             why = client.closed() => return why,
             why = subscribed.closed() => return why,
             why = &mut checks => return why,
+            why = &mut tunnels => return why,
             Some(notification) = notifications.recv() => take(shared, &notification),
         }
     }
@@ -166,6 +174,69 @@ async fn check_forever(shared: &Arc<Shared>, client: &Client) -> String {
             Err(error) => {
                 tracing::warn!(node = shared.config.node, %error, "the node could not be read");
                 failed = true;
+            }
+        }
+    }
+}
+
+/// Hears what the node tells of its tunnels over a session of its own (RFC 5277 has one stream for each), once it has any, and
+/// reads it when something happened. Ends when that session does.
+async fn listen_to_tunnels(shared: &Arc<Shared>, client: &Client) -> String {
+    let mut status = shared.status.subscribe();
+    let has_tunnels = |status: &Status| {
+        status
+            .observed
+            .as_ref()
+            .is_some_and(|has| !has.tunnels.is_empty())
+    };
+    if status.wait_for(has_tunnels).await.is_err() {
+        return "the node is given up".to_owned();
+    }
+    let subscribed = async {
+        let config = shared.config.client(&shared.settings);
+        let (session, notifications) = Client::connect(config).await?;
+        let subscribe = CreateSubscription {
+            stream: EVENTS.to_owned(),
+            filter: None,
+            start_time: None,
+            stop_time: None,
+        };
+        session.create_subscription(subscribe).await?;
+        Ok::<_, tranche_netconf::Error>((session, notifications))
+    };
+    let node = &shared.config.node;
+    let (session, mut notifications) = match subscribed.await {
+        Ok(subscribed) => subscribed,
+        Err(error @ tranche_netconf::Error::Rpc(_)) => {
+            tracing::warn!(node, %error, "the node does not tell of its tunnels");
+            return std::future::pending().await;
+        }
+        Err(error) => return error.to_string(),
+    };
+    // What happened before the subscription was not told.
+    let mut due = Some(tokio::time::Instant::now());
+    loop {
+        let look = due.unwrap_or_else(tokio::time::Instant::now);
+        tokio::select! {
+            why = session.closed() => return why,
+            Some(notification) = notifications.recv() => match TunnelEvent::read(&notification) {
+                Ok(Some(event)) => {
+                    let (node, event) = (node.clone(), Arc::new(event));
+                    shared.tell(DeviceEvent::Tunnel { node, event });
+                    due.get_or_insert_with(|| tokio::time::Instant::now() + GATHER);
+                }
+                // Somebody changed it, maybe not we (RFC 6470).
+                Ok(None) if notification.content.as_str().contains("netconf-config-change") => {
+                    due.get_or_insert_with(|| tokio::time::Instant::now() + GATHER);
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!(node, %error, "an event of a tunnel cannot be read"),
+            },
+            () = tokio::time::sleep_until(look), if due.is_some() => {
+                due = None;
+                if let Err(error) = read(shared, client).await {
+                    tracing::warn!(node, %error, "the node could not be read");
+                }
             }
         }
     }

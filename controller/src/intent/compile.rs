@@ -46,6 +46,38 @@ pub enum ErrorKind {
     RadioOvercommitted,
     /// The guarantees of the slices around a radio sum past 100 %.
     DomainOvercommitted,
+    /// A pool has no address or subnet left.
+    PoolExhausted,
+    /// A node has no UDP port left.
+    PortsExhausted,
+    /// What was given to an end is not in its pool.
+    OutsidePool,
+    /// Prefixes of one slice that must be apart are not.
+    PoolOverlap,
+    /// No prefix, or one of a length that does not fit.
+    BadPrefix,
+    /// A prefix with bits set beyond its length.
+    HostBits,
+    /// A prefix that an underlay address is in.
+    CoversUnderlay,
+    /// A default route from elsewhere than a hub.
+    DefaultRoute,
+    /// Two hubs at one node.
+    HubClash,
+    /// Two hubs of one priority.
+    PriorityClash,
+    /// Two ends of one name.
+    PeerNameClash,
+    /// Two ends of one key.
+    KeyClash,
+    /// A mesh of too many nodes.
+    MeshTooLarge,
+    /// Two slices with one VXLAN network identifier on a node.
+    VniClash,
+    /// Two slices with a backhaul from one bridge of a node.
+    BridgeClash,
+    /// A node that others call, without an address to call.
+    NoUnderlay,
 }
 
 impl ErrorKind {
@@ -64,6 +96,22 @@ impl ErrorKind {
             Self::TooManyVifs => "too-many-vifs",
             Self::RadioOvercommitted => "ratio-sum",
             Self::DomainOvercommitted => "domain-ratio-sum",
+            Self::PoolExhausted => "pool-exhausted",
+            Self::PortsExhausted => "ports-exhausted",
+            Self::OutsidePool => "outside-pool",
+            Self::PoolOverlap => "prefix-overlap",
+            Self::BadPrefix => "bad-prefix",
+            Self::HostBits => "host-bits",
+            Self::CoversUnderlay => "covers-underlay",
+            Self::DefaultRoute => "default-route",
+            Self::HubClash => "hub-clash",
+            Self::PriorityClash => "priority-clash",
+            Self::PeerNameClash => "peer-name-clash",
+            Self::KeyClash => "key-clash",
+            Self::MeshTooLarge => "mesh-too-large",
+            Self::VniClash => "vni-clash",
+            Self::BridgeClash => "bridge-clash",
+            Self::NoUnderlay => "no-underlay-address",
         }
     }
 }
@@ -106,7 +154,8 @@ pub fn compile(
             .into_iter()
             .map(|vif| (vif.name, vif.config))
             .collect();
-        plans.insert(name.to_owned(), NodePlan { vifs });
+        let tunnels = BTreeMap::new();
+        plans.insert(name.to_owned(), NodePlan { vifs, tunnels });
     }
     Ok(plans)
 }
@@ -232,7 +281,7 @@ impl<'a> Compiler<'a> {
         if self.errors.len() > before {
             return;
         }
-        let mut radios = 0;
+        let (mut radios, mut ends) = (0, 0);
         for &(name, node, named) in &nodes {
             let Some(observed) = &node.observed else {
                 let message =
@@ -254,7 +303,10 @@ impl<'a> Compiler<'a> {
                 .filter(|(_, radio)| wanted(radio))
                 .map(|(name, _)| name)
                 .collect();
-            if on.is_empty() && named {
+            // A node without a radio is an end of the slice's tunnels, for what is wired to it.
+            let wired = slice.backhaul.is_some() && observed.radios.is_empty();
+            ends += usize::from(wired);
+            if on.is_empty() && named && !wired {
                 let message = match bands(slice) {
                     Some(bands) => format!("node {name} has no radio for {bands}"),
                     None => format!("node {name} has no radio"),
@@ -277,7 +329,7 @@ impl<'a> Compiler<'a> {
                 config: vif(slice, radio),
             }));
         }
-        if radios == 0 && self.errors.len() == before {
+        if radios + ends == 0 && self.errors.len() == before {
             let message = match bands(slice) {
                 Some(bands) => format!("none of the selected nodes has a radio for {bands}"),
                 None => "none of the selected nodes has a radio".to_owned(),

@@ -30,6 +30,7 @@ fn slice(id: &str, min: f64, nodes: &[&str]) -> Slice {
                 ..Security::default()
             },
         },
+        backhaul: None,
     }
 }
 
@@ -50,6 +51,7 @@ fn node(name: &str) -> Node {
             host_key: "SHA256:x".into(),
             site: Some("street".into()),
             labels: BTreeSet::from(["edge".to_owned()]),
+            underlay: Default::default(),
         },
         observed: Some(Observed {
             radios: [

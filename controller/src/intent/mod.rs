@@ -3,18 +3,38 @@
 //! [`Intent::from_json`] reads the tree of `tranche-slice` that the schema has already validated; [`compile()`] turns it into one plan per
 //! node. Pure: neither touches a node.
 
+mod allocate;
+mod backhaul;
 mod compile;
 mod plan;
+mod prefix;
 mod ratio;
+mod tunnel;
+mod tunnels;
 mod vif;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+pub use allocate::allocate;
+pub(crate) use allocate::in_use;
+pub use backhaul::{
+    Allocation, Backhaul, Endpoint, ForeignPeer, Hub, HubAttachment, Layer, Probe, Rotation,
+    Topology,
+};
 pub use compile::{ErrorKind, IntentError, compile, compile_change};
-pub use plan::{Drift, NodePlan};
+pub use plan::{Drift, NodePlan, TunnelDrift};
+pub use prefix::{BadPrefix, Prefix};
 pub use ratio::{BadRatio, Ratio};
+pub(crate) use tunnel::{BACKHAUL, write_endpoint};
+pub use tunnel::{
+    Keys, OwnKey, PeerConfig, PeerEndpoint, PeerState, Role, Stage, Tunnel, TunnelAttachment,
+    TunnelConfig, TunnelState,
+};
+pub use tunnels::{Tunnels, compile_tunnels};
+pub(crate) use tunnels::{check_keys, underlay};
+pub(crate) use vif::leaf;
 pub use vif::{
     AccessPoint, Attachment, Radius, Roaming, Secret, Security, SecurityMode, VifConfig, is_ours,
     vif_name,
@@ -46,6 +66,30 @@ pub struct Slice {
     pub place: Place,
     /// Its access points.
     pub wifi: AccessPoint,
+    /// Its encrypted path, if it has one of its own.
+    #[serde(default)]
+    pub backhaul: Option<Backhaul>,
+}
+
+impl Slice {
+    /// Whether both ask for the same: what the controller gave to the ends of a backhaul is not asked for.
+    #[must_use]
+    pub fn asks_for_what(&self, other: &Self) -> bool {
+        let asked = |slice: &Self| {
+            let mut slice = slice.clone();
+            if let Some(backhaul) = &mut slice.backhaul {
+                backhaul.allocations.clear();
+            }
+            slice
+        };
+        self == other || asked(self) == asked(other)
+    }
+
+    /// Names of the nodes that it has access points on, whether or not they were read.
+    #[must_use]
+    pub fn nodes<'a>(&self, inventory: &'a crate::inventory::Inventory) -> BTreeSet<&'a str> {
+        allocate::selected(self, inventory)
+    }
 }
 
 /// What a slice is promised.

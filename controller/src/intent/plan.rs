@@ -7,17 +7,42 @@ use tranche_netconf::xml::Fragment;
 
 use crate::inventory::{Observed, VifName};
 
-use super::VifConfig;
+use super::tunnel::{BACKHAUL, Keys, Stage};
+use super::tunnels::Tunnels;
 use super::vif::leaf;
+use super::{TunnelConfig, VifConfig};
 
-/// The vifs of ours that a node should have; no others of ours. What is not ours is left alone.
+/// The vifs and tunnels of ours that a node should have; no others of ours. What is not ours is left alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodePlan {
     /// Wanted vifs by name.
     pub vifs: BTreeMap<VifName, VifConfig>,
+    /// Wanted tunnels by slice.
+    pub tunnels: Tunnels,
 }
 
-/// How what a node has differs from what it should have; only vifs of ours.
+/// How a tunnel differs from what it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TunnelDrift {
+    /// Wanted and not there.
+    Missing,
+    /// There and different.
+    Different,
+    /// There and not wanted.
+    Surplus,
+}
+
+impl TunnelDrift {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Different => "different",
+            Self::Surplus => "not wanted",
+        }
+    }
+}
+
+/// How what a node has differs from what it should have; only what is ours.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Drift {
     /// Wanted and not there.
@@ -26,13 +51,17 @@ pub struct Drift {
     pub different: BTreeSet<VifName>,
     /// There and not wanted.
     pub surplus: BTreeSet<VifName>,
+    /// Tunnels that differ, by slice.
+    pub tunnels: BTreeMap<String, TunnelDrift>,
 }
 
 impl Drift {
     /// Whether the node has what it should have.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.missing.is_empty() && self.different.is_empty() && self.surplus.is_empty()
+        let no_vif =
+            self.missing.is_empty() && self.different.is_empty() && self.surplus.is_empty();
+        no_vif && self.tunnels.is_empty()
     }
 }
 
@@ -48,6 +77,11 @@ impl fmt::Display for Drift {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let comma = if first { "" } else { "; " };
             write!(f, "{comma}{what}: {}", names.join(", "))?;
+            first = false;
+        }
+        for (slice, drift) in &self.tunnels {
+            let comma = if first { "" } else { "; " };
+            write!(f, "{comma}{}: tunnel of slice {slice}", drift.as_str())?;
             first = false;
         }
         if first { f.write_str("none") } else { Ok(()) }
@@ -76,7 +110,99 @@ impl NodePlan {
             .ours()
             .filter(|(name, _)| !self.vifs.contains_key(*name));
         drift.surplus = surplus.map(|(name, _)| name.clone()).collect();
+        for (slice, wanted) in &self.tunnels {
+            let put = before.and_then(|before| before.tunnels.get(slice));
+            match has.tunnels.get(slice) {
+                None => drop(drift.tunnels.insert(slice.clone(), TunnelDrift::Missing)),
+                Some(tunnel) if !wanted.is_at(put, tunnel) => {
+                    drift.tunnels.insert(slice.clone(), TunnelDrift::Different);
+                }
+                Some(_) => {}
+            }
+        }
         drift
+    }
+
+    /// Adds what is not wanted of the tunnels that are `ours` by their slice.
+    pub(crate) fn add_surplus(
+        &self,
+        drift: &mut Drift,
+        has: &Observed,
+        ours: impl Fn(&str) -> bool,
+    ) {
+        let surplus = has.tunnels.keys();
+        let surplus = surplus.filter(|slice| !self.tunnels.contains_key(*slice) && ours(slice));
+        drift
+            .tunnels
+            .extend(surplus.map(|slice| (slice.clone(), TunnelDrift::Surplus)));
+    }
+
+    /// With the keys of the peers, as far as they are known.
+    #[must_use]
+    pub fn resolve(&self, keys: &Keys, has: &Observed) -> Self {
+        let resolve = |(slice, tunnel): (&String, &TunnelConfig)| {
+            let has = has.tunnels.get(slice);
+            (slice.clone(), tunnel.resolve(slice, keys, has))
+        };
+        Self {
+            vifs: self.vifs.clone(),
+            tunnels: self.tunnels.iter().map(resolve).collect(),
+        }
+    }
+
+    /// The part of an edit that is about tunnels and brings them to a stage. `surplus` are those to remove.
+    fn tunnel_edit<'a>(
+        &self,
+        before: Option<&Self>,
+        has: &Observed,
+        surplus: impl Iterator<Item = &'a String>,
+        stage: Stage,
+    ) -> String {
+        let mut tunnels = String::new();
+        for slice in surplus {
+            tunnels.push_str("<tunnel nc:operation=\"remove\">");
+            leaf(&mut tunnels, "slice", slice);
+            tunnels.push_str("</tunnel>");
+        }
+        for (slice, wanted) in &self.tunnels {
+            let put = before.and_then(|before| before.tunnels.get(slice));
+            let there = has.tunnels.get(slice);
+            if there.is_none_or(|there| !wanted.is_at(put, there)) {
+                tunnels.extend(wanted.edit(slice, put, there, stage));
+            }
+        }
+        tunnels
+    }
+
+    /// The edit of one stage on the way from `before` and `has` to this plan; vifs are changed at the first one. `drift` is how
+    /// the node differs, with the tunnels to remove.
+    pub(crate) fn stage_edit(
+        &self,
+        before: Option<&Self>,
+        has: &Observed,
+        drift: &Drift,
+        (stage, vifs): (Stage, bool),
+    ) -> Option<Fragment> {
+        let mut xml = String::new();
+        if vifs {
+            let put = drift
+                .missing
+                .union(&drift.different)
+                .filter_map(|name| self.vifs.get_key_value(name));
+            if let Some(wifi) = render(put, drift.surplus.iter()) {
+                xml.push_str(wifi.as_str());
+            }
+        }
+        let surplus = drift.tunnels.iter();
+        let surplus = surplus.filter(|(_, drift)| **drift == TunnelDrift::Surplus);
+        let tunnels = self.tunnel_edit(before, has, surplus.map(|(slice, _)| slice), stage);
+        if !tunnels.is_empty() {
+            xml.push_str(&format!(
+                "<backhaul xmlns=\"{BACKHAUL}\" \
+                 xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\">{tunnels}</backhaul>"
+            ));
+        }
+        (!xml.is_empty()).then(|| Fragment::from_trusted(xml))
     }
 
     /// The content of an `edit-config` that brings a node from `before` (what was last put there, so that a changed secret
@@ -84,11 +210,7 @@ impl NodePlan {
     #[must_use]
     pub fn edit(&self, before: Option<&Self>, has: &Observed) -> Option<Fragment> {
         let drift = self.drift(before, has);
-        let put = drift
-            .missing
-            .union(&drift.different)
-            .filter_map(|name| self.vifs.get_key_value(name));
-        render(put, drift.surplus.iter())
+        self.stage_edit(before, has, &drift, (Stage::All, true))
     }
 }
 
@@ -179,6 +301,7 @@ mod tests {
         let name = |vif: &VifConfig| vif_name(&vif.slice, &vif.radio);
         NodePlan {
             vifs: vifs.iter().map(|vif| (name(vif), vif.clone())).collect(),
+            ..NodePlan::default()
         }
     }
 

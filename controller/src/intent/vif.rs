@@ -304,7 +304,7 @@ fn flag(xml: &mut String, name: &str, value: bool) {
 }
 
 /// Writes `<name>text</name>`, escaped.
-pub(super) fn leaf(xml: &mut String, name: &str, text: &str) {
+pub(crate) fn leaf(xml: &mut String, name: &str, text: &str) {
     // Writing to a string cannot fail.
     let _infallible = write!(xml, "<{name}>");
     for c in text.chars() {

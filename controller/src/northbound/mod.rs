@@ -16,8 +16,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
-    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY,
+    STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, Response, StatusCode};
@@ -37,10 +37,13 @@ use self::restconf::query::{Place, Query};
 use self::restconf::{media, respond};
 use self::streams::{Stream, Streams};
 use crate::config::{Config, Http};
-use crate::service::Service;
+use crate::service::{Service, blocking};
 
 /// Time that requests have to end at shutdown.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// Where figures are, in the text format of Prometheus.
+const METRICS: &str = "/metrics";
 
 /// The page may load nothing from elsewhere, send nothing elsewhere and be framed by nobody.
 const CONTENT_POLICY: &str = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; \
@@ -173,10 +176,12 @@ async fn handle(
     request: Request,
 ) -> Response<Body> {
     let path = request.uri().path();
-    let is_data = ["/restconf", "/streams", "/.well-known"].iter().any(|p| {
-        path.strip_prefix(p)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    });
+    let is_data = ["/restconf", "/streams", "/.well-known", METRICS]
+        .iter()
+        .any(|p| {
+            path.strip_prefix(p)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
     let mut response = if is_data {
         let (parts, body) = request.into_parts();
         match answer(&context, peer.ip(), &parts, body).await {
@@ -229,6 +234,9 @@ async fn answer(
             .streams
             .open(&context.service, login, stream, &query);
     }
+    if path == METRICS {
+        return metrics(context, parts, user).await;
+    }
     let request = restconf::Request {
         service: &context.service,
         user: &user,
@@ -236,6 +244,27 @@ async fn answer(
         base: base(context, parts),
     };
     request.handle(body, &context.http).await
+}
+
+/// Answers with the figures that a user may read.
+async fn metrics(
+    context: &Context,
+    parts: &Parts,
+    user: String,
+) -> Result<Response<Body>, Refusal> {
+    if parts.method != Method::GET && parts.method != Method::HEAD {
+        let message = "figures can only be read";
+        return Err(Refusal::method_not_allowed("GET, HEAD", message));
+    }
+    let service = Arc::clone(&context.service);
+    let text = blocking(move || service.metrics(&user)).await??;
+    let mut response = Response::new(match parts.method {
+        Method::HEAD => Body::empty(),
+        _ => Body::from(text),
+    });
+    let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    Ok(response)
 }
 
 /// Refuses requests that another site's page made a browser send: the browser may add a login that it was given before.

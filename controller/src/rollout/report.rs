@@ -20,6 +20,8 @@ pub enum Phase {
     Validate,
     /// Committing it, to be confirmed.
     Commit,
+    /// Waiting until its tunnels answer.
+    Tunnels,
     /// Confirming.
     Confirm,
     /// Undoing a commit.
@@ -38,6 +40,7 @@ impl Phase {
             Self::Edit => "the edit",
             Self::Validate => "the validation",
             Self::Commit => "the commit",
+            Self::Tunnels => "to bring its tunnels up",
             Self::Confirm => "the confirmation",
             Self::Cancel => "to cancel the commit",
             Self::Discard => "to discard the edit",

@@ -1,5 +1,6 @@
 //! One node in a rollout.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -8,7 +9,9 @@ use tranche_netconf::client::Client;
 use tranche_netconf::message::{
     Commit, ConfigSource, Datastore, DefaultOperation, EditConfig, ErrorOption, TestOption,
 };
+use tranche_netconf::xml::Fragment;
 
+use crate::intent::NodePlan;
 use crate::inventory::NodeName;
 
 use super::{NodeFailure, Phase, RolloutSettings, Target};
@@ -57,6 +60,10 @@ pub(super) struct Session {
     settings: RolloutSettings,
     locked: Vec<Datastore>,
     progress: Progress,
+    /// What to put into the candidate next.
+    edit: Option<Fragment>,
+    /// The candidate has an edit that is not committed.
+    dirty: bool,
     /// The node has answered that it committed.
     acknowledged: bool,
     /// When the node undoes its commit by itself.
@@ -71,6 +78,8 @@ impl Session {
     ) -> Result<Self, NodeFailure> {
         match target.device.open(settings.longest()).await {
             Ok(client) => Ok(Self {
+                edit: target.edit.clone(),
+                dirty: false,
                 target,
                 client,
                 token: token.to_owned(),
@@ -95,7 +104,7 @@ impl Session {
     /// One phase of the rollout after [`Session::open`].
     pub(super) async fn step(&mut self, phase: Phase) -> Result<(), NodeFailure> {
         let done = match phase {
-            Phase::Connect => Ok(()),
+            Phase::Connect | Phase::Tunnels => Ok(()),
             Phase::Lock => self.lock().await,
             Phase::Edit => self.edit().await,
             Phase::Validate => self.validate().await,
@@ -117,32 +126,59 @@ impl Session {
         Ok(())
     }
 
+    /// What the next round of edit, validation and commit puts on the node; nothing where it is `None`.
+    pub(super) fn set_edit(&mut self, edit: Option<Fragment>) {
+        self.edit = edit;
+    }
+
+    pub(super) fn set_plan(&mut self, plan: Arc<NodePlan>) {
+        self.target.plan = plan;
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     async fn edit(&mut self) -> Result<(), Error> {
-        self.progress = Progress::Edited;
+        let Some(config) = self.edit.clone() else {
+            return Ok(());
+        };
+        self.progress = self.progress.max(Progress::Edited);
+        self.dirty = true;
         let edit = EditConfig {
             target: Datastore::Candidate,
             default_operation: DefaultOperation::Merge,
             // Validation is a phase of its own, after all nodes took the edit.
             test_option: TestOption::Set,
             error_option: ErrorOption::StopOnError,
-            config: self.target.edit.clone(),
+            config,
         };
         self.limited("the edit", self.client.edit_config(&edit))
             .await
     }
 
     async fn validate(&mut self) -> Result<(), Error> {
+        if !self.dirty {
+            return Ok(());
+        }
         let candidate = ConfigSource::Datastore(Datastore::Candidate);
         self.limited("the validation", self.client.validate(candidate))
             .await
     }
 
+    /// Commits what was edited. A commit that waits for its confirmation already is carried on, also without an edit: the node
+    /// waits longer, and goes back to what was before all of them (RFC 6241 8.4.1).
     async fn commit(&mut self) -> Result<(), Error> {
+        let carries_on = self.progress == Progress::Committed;
+        if !self.dirty && !carries_on {
+            return Ok(());
+        }
+        let token = Some(self.token.clone());
         let commit = Commit {
             confirmed: true,
             confirm_timeout: Some(self.settings.confirm_timeout),
-            persist: Some(self.token.clone()),
-            persist_id: None,
+            persist: token.clone().filter(|_| !carries_on),
+            persist_id: token.filter(|_| carries_on),
         };
         self.deadline = Some(Instant::now() + self.settings.confirm_timeout);
         let limit = self.settings.commit_timeout;
@@ -151,11 +187,16 @@ impl Session {
         if !matches!(done, Err(Error::Rpc(_))) {
             self.progress = Progress::Committed;
         }
-        self.acknowledged = done.is_ok();
+        self.acknowledged |= done.is_ok();
+        // What became of a commit without an answer is the cancellation's to find out.
+        self.dirty &= matches!(done, Err(Error::Rpc(_)));
         done
     }
 
     async fn confirm(&mut self) -> Result<(), Error> {
+        if self.progress != Progress::Committed {
+            return Ok(());
+        }
         match self.insist(Ask::Confirm).await {
             Answer::Done => Ok(()),
             // The confirmation was carried out and its answer lost, or the commit has undone itself: look.
@@ -189,11 +230,11 @@ impl Session {
     }
 
     async fn discard(&mut self) -> Result<(), Error> {
-        if self.progress != Progress::Edited || self.client.is_closed() {
+        if !self.dirty || self.client.is_closed() {
             // The end of the session has discarded it (RFC 6241 8.3.5.2).
             return Ok(());
         }
-        self.progress = Progress::Settled;
+        self.dirty = false;
         self.limited("the discard", self.client.discard_changes())
             .await
     }

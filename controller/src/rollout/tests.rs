@@ -37,6 +37,7 @@ pub(crate) fn plan(slice: &str) -> NodePlan {
     };
     NodePlan {
         vifs: BTreeMap::from([(format!("{slice}-radio0"), vif)]),
+        ..NodePlan::default()
     }
 }
 

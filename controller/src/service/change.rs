@@ -1,6 +1,7 @@
 //! One change at a time: worked out, put on the nodes, kept, published; and the way back.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::OwnedMutexGuard;
 use tranche_netconf::error::{ErrorTag, RpcError};
@@ -8,7 +9,10 @@ use tranche_yang::datastore::SERVER;
 use tranche_yang::nacm::{Nacm, User};
 use tranche_yang::{Content, Datastores, Format, Operation, Proposal, Tree};
 
+use super::allocate::allocated;
 use super::apply::{Concern, Consequence};
+use super::desired::Desired;
+use super::tunnels::Lifecycle;
 use super::{Published, Service, Version, blocking, internal, print, rpc_errors};
 use crate::store::{History, HistoryError, StoreError};
 use crate::users::passwords_to_store;
@@ -70,8 +74,10 @@ impl Service {
         T: Send + 'static,
         E: From<Vec<RpcError>> + Send + 'static,
     {
+        let asked = SystemTime::now();
         let mut writer = Arc::clone(&self.writer).lock_owned().await;
         let before = self.published();
+        let desired = Arc::clone(&before.desired);
         let (service, user) = (Arc::clone(&self), author.user.clone());
         let (writer, worked_out) = blocking(move || {
             let worked_out = writer.work_out(&service, &before, &user, propose);
@@ -79,7 +85,14 @@ impl Service {
         })
         .await?;
         let (change, answer) = worked_out?;
+        let mut lifecycle = Lifecycle {
+            asked: Some(asked),
+            compiled: Some(SystemTime::now()),
+            ..Lifecycle::default()
+        };
         let version = self.carry_out(writer, change, &author).await?;
+        lifecycle.committed = Some(SystemTime::now());
+        self.note_lifecycle(&desired, &self.published().desired, &lifecycle);
         Ok((answer, version))
     }
 
@@ -154,6 +167,7 @@ impl Service {
     ) -> Result<Option<Operation>, Vec<RpcError>> {
         match (operation.module(), operation.name()) {
             ("tranche-commits", "rollback") => self.rollback(user, &operation).await.map(Some),
+            ("tranche-slice", _) => self.call_slice(user, operation).await,
             (module, name) => Err(vec![RpcError::new(
                 ErrorTag::OperationNotSupported,
                 format!("the operation {module}:{name} is not supported"),
@@ -229,6 +243,7 @@ impl Writer {
             return Err(self.refuse(proposal, vec![error.to_rpc_error()]).into());
         }
         let proposal = self.hash_passwords(proposal)?;
+        let proposal = self.give_addresses(service, &before.desired, proposal)?;
         let concern = Concern::of(proposal.diff());
         let worked_out = service
             .consequence(&before.desired, proposal.new(), concern)
@@ -267,6 +282,29 @@ impl Writer {
             Ok(tree) => tree,
             Err(error) => return Err(self.refuse(proposal, one(error))),
         };
+        self.datastores.reject(proposal).map_err(one)?;
+        self.datastores
+            .propose_replace(SERVER, &tree)
+            .map_err(rpc_errors)
+    }
+
+    /// Replaces a proposal in which ends of a backhaul lack what they need by one in which they have it.
+    fn give_addresses(
+        &mut self,
+        service: &Service,
+        before: &Desired,
+        proposal: Proposal,
+    ) -> Result<Proposal, Vec<RpcError>> {
+        if Concern::of(proposal.diff()) != Concern::Nodes {
+            return Ok(proposal);
+        }
+        let observe = |desired: &Desired| service.observed(desired);
+        let tree = match allocated(proposal.new(), before, observe) {
+            Ok(None) => return Ok(proposal),
+            Ok(Some(tree)) => tree,
+            Err(errors) => return Err(self.refuse(proposal, errors)),
+        };
+        let one = |error: tranche_yang::Error| vec![error.to_rpc_error()];
         self.datastores.reject(proposal).map_err(one)?;
         self.datastores
             .propose_replace(SERVER, &tree)

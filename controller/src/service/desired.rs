@@ -11,7 +11,10 @@ use tranche_yang::restconf::{self, GetContent, GetOptions, Resource};
 use tranche_yang::{Format, Tree};
 
 use crate::device::DeviceConfig;
-use crate::intent::{ErrorKind, Intent, IntentError, NodePlan, Slice, compile, compile_change};
+use crate::intent::{
+    Allocation, ErrorKind, Intent, IntentError, NodePlan, Slice, allocate, check_keys, compile,
+    compile_change, compile_tunnels,
+};
 use crate::inventory::{Inventory, NodeConfig, NodeName};
 use crate::scheduler::{Sla, SlaTable};
 
@@ -115,20 +118,72 @@ impl Desired {
         before: &Self,
         observed: &Inventory,
     ) -> Result<BTreeMap<NodeName, NodePlan>, Vec<RpcError>> {
-        let is_new = |slice: &Slice| before.intent.slices.get(&slice.id) != Some(slice);
+        let is_new = |slice: &Slice| {
+            let known = before.intent.slices.get(&slice.id);
+            !known.is_some_and(|known| known.asks_for_what(slice))
+        };
         let slices = self.intent.slices.iter().filter(|(_, slice)| is_new(slice));
         let changed = Intent {
             slices: slices.map(|(id, s)| (id.clone(), s.clone())).collect(),
         };
         compile(&changed, observed).map_err(rpc_errors)?;
+        let mut errors = check_keys(&changed, observed);
+        errors.extend(unread_hubs(&changed, observed));
+        if !errors.is_empty() {
+            return Err(rpc_errors(errors));
+        }
+        // Of all nodes, also those that are away: who is a peer of them goes on being one.
+        let tunnels = compile_tunnels(&self.intent, &self.inventory).map_err(rpc_errors)?;
         let mut known = observed.clone();
         known.nodes.retain(|_, node| node.observed.is_some());
         let (before, after) = (
             on_known(&before.intent, observed),
             on_known(&self.intent, observed),
         );
-        compile_change(&before, &after, &known).map_err(rpc_errors)
+        let mut plans = compile_change(&before, &after, &known).map_err(rpc_errors)?;
+        for (node, tunnels) in tunnels {
+            if let Some(plan) = plans.get_mut(&node) {
+                plan.tunnels = tunnels;
+            }
+        }
+        Ok(plans)
     }
+
+    /// What the ends of every backhaul should be given, where that is not what they have.
+    ///
+    /// # Errors
+    /// Pools and ports that are used up.
+    pub(super) fn allocations(
+        &self,
+        before: &Self,
+        observed: &Inventory,
+    ) -> Result<BTreeMap<String, Vec<Allocation>>, Vec<RpcError>> {
+        allocate(&before.intent, &self.intent, observed).map_err(rpc_errors)
+    }
+}
+
+/// Hubs of nodes that were never read: nobody knows whether they can be one.
+fn unread_hubs(intent: &Intent, observed: &Inventory) -> Vec<IntentError> {
+    let mut errors = Vec::new();
+    for slice in intent.slices.values().filter(|slice| slice.enabled) {
+        for hub in slice.backhaul.iter().flat_map(|backhaul| &backhaul.hubs) {
+            let Some(node) = hub.node.as_ref().and_then(|name| observed.nodes.get(name)) else {
+                continue;
+            };
+            let name = &node.config.name;
+            if node.config.enabled && node.observed.is_none() {
+                errors.push(IntentError {
+                    path: format!(
+                        "/tranche-slice:slices/slice[id='{}']/backhaul/hub[name='{}']/node",
+                        slice.id, hub.name
+                    ),
+                    kind: ErrorKind::NodeNotRead,
+                    message: format!("node {name} has not been read yet, and can't be a hub"),
+                });
+            }
+        }
+    }
+    errors
 }
 
 /// The slices without the nodes that were never read, and without those that are on no other.
@@ -202,11 +257,27 @@ fn rpc_errors(errors: Vec<IntentError>) -> Vec<RpcError> {
             | ErrorKind::SelectsNothing
             | ErrorKind::SsidTooLong
             | ErrorKind::SsidClash
-            | ErrorKind::NameClash => ErrorTag::InvalidValue,
+            | ErrorKind::NameClash
+            | ErrorKind::OutsidePool
+            | ErrorKind::PoolOverlap
+            | ErrorKind::BadPrefix
+            | ErrorKind::HostBits
+            | ErrorKind::CoversUnderlay
+            | ErrorKind::DefaultRoute
+            | ErrorKind::HubClash
+            | ErrorKind::PriorityClash
+            | ErrorKind::PeerNameClash
+            | ErrorKind::KeyClash
+            | ErrorKind::VniClash
+            | ErrorKind::BridgeClash
+            | ErrorKind::NoUnderlay => ErrorTag::InvalidValue,
             ErrorKind::NodeNotRead => ErrorTag::OperationFailed,
             ErrorKind::TooManyVifs
             | ErrorKind::RadioOvercommitted
-            | ErrorKind::DomainOvercommitted => ErrorTag::ResourceDenied,
+            | ErrorKind::DomainOvercommitted
+            | ErrorKind::PoolExhausted
+            | ErrorKind::PortsExhausted
+            | ErrorKind::MeshTooLarge => ErrorTag::ResourceDenied,
         };
         RpcError::new(tag, error.message)
             .with_app_tag(error.kind.app_tag())

@@ -6,12 +6,17 @@
 //! Any refusal on the way leaves everything as it was, here and on the nodes. Readers take what is published and never
 //! wait for a change. Owns the order of these steps and nothing of their content.
 
+pub(crate) mod allocate;
 mod apply;
 mod change;
 pub mod desired;
+mod metrics;
+mod peers;
 mod regulate;
+mod rotation;
 pub mod schema;
 mod state;
+mod tunnels;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::PathBuf;
@@ -25,10 +30,11 @@ use tranche_netconf::error::{ErrorTag, RpcError};
 use tranche_netconf::message::WithDefaults;
 use tranche_yang::nacm::{Nacm, User};
 use tranche_yang::restconf::Resource;
-use tranche_yang::{Datastores, Format, PrintOptions, Schema, SchemaNode, Tree};
+use tranche_yang::{Datastores, Format, PrintOptions, Schema, SchemaNode, Tree, write_only};
 
 use self::change::Writer;
 use self::desired::Desired;
+use self::tunnels::Lifecycle;
 use crate::event::{Event, Events};
 use crate::inventory::NodeName;
 use crate::keys;
@@ -74,6 +80,12 @@ struct Live {
     unplaced: BTreeMap<NodeName, String>,
     /// The commits that are kept, oldest first.
     commits: VecDeque<CommitInfo>,
+    /// When what was done for the backhaul of a slice.
+    lifecycles: BTreeMap<String, Lifecycle>,
+    /// Slices whose rotation is being carried on.
+    rotating: HashSet<String>,
+    /// How often traffic moved from one hub to another, by slice.
+    failovers: BTreeMap<String, u64>,
 }
 
 /// What a service works with.
@@ -98,6 +110,8 @@ pub struct Setup {
 pub struct Published {
     /// The configuration: valid and with defaults.
     pub running: Arc<Tree>,
+    /// The same without what is in no reply.
+    pub shown: Arc<Tree>,
     /// Who may do what.
     pub nacm: Nacm,
     /// Who may log in.
@@ -133,8 +147,13 @@ impl Version {
 impl Published {
     fn new(running: Arc<Tree>, nacm: Nacm, version: Version, desired: Arc<Desired>) -> Self {
         let users = Users::from_running(&running);
+        let shown = write_only::shown(Arc::clone(&running)).unwrap_or_else(|error| {
+            tracing::error!(%error, "what is in no reply can't be taken out: nothing is shown");
+            Arc::new(Tree::empty(running.schema()))
+        });
         Self {
             running,
+            shown,
             nacm,
             users,
             version,
@@ -157,6 +176,8 @@ impl Service {
         let running = datastores.running();
         let nacm = Nacm::from_running(&running).map_err(|e| vec![e.to_rpc_error()])?;
         let desired = Arc::new(Desired::read(&running)?);
+        let slices = desired.intent.slices.keys().cloned();
+        setup.network.know_slices(slices);
         let published = Published::new(running, nacm, version, desired);
         let live = Live {
             record: Record::new(setup.periods),
@@ -236,6 +257,8 @@ impl Service {
             live.commits.pop_front();
         }
         drop(live);
+        let slices = published.desired.intent.slices.keys().cloned();
+        self.network.know_slices(slices);
         let before = self.published();
         let after = Arc::new(published);
         *self
@@ -258,6 +281,8 @@ impl Service {
             let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
             live.record.forget(|slice| gone.contains(slice));
             live.applied.retain(|slice, _| !gone.contains(slice));
+            live.lifecycles.retain(|slice, _| !gone.contains(slice));
+            live.failovers.retain(|slice, _| !gone.contains(slice));
         }
         if before.desired.inventory != after.desired.inventory {
             self.reach(&after.desired);

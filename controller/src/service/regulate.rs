@@ -136,7 +136,8 @@ pub(super) async fn listen(service: Arc<Service>, shutdown: CancellationToken) {
             Ok(DeviceEvent::Read { node }) if service.network.wanted(&node).is_none() => {
                 due.get_or_insert_with(|| Instant::now() + GATHER);
             }
-            Ok(DeviceEvent::Read { .. }) => {}
+            Ok(DeviceEvent::Read { node }) => service.resume_rotations(&node),
+            Ok(DeviceEvent::Tunnel { node, event }) => service.take_tunnel_event(&node, &event),
             Err(RecvError::Lagged(missed)) => {
                 tracing::warn!(missed, "events of nodes were missed");
                 due.get_or_insert_with(|| Instant::now() + GATHER);
@@ -169,7 +170,7 @@ impl Service {
     }
 
     /// Sends a notification of a module.
-    fn tell(
+    pub(super) fn tell(
         &self,
         module: &'static str,
         name: &'static str,

@@ -9,6 +9,7 @@ use tranche_yang::clock::rfc3339;
 use tranche_yang::{Content, Format, Kind, Schema, SchemaNode, Tree};
 
 use super::desired::Desired;
+use super::tunnels::SeenTunnels;
 use super::{Live, Service, rpc_errors};
 use crate::device::DeviceState;
 use crate::intent::{Intent, Slice};
@@ -183,15 +184,18 @@ impl Service {
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let used = used(&live);
         let mut seen: BTreeMap<&str, Seen> = BTreeMap::new();
+        let mut tunnels = BTreeMap::new();
         let only = key(path, "/tranche-slice:slices/slice[id=");
         for name in desired.inventory.nodes.keys() {
             self.look_at(name, only, &used, &desired.intent, &mut seen);
+            self.look_at_tunnels(name, only, &mut tunnels);
         }
         let slices = desired.intent.slices.values();
         let slices = slices.filter(|slice| only.is_none_or(|only| slice.id == only));
         let slices: Vec<Value> = slices
             .map(|slice| {
-                let seen = seen.remove(slice.id.as_str()).unwrap_or_default();
+                let mut seen = seen.remove(slice.id.as_str()).unwrap_or_default();
+                seen.tunnels = tunnels.remove(&slice.id).unwrap_or_default();
                 json!({ "id": slice.id, "state": slice_json(slice, seen, &live) })
             })
             .collect();
@@ -289,14 +293,15 @@ struct Seen {
     points: Vec<Value>,
     up: usize,
     reasons: Vec<String>,
+    tunnels: SeenTunnels,
 }
 
 fn slice_json(slice: &Slice, seen: Seen, live: &Live) -> Value {
     let mut state = Map::new();
     let oper_state = match (slice.enabled, seen.points.len(), seen.up) {
         (false, _, _) => "disabled",
-        (true, 0, _) => "pending",
-        (true, all, up) if up == all => "active",
+        (true, 0, _) if seen.tunnels.is_empty() => "pending",
+        (true, all, up) if up == all && seen.tunnels.is_well() => "active",
         (true, _, 0)
             if !seen
                 .reasons
@@ -312,6 +317,9 @@ fn slice_json(slice: &Slice, seen: Seen, live: &Live) -> Value {
         state.insert("applied-at".into(), rfc3339(*applied).into());
     }
     let mut reasons = seen.reasons;
+    let new = seen.tunnels.reasons.iter();
+    let new: Vec<String> = new.filter(|one| !reasons.contains(one)).cloned().collect();
+    reasons.extend(new);
     if oper_state == "pending" {
         reasons.push("no node that it is on was read yet".to_owned());
     }
@@ -320,6 +328,9 @@ fn slice_json(slice: &Slice, seen: Seen, live: &Live) -> Value {
     }
     if !seen.points.is_empty() {
         state.insert("access-point".into(), seen.points.into());
+    }
+    if let Some(backhaul) = seen.tunnels.json(slice, live) {
+        state.insert("backhaul".into(), backhaul);
     }
     state.into()
 }
@@ -411,7 +422,7 @@ fn percent(value: f64) -> Value {
 }
 
 /// Text of elsewhere as a YANG string may hold it (RFC 7950 9.4).
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let allowed = |c: char| !c.is_control() || matches!(c, '\t' | '\n');
     text.chars()
         .filter(|c| allowed(*c) && !matches!(c, '\u{fffe}' | '\u{ffff}'))
@@ -435,6 +446,7 @@ mod tests {
             points: vec![json!({}); points],
             up,
             reasons,
+            tunnels: SeenTunnels::default(),
         };
         slice_json(&intent.slices["a"], seen, &Live::default())["oper-state"].clone()
     }

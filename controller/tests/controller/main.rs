@@ -5,6 +5,7 @@
 )]
 
 mod access;
+mod backhaul;
 mod errors;
 mod events;
 mod hostile;

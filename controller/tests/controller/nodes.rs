@@ -14,7 +14,10 @@ use tranche_agent::Agent;
 use tranche_agent::config::Settings;
 use tranche_controller::keys;
 use tranche_netconf::client::{Auth, Client, ClientConfig, HostKeyCheck};
-use tranche_netconf::message::Datastore;
+use tranche_netconf::message::{
+    Datastore, DefaultOperation, EditConfig, ErrorOption, Filter, Operation, TestOption,
+};
+use tranche_netconf::xml::Fragment;
 
 use crate::support::{Instance, error, factory};
 
@@ -22,9 +25,9 @@ use crate::support::{Instance, error, factory};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Nodes of one process on one medium, and the directory they and the controller keep things in.
-struct Site {
-    agent: Agent,
-    dir: TempDir,
+pub(crate) struct Site {
+    pub(crate) agent: Agent,
+    pub(crate) dir: TempDir,
 }
 
 /// What a node starts from: one radio, a station of a tenant that always wants more, and who may log in.
@@ -60,7 +63,7 @@ fn node_default(index: usize, public_key: &str, rules: &Value) -> Value {
 }
 
 /// Everything is permitted to the two users.
-fn permit_all() -> Value {
+pub(crate) fn permit_all() -> Value {
     json!([{ "name": "all", "group": ["all"], "rule": [
         { "name": "all", "module-name": "*", "access-operations": "*", "action": "permit" }
     ] }])
@@ -69,13 +72,18 @@ fn permit_all() -> Value {
 impl Site {
     /// Two nodes; `rules` is the access control of the second one.
     async fn start(rules: &Value) -> Self {
+        Self::of(&[&permit_all(), rules]).await
+    }
+
+    /// As many nodes as there are rules.
+    pub(crate) async fn of(rules: &[&Value]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let agent = Agent::start(settings(dir.path(), rules)).await.unwrap();
         Self { agent, dir }
     }
 
     /// A controller's factory default that knows these nodes.
-    fn inventory(&self) -> Value {
+    pub(crate) fn inventory(&self) -> Value {
         let nodes = self.agent.nodes().iter().map(|node| {
             json!({
                 "name": node.name(), "site": "street", "credential": "main",
@@ -90,7 +98,7 @@ impl Site {
     }
 
     /// A controller of these nodes, connected to all of them.
-    async fn controller(&self, factory: &Value) -> Instance {
+    pub(crate) async fn controller(&self, factory: &Value) -> Instance {
         let path = crate::support::write_factory(self.dir.path(), factory);
         let state = self.dir.path().join("controller");
         let config = crate::support::config(&state, &["--factory-default", &path]);
@@ -101,13 +109,54 @@ impl Site {
         instance
     }
 
-    /// What a node has in running, as its own administrator reads it.
-    async fn running(&self, index: usize) -> String {
+    /// A session of a node's own administrator.
+    async fn admin(&self, index: usize) -> Client {
         let node = &self.agent.nodes()[index];
         let key = HostKeyCheck::Pinned(node.host_key_fingerprint().to_owned());
         let password = Auth::Password("admin".to_owned());
         let config = ClientConfig::new(node.address().to_string(), "admin", password, key);
         let (client, _notifications) = Client::connect(config).await.unwrap();
+        client
+    }
+
+    /// A part of its configuration and state, as its own administrator reads it.
+    pub(crate) async fn get(&self, index: usize, name: &str, namespace: &str) -> String {
+        let part = Fragment::parse(&format!("<{name} xmlns=\"{namespace}\"/>")).unwrap();
+        let admin = self.admin(index).await;
+        let data = admin.get(Some(Filter::Subtree(part)), None).await;
+        data.unwrap().as_str().to_owned()
+    }
+
+    /// An action of a tunnel that its own administrator asks for.
+    pub(crate) async fn act(&self, index: usize, slice: &str, action: &str) {
+        let yang = "urn:ietf:params:xml:ns:yang:1";
+        let element = Fragment::parse(&format!(
+            "<action xmlns=\"{yang}\"><backhaul xmlns=\"urn:tranche:yang:tranche-backhaul\">\
+             <tunnel><slice>{slice}</slice>{action}</tunnel></backhaul></action>"
+        ));
+        let operation = Operation::Other {
+            namespace: yang.to_owned(),
+            name: "action".to_owned(),
+            element: element.unwrap(),
+        };
+        self.admin(index).await.call(operation).await.unwrap();
+    }
+
+    /// What that one changes in running.
+    pub(crate) async fn edit(&self, index: usize, config: &str) {
+        let edit = EditConfig {
+            target: Datastore::Running,
+            default_operation: DefaultOperation::Merge,
+            test_option: TestOption::TestThenSet,
+            error_option: ErrorOption::RollbackOnError,
+            config: Fragment::parse(config).unwrap(),
+        };
+        self.admin(index).await.edit_config(&edit).await.unwrap();
+    }
+
+    /// What a node has in running, as its own administrator reads it.
+    pub(crate) async fn running(&self, index: usize) -> String {
+        let client = self.admin(index).await;
         client
             .get_config(Datastore::Running, None, None)
             .await
@@ -117,24 +166,25 @@ impl Site {
     }
 }
 
-fn settings(dir: &Path, rules: &Value) -> Settings {
+fn settings(dir: &Path, rules: &[&Value]) -> Settings {
     let public_key = keys::public_key(&dir.join("controller"), "main").unwrap();
-    let defaults = [(0, &permit_all()), (1, rules)].map(|(index, rules)| {
+    let defaults = rules.iter().enumerate().map(|(index, rules)| {
         let path = dir.join(format!("node-{index}.json"));
         fs::write(&path, node_default(index, &public_key, rules).to_string()).unwrap();
         path
     });
-    let mut settings = Settings::simulated(2, dir.join("agent"));
-    settings.factory_default = defaults.into();
+    let defaults: Vec<_> = defaults.collect();
+    let mut settings = Settings::simulated(u16::try_from(rules.len()).unwrap(), dir.join("agent"));
+    settings.factory_default = defaults;
     settings
 }
 
-fn oper_state(node: &str) -> String {
+pub(crate) fn oper_state(node: &str) -> String {
     format!("tranche-inventory:inventory/node={node}/state/oper-state")
 }
 
 /// Waits until the only value at a data path is as it should be.
-async fn wait(instance: &Instance, path: &str, done: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn wait(instance: &Instance, path: &str, done: impl Fn(&Value) -> bool) -> Value {
     let begin = Instant::now();
     loop {
         let answer = instance.get(&format!("/restconf/data/{path}")).await;
@@ -149,12 +199,12 @@ async fn wait(instance: &Instance, path: &str, done: impl Fn(&Value) -> bool) ->
 }
 
 /// The names of the events of a stream, gathered as they come.
-struct Told {
+pub(crate) struct Told {
     names: Arc<Mutex<Vec<String>>>,
     task: JoinHandle<()>,
 }
 
-fn collect(mut stream: Response) -> Told {
+pub(crate) fn collect(mut stream: Response) -> Told {
     let names = Arc::new(Mutex::new(Vec::new()));
     let gathered = Arc::clone(&names);
     let task = tokio::spawn(async move {
@@ -180,7 +230,7 @@ fn collect(mut stream: Response) -> Told {
 
 impl Told {
     /// Waits until all of these have come; gives all that have.
-    async fn await_names(self, names: &[&str]) -> Vec<String> {
+    pub(crate) async fn await_names(self, names: &[&str]) -> Vec<String> {
         let begin = Instant::now();
         loop {
             let come = self.names.lock().unwrap().clone();
@@ -197,7 +247,7 @@ impl Told {
     }
 }
 
-fn slice(id: &str, min_ratio: &str) -> Value {
+pub(crate) fn slice(id: &str, min_ratio: &str) -> Value {
     json!({
         "id": id, "tenant": id, "where": { "site": ["street"] },
         "sla": { "airtime": { "min-ratio": min_ratio } },
@@ -205,7 +255,7 @@ fn slice(id: &str, min_ratio: &str) -> Value {
     })
 }
 
-fn slices(list: &[Value]) -> Value {
+pub(crate) fn slices(list: &[Value]) -> Value {
     json!({ "tranche-slice:slices": { "slice": list } })
 }
 
@@ -399,7 +449,7 @@ async fn nodes_that_are_away_refuse_a_change_and_get_what_they_lack_when_they_re
     let state_dir = dir.path().join("controller");
     instance.stop().await;
     fs::remove_dir_all(dir.path().join("agent/node-1/store")).unwrap();
-    let mut settings = settings(dir.path(), &permit_all());
+    let mut settings = settings(dir.path(), &[&permit_all(), &permit_all()]);
     assert_eq!(ports.len(), 2);
     settings.listen.set_port(0);
     let agent = Agent::start(settings).await.unwrap();

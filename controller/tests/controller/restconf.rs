@@ -523,7 +523,10 @@ async fn a_commit_is_listed_and_gone_back_to() {
         .unwrap();
     assert_eq!(
         list,
-        json!({ "ietf-restconf:operations": { "tranche-commits:rollback": [null] } })
+        json!({ "ietf-restconf:operations": {
+            "tranche-commits:rollback": [null],
+            "tranche-slice:encrypt-path": [null],
+        } })
     );
     instance
         .send(Method::POST, "tranche-inventory:inventory", &site("new"))

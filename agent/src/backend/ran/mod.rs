@@ -1,6 +1,6 @@
 //! The RAN domain: slices of LTE and NR cells, with the PRB each is owed and what it really got.
 //!
-//! Owns the typed `tranche-ran` configuration, what makes no sense in it ([`check`]), what a change costs ([`diff`]), what can
+//! Owns the typed `tranche-ran` configuration, what makes no sense in it (`check.rs`), what a change costs (`diff.rs`), what can
 //! be observed, and the [`RanBackend`] trait. Technologies are beside this file: [`sim`] simulates cells, UEs and cores,
 //! [`srsran`] drives the gNB of the srsRAN project, and [`absent`] is a machine without a RAN.
 

@@ -16,7 +16,7 @@ use super::error::Refusal;
 use super::media::{self, Encoding};
 use super::query::{Content, Field, Place, Query};
 use super::view::View;
-use super::{READ_ONLY, Request, body, query, respond};
+use super::{READ_ONLY, Request, body, operations, query, respond};
 use crate::config::Http;
 use crate::service::{Author, Published, blocking, rpc_errors};
 
@@ -70,6 +70,9 @@ pub(crate) async fn handle(
     match request.parts.method {
         Method::OPTIONS => Ok(respond::options(allow)),
         Method::GET | Method::HEAD => read(request, resource).await,
+        Method::POST if resource.kind() == ResourceKind::Action => {
+            operations::invoke(request, &resource, content, http).await
+        }
         Method::POST => edit(request, resource, restconf::Method::Post, content, http).await,
         Method::PUT => edit(request, resource, restconf::Method::Put, content, http).await,
         Method::PATCH => edit(request, resource, restconf::Method::Patch, content, http).await,

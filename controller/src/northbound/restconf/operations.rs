@@ -32,8 +32,8 @@ pub(crate) async fn handle(
 ) -> Result<Response<Body>, Refusal> {
     let (schema, parts) = (request.service.schema(), request.parts);
     Query::parse(parts.uri.query(), Place::None)?;
-    let encoding = media::wanted(&parts.headers)?;
     if path.is_empty() {
+        let encoding = media::wanted(&parts.headers)?;
         return match parts.method {
             Method::OPTIONS => Ok(respond::options(READ_ONLY)),
             Method::GET | Method::HEAD => {
@@ -56,7 +56,7 @@ pub(crate) async fn handle(
     }
     match parts.method {
         Method::OPTIONS => Ok(respond::options(INVOKE)),
-        Method::POST => invoke(request, &resource, encoding, content, http).await,
+        Method::POST => invoke(request, &resource, content, http).await,
         _ => Err(Refusal::method_not_allowed(
             INVOKE,
             "an operation can only be invoked",
@@ -64,13 +64,18 @@ pub(crate) async fn handle(
     }
 }
 
-async fn invoke(
+/// Invokes an operation, or the action of a data resource (RFC 8040 3.6).
+///
+/// # Errors
+/// Everything that is wrong with the request, and what the operation refuses.
+pub(super) async fn invoke(
     request: &Request<'_>,
     resource: &Resource,
-    encoding: Encoding,
     content: Body,
     http: &Http,
 ) -> Result<Response<Body>, Refusal> {
+    Query::parse(request.parts.uri.query(), Place::None)?;
+    let encoding = media::wanted(&request.parts.headers)?;
     let text = body::read(content, http).await?;
     let has_type = media::content_type(&request.parts.headers).is_some();
     // A body of a type that is not YANG data is refused even if it is empty, as a form of a web page would be.

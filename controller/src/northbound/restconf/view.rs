@@ -64,7 +64,7 @@ impl<'a> View<'a> {
     ) -> Result<Seen<'a>, Vec<RpcError>> {
         let nacm = &self.published.nacm;
         if !with_state && nacm.reads_everything(self.user) {
-            return Ok(Seen::Shared(&self.published.running));
+            return Ok(Seen::Shared(&self.published.shown));
         }
         let one = |e: tranche_yang::Error| vec![e.to_rpc_error()];
         let mut tree = self.configuration().map_err(one)?;
@@ -79,13 +79,13 @@ impl<'a> View<'a> {
     /// A copy of the part of the configuration that has the resource.
     fn configuration(&self) -> tranche_yang::Result<Tree> {
         if self.resource.kind() == ResourceKind::Datastore {
-            return self.published.running.duplicate();
+            return self.published.shown.duplicate();
         }
         let whole = Filter::XPath {
             select: self.resource.path()?,
             namespaces: Vec::new(),
         };
-        filter::select(&self.published.running, Some(&whole))
+        filter::select(&self.published.shown, Some(&whole))
     }
 
     fn state(&self, service: &Service) -> Result<Vec<Tree>, Vec<RpcError>> {

@@ -81,6 +81,41 @@ export interface Slice {
   appliedAt: number | null;
   message: string | null;
   accessPoints: AccessPoint[];
+  /** Its encrypted path; null without. */
+  backhaul: Backhaul | null;
+}
+
+/** What the form and the page know of a backhaul. */
+export interface Backhaul {
+  /** The node that is its first hub; null where that is a tenant's gateway, or there is none. */
+  hub: string | null;
+  pool: string;
+  clientPool: string | null;
+  state: string;
+  /** The hub that carries the traffic. */
+  current: string | null;
+  /** When what was done, by the model's names. */
+  lifecycle: { name: string; time: number }[];
+  ends: TunnelEnd[];
+}
+
+/** The tunnel of a slice at one node. */
+export interface TunnelEnd {
+  node: string;
+  role: string;
+  address: string | null;
+  state: string;
+  peers: TunnelPeer[];
+}
+
+export interface TunnelPeer {
+  name: string;
+  state: string;
+  handshake: number | null;
+  /** Round trip, in milliseconds. */
+  rtt: number | null;
+  sent: number;
+  received: number;
 }
 
 export interface Security {
@@ -257,6 +292,7 @@ function readSlice(s: Json): Slice {
     state: text(state['oper-state']) ?? (enabled ? 'pending' : 'disabled'),
     appliedAt: time(state['applied-at']),
     message: text(state.message),
+    backhaul: s.backhaul === undefined ? null : readBackhaul(child(s, 'backhaul'), child(state, 'backhaul')),
     accessPoints: list(state, 'access-point').map((a) => ({
       node: text(a.node) ?? '',
       name: text(a.name) ?? '',
@@ -264,6 +300,38 @@ function readSlice(s: Json): Slice {
       state: text(a['oper-state']) ?? 'unknown',
       stations: number(a.stations) ?? 0,
       usedRatio: number(a['used-ratio']),
+    })),
+  };
+}
+
+function readBackhaul(config: Json, state: Json): Backhaul {
+  const lifecycle = child(state, 'lifecycle');
+  return {
+    hub: text(list(config, 'hub')[0]?.node),
+    pool: text(config.pool) ?? '',
+    clientPool: text(config['client-pool']),
+    state: text(state['oper-state']) ?? 'unknown',
+    current: text(state.hub),
+    lifecycle: ['asked', 'compiled', 'first-handshake', 'first-packet', 'committed'].flatMap((name) => {
+      const at = time(lifecycle[name]);
+      return at === null ? [] : [{ name, time: at }];
+    }),
+    ends: list(state, 'node').map((n) => ({
+      node: text(n.name) ?? '',
+      role: text(n.role) ?? '',
+      address: text(n.address),
+      state: text(n['oper-state']) ?? 'unknown',
+      peers: list(n, 'peer').map((p) => {
+        const rtt = number(p.rtt);
+        return {
+          name: text(p.name) ?? '',
+          state: text(p.state) ?? 'unknown',
+          handshake: time(p['latest-handshake']),
+          rtt: rtt === null ? null : rtt / 1000,
+          sent: number(p['tx-bytes']) ?? 0,
+          received: number(p['rx-bytes']) ?? 0,
+        };
+      }),
     })),
   };
 }

@@ -134,3 +134,19 @@ test('what finds no field is shown with its path', () => {
     general: [{ message: 'node-2 refused', path: null }],
   });
 });
+
+test('a backhaul is asked for with a hub and a prefix, and one that is there is never replaced', () => {
+  const slice = stored();
+  const draft = { ...draftOf(slice), hub: 'n9', pool: '10.77.0.0/24' };
+  expect(check({ ...draft, pool: '' })).toMatchObject({ pool: expect.any(String) });
+  const [put] = requests({ ...draft, mode: 'open' }, slice);
+  expect(put).toMatchObject({
+    method: 'PUT',
+    body: { 'tranche-slice:slice': [{ backhaul: { pool: '10.77.0.0/24', hub: [{ name: 'n9', node: 'n9' }] } }] },
+  });
+  const more = { 'tranche-slice:slice': [{ id: 'a', wifi: {}, backhaul: { pool: 'fd00::/64', hub: [{ name: 'h', node: 'n9' }] } }] };
+  const has = readOneSlice(more);
+  const [patch] = requests({ ...draftOf(has), mode: 'open', description: 'x' }, has);
+  expect(patch?.method).toBe('PATCH');
+  expect(JSON.stringify(patch)).not.toContain('backhaul');
+});

@@ -29,6 +29,9 @@ export interface Draft {
   radiusAddress: string;
   radiusPort: string;
   radiusSecret: string;
+  /** Node that is the hub of a backhaul; empty for a slice without. Only for one that has none yet. */
+  hub: string;
+  pool: string;
 }
 
 export type Field = keyof Draft | 'where';
@@ -71,6 +74,8 @@ export function draftOf(slice: Slice | null): Draft {
     radiusAddress: slice?.security.radius?.address ?? '',
     radiusPort: String(slice?.security.radius?.port ?? 1812),
     radiusSecret: slice?.security.radius?.secret ?? '',
+    hub: slice?.backhaul?.hub ?? '',
+    pool: slice?.backhaul?.pool ?? '',
   };
 }
 
@@ -84,6 +89,7 @@ export function check(draft: Draft): FieldErrors {
   const whole = /^\d+$/;
   if (!whole.test(draft.priority.trim())) errors.priority = 'a whole number';
   if (draft.maxStations.trim() !== '' && !whole.test(draft.maxStations.trim())) errors.maxStations = 'a whole number';
+  if (draft.hub.trim() !== '' && draft.pool.trim() === '') errors.pool = 'a prefix for the addresses of the tunnels';
   if (isEnterprise(draft.mode) && !whole.test(draft.radiusPort.trim())) errors.radiusPort = 'a port number';
   return errors;
 }
@@ -105,14 +111,16 @@ function keepsKey(original: Slice): boolean {
 
 /**
  * The requests that bring the draft about. One (a transaction by itself) wherever possible: POST for a new slice, so that
- * it never replaces one; PUT for a changed one. Where a secret is kept that can't be read, PUT would drop it: then what is
+ * it never replaces one; PUT for a changed one. Where a secret is kept that can't be read, or a backhaul of which the form
+ * shows a part, PUT would drop it: then what is
  * set goes in one PATCH, and what is taken away follows.
  */
 export function requests(draft: Draft, original: Slice | null): Request[] {
   const body = sliceBody(draft, original);
   if (!original) return [{ method: 'POST', path: SLICES, body: { 'tranche-slice:slice': [body] } }];
   const path = slicePath(original.id);
-  if (!keepsSecret(draft, original) && !keepsKey(original)) return [{ method: 'PUT', path, body: { 'tranche-slice:slice': [body] } }];
+  const replaces = !keepsSecret(draft, original) && !keepsKey(original) && original.backhaul === null;
+  if (replaces) return [{ method: 'PUT', path, body: { 'tranche-slice:slice': [body] } }];
   const all: Request[] = [];
   const removes = takesAway(draft, original);
   const { where, ...rest } = body;
@@ -158,7 +166,15 @@ function sliceBody(d: Draft, original: Slice | null) {
       security: securityBody(d),
       ...original?.kept,
     },
+    ...backhaulBody(d, original),
   };
+}
+
+/** A new backhaul with one hub. One that is there stays as it is. */
+function backhaulBody(d: Draft, original: Slice | null) {
+  if (d.hub.trim() === '' || (original?.backhaul ?? null) !== null) return {};
+  const hub = d.hub.trim();
+  return { backhaul: { pool: d.pool.trim(), hub: [{ name: hub, node: hub }] } };
 }
 
 function securityBody(d: Draft) {
@@ -225,6 +241,9 @@ const FIELD_OF_PATH: Record<string, Field> = {
   'wifi/security/radius/address': 'radiusAddress',
   'wifi/security/radius/port': 'radiusPort',
   'wifi/security/radius/secret': 'radiusSecret',
+  'backhaul/pool': 'pool',
+  'backhaul/hub': 'hub',
+  'backhaul/hub/node': 'hub',
 };
 
 const FIELD_OF_APP_TAG: Record<string, Field> = {

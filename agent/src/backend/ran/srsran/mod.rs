@@ -4,7 +4,7 @@
 //! and the gNB told to end: whoever runs it (a service manager) starts it again, and a change counts as made when its
 //! metrics show the cell. A gNB that does not come back gets its former file, and the change is refused.
 //!
-//! The remote control answers success to what it ignores, so [`check`] refuses that before; it resets the one ratio when only
+//! The remote control answers success to what it ignores, so `check.rs` refuses that before; it resets the one ratio when only
 //! the other is sent, so both always are. Its metrics show cells, UEs by cell and AMFs by PLMN, but neither policies nor UEs by
 //! slice: ratios in force are those that it acknowledged or started with, and shares are not measured.
 

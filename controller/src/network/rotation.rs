@@ -1,0 +1,495 @@
+//! Rotation of the keys of a slice over all its nodes, without losing a packet.
+//!
+//! ```text
+//! rotate-key everywhere -> peer/next, hubs first -> wait until every node is ready -> complete, hubs first -> peer/next goes
+//!          '--------------- a failure ------------'                  |                       |
+//!                 cancel-rotation everywhere                 asked again until it is done, also by a controller that came later
+//! ```
+//! Up to the first `complete-rotation` it can be taken back; from then on it is only carried on. Which of the two it is shows at
+//! the nodes, so that a controller that was started anew knows what to do. The nodes are held: nobody repairs them meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tranche_netconf::Error;
+use tranche_netconf::client::Client;
+use tranche_netconf::message::{
+    Datastore, DefaultOperation, EditConfig, ErrorOption, Operation, Reply, TestOption,
+};
+use tranche_netconf::xml::Fragment;
+
+use super::Network;
+use crate::device::{own_key, tunnels_filter, tunnels_of};
+use crate::intent::{
+    BACKHAUL, NodePlan, OwnKey, PeerConfig, Role, Tunnel, TunnelConfig, in_use, leaf,
+    write_endpoint,
+};
+use crate::inventory::{NodeName, Observed};
+use crate::rollout::action;
+
+/// How long all nodes may take to be heard on their new keys.
+const READY: Duration = Duration::from_secs(10);
+/// How long the old keys may take to go out of use.
+const RETIRED: Duration = Duration::from_secs(30);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Why keys were not rotated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RotationError {
+    /// The slice has no tunnels.
+    #[error("slice {0} has no tunnels")]
+    NoTunnels(String),
+    /// An end whose key is elsewhere would have to be told the new ones first.
+    #[error(
+        "the key of {0} is elsewhere: it knows the nodes by their present keys, and would lose its tunnel"
+    )]
+    Elsewhere(String),
+    /// A node refused, failed or did not answer; everything is as it was.
+    #[error("node {node}: {why}")]
+    Node {
+        /// Which node.
+        node: NodeName,
+        /// Its words.
+        why: String,
+    },
+    /// Traffic has moved to the new keys at some nodes, and one did not follow: it is carried on when that answers.
+    #[error(
+        "node {node} has not moved to its new key yet: {why}; that is carried on when it answers"
+    )]
+    Halfway {
+        /// Which node.
+        node: NodeName,
+        /// Its words.
+        why: String,
+    },
+}
+
+/// The ports out of which a node's next port is taken.
+pub(crate) type PortRanges = BTreeMap<NodeName, (u16, u16)>;
+
+/// One node that takes part.
+struct Part {
+    node: NodeName,
+    wanted: TunnelConfig,
+    client: Client,
+    has: Tunnel,
+    /// Ports that its tunnels receive at.
+    ports: BTreeSet<u16>,
+}
+
+impl Network {
+    /// Rotates the keys of all nodes of a slice. `ranges` are the ports of those nodes that have a range.
+    ///
+    /// # Errors
+    /// Whoever was away, refused, or was not heard on its new key.
+    pub(crate) async fn rotate(
+        &self,
+        slice: &str,
+        ranges: &PortRanges,
+    ) -> Result<BTreeMap<NodeName, OwnKey>, RotationError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let nodes = self.nodes_of(slice);
+        let held = self.hold(&nodes).await;
+        let mut rotation = self.open(slice, &nodes).await?;
+        if let Some(peer) = rotation.elsewhere() {
+            return Err(RotationError::Elsewhere(peer));
+        }
+        let done = rotation.run(ranges).await;
+        self.read_again(&nodes).await;
+        drop(held);
+        self.check_all(&nodes);
+        done
+    }
+
+    /// Carries on or takes back a rotation that a controller left halfway, or that nodes have prepared because one is due. `None`:
+    /// there is none. One that can be taken back is carried on only where rotations are wanted by themselves.
+    ///
+    /// # Errors
+    /// As [`Network::rotate`].
+    pub(crate) async fn resume_rotation(
+        &self,
+        slice: &str,
+        ranges: &PortRanges,
+        forward: bool,
+    ) -> Option<Result<(), RotationError>> {
+        let _one_at_a_time = self.changing.lock().await;
+        let nodes = self.nodes_of(slice);
+        let held = self.hold(&nodes).await;
+        let mut rotation = match self.open(slice, &nodes).await {
+            Ok(rotation) => rotation,
+            Err(error) => return Some(Err(error)),
+        };
+        if !rotation.is_under_way() {
+            return None;
+        }
+        let done = match (rotation.is_beyond_return(), forward) {
+            (true, _) => rotation.carry_on().await.map(drop),
+            (false, true) if rotation.elsewhere().is_none() => rotation.run(ranges).await.map(drop),
+            (false, _) => {
+                rotation.take_back().await;
+                Ok(())
+            }
+        };
+        self.read_again(&nodes).await;
+        drop(held);
+        self.check_all(&nodes);
+        Some(done)
+    }
+
+    /// Slices with tunnels at a node that, as it was last read, are in the middle of a rotation.
+    pub(crate) fn rotating(&self, node: &str) -> Vec<String> {
+        let observed = self.fleet.device(node).and_then(|d| d.status().observed);
+        let Some((plan, has)) = self.wanted(node).zip(observed) else {
+            return Vec::new();
+        };
+        let slices = plan.tunnels.keys();
+        slices
+            .filter(|slice| has.tunnels.get(*slice).is_some_and(is_rotating))
+            .cloned()
+            .collect()
+    }
+
+    /// Whether a node or one of its peers is in the middle of a rotation: what it has is no drift then.
+    pub(super) fn is_rotating(&self, plan: &NodePlan, has: &Observed) -> bool {
+        plan.tunnels.iter().any(|(slice, tunnel)| {
+            let mut peers = tunnel.peers.values().filter_map(|peer| peer.node.as_ref());
+            has.tunnels.get(slice).is_some_and(is_rotating)
+                || peers.any(|peer| {
+                    let has = self.fleet.device(peer).and_then(|d| d.status().observed);
+                    let tunnel = has.as_ref().and_then(|has| has.tunnels.get(slice));
+                    tunnel.is_some_and(is_rotating)
+                })
+        })
+    }
+
+    fn check_all(&self, nodes: &[NodeName]) {
+        for node in nodes {
+            self.check(node);
+        }
+    }
+
+    /// The nodes that should have a tunnel of a slice, by name.
+    fn nodes_of(&self, slice: &str) -> Vec<NodeName> {
+        let state = self.state();
+        let wanted = state.wanted.iter();
+        wanted
+            .filter(|(_, wanted)| wanted.plan.tunnels.contains_key(slice))
+            .map(|(node, _)| node.clone())
+            .collect()
+    }
+
+    /// Sessions to all nodes, hubs first.
+    async fn open(&self, slice: &str, nodes: &[NodeName]) -> Result<Rotation, RotationError> {
+        let mut parts = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let failed = |why: String| RotationError::Node {
+                node: node.clone(),
+                why,
+            };
+            let away = || failed("it is away".to_owned());
+            let device = self.fleet.device(node).ok_or_else(away)?;
+            let plan = self.wanted(node).ok_or_else(away)?;
+            let wanted = plan.tunnels.get(slice).ok_or_else(away)?.clone();
+            let observed = device.read().await.map_err(|e| failed(e.to_string()))?;
+            let has = observed.tunnels.get(slice).cloned();
+            let has = has.ok_or_else(|| failed("it has no tunnel of the slice".to_owned()))?;
+            let client = device.open(self.settings.rpc_timeout).await;
+            let client = client.map_err(|e| failed(e.to_string()))?;
+            parts.push(Part {
+                node: node.clone(),
+                wanted,
+                client,
+                has,
+                ports: in_use(&observed).map(|(_, port)| port).collect(),
+            });
+        }
+        if parts.is_empty() {
+            return Err(RotationError::NoTunnels(slice.to_owned()));
+        }
+        parts.sort_by_key(|part| part.wanted.role == Role::Spoke);
+        Ok(Rotation {
+            slice: slice.to_owned(),
+            parts,
+        })
+    }
+}
+
+/// Whether a tunnel has a second key, or peers that have one.
+fn is_rotating(tunnel: &Tunnel) -> bool {
+    let config = tunnel.config.as_ref();
+    let has_next = config.is_some_and(|config| config.peers.values().any(|peer| peer.has_next));
+    tunnel.state.next.is_some() || has_next
+}
+
+struct Rotation {
+    slice: String,
+    /// Hubs first.
+    parts: Vec<Part>,
+}
+
+impl Rotation {
+    async fn run(
+        &mut self,
+        ranges: &PortRanges,
+    ) -> Result<BTreeMap<NodeName, OwnKey>, RotationError> {
+        if self.is_under_way() && self.is_beyond_return() {
+            self.carry_on().await?;
+            self.look().await?;
+        }
+        match self.prepare(ranges).await {
+            Ok(()) => self.carry_on().await,
+            Err(error) => {
+                self.take_back().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// A peer whose key is elsewhere.
+    fn elsewhere(&self) -> Option<String> {
+        let mut peers = self.parts.iter().flat_map(|part| &part.wanted.peers);
+        let found = peers.find(|(_, peer)| peer.node.is_none());
+        found.map(|(name, _)| name.clone())
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.parts.iter().any(|part| is_rotating(&part.has))
+    }
+
+    /// Whether a node has moved: its peers have its present key as the next one, or it has none to move to and its peers do.
+    fn is_beyond_return(&self) -> bool {
+        self.parts.iter().any(|part| {
+            let config = part.has.config.as_ref();
+            let has_next = config.is_some_and(|c| c.peers.values().any(|peer| peer.has_next));
+            has_next && part.has.state.next.is_none()
+        })
+    }
+
+    /// New keys everywhere, and every peer told of them; until each was heard on its own.
+    async fn prepare(&mut self, ranges: &PortRanges) -> Result<(), RotationError> {
+        let mut keys = BTreeMap::new();
+        for part in &self.parts {
+            let port = match (ranges.get(&part.node), &part.has.state.next) {
+                // The node keeps what it has prepared.
+                (None, _) | (_, Some(_)) => None,
+                (Some((first, last)), None) => {
+                    let free = (*first..=*last).find(|port| !part.ports.contains(port));
+                    Some(free.ok_or_else(|| part.failed("it has no port left for the next key"))?)
+                }
+            };
+            keys.insert(part.node.clone(), part.rotate_key(&self.slice, port).await?);
+        }
+        for part in &self.parts {
+            part.edit(&part.next_of(&self.slice, &keys)).await?;
+        }
+        let deadline = Instant::now() + READY;
+        loop {
+            self.look().await?;
+            let ready = |part: &&Part| {
+                part.has
+                    .state
+                    .next
+                    .as_ref()
+                    .is_some_and(|(_, ready)| *ready)
+            };
+            let Some(late) = self.parts.iter().find(|part| !ready(part)) else {
+                return Ok(());
+            };
+            if Instant::now() >= deadline {
+                let why = format!(
+                    "not every peer was heard on its new key within {} s",
+                    READY.as_secs()
+                );
+                return Err(late.failed(why));
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Moves traffic to the new keys, hubs first, and makes them the only ones.
+    async fn carry_on(&mut self) -> Result<BTreeMap<NodeName, OwnKey>, RotationError> {
+        let halfway = |error| match error {
+            RotationError::Node { node, why } => RotationError::Halfway { node, why },
+            other => other,
+        };
+        for part in &self.parts {
+            if part.has.state.next.is_some() {
+                let completed = part.act(&self.slice, "<complete-rotation/>").await;
+                completed.map_err(halfway)?;
+            }
+        }
+        self.look().await.map_err(halfway)?;
+        let keys: BTreeMap<NodeName, OwnKey> = self
+            .parts
+            .iter()
+            .filter_map(|part| Some((part.node.clone(), part.has.state.key.clone()?)))
+            .collect();
+        for part in &self.parts {
+            let edit = part.settled(&self.slice, &keys);
+            part.edit(&edit).await.map_err(halfway)?;
+        }
+        let deadline = Instant::now() + RETIRED;
+        loop {
+            self.look().await.map_err(halfway)?;
+            let mut parts = self.parts.iter();
+            let Some(late) = parts.find(|part| part.has.state.retiring.is_some()) else {
+                return Ok(keys);
+            };
+            if Instant::now() >= deadline {
+                return Err(halfway(late.failed("its old key is still in use")));
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Everything as before, as far as nodes answer.
+    async fn take_back(&mut self) {
+        if let Err(error) = self.look().await {
+            tracing::warn!(slice = self.slice, %error, "a node could not be read");
+        }
+        for part in &self.parts {
+            let edit = part.without_next(&self.slice);
+            if let Err(error) = part.edit(&edit).await {
+                tracing::warn!(slice = self.slice, %error, "the peers' next keys could not be removed");
+            }
+            if part.has.state.next.is_none() {
+                continue;
+            }
+            if let Err(error) = part.act(&self.slice, "<cancel-rotation/>").await {
+                tracing::warn!(slice = self.slice, %error, "a rotation could not be cancelled");
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), RotationError> {
+        for part in &mut self.parts {
+            let data = part.client.get(Some(tunnels_filter()), None).await;
+            let data = data.map_err(|error| part.failed(error.to_string()))?;
+            let tunnels = tunnels_of(&data).map_err(|error| part.failed(error.to_string()))?;
+            let tunnel = tunnels.get(&self.slice).cloned();
+            part.has = tunnel.ok_or_else(|| part.failed("its tunnel is gone"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Part {
+    fn failed(&self, why: impl Into<String>) -> RotationError {
+        RotationError::Node {
+            node: self.node.clone(),
+            why: why.into(),
+        }
+    }
+
+    async fn rotate_key(&self, slice: &str, port: Option<u16>) -> Result<OwnKey, RotationError> {
+        let mut inner = "<rotate-key>".to_owned();
+        if let Some(port) = port {
+            leaf(&mut inner, "listen-port", &port.to_string());
+        }
+        inner.push_str("</rotate-key>");
+        let output = self.act(slice, &inner).await?;
+        let wrapped = Fragment::from_trusted(format!("<output>{}</output>", output.as_str()));
+        let elements = wrapped.elements().map_err(|e| self.failed(e.to_string()))?;
+        let key = elements.first().map(own_key).transpose();
+        let key = key.map_err(|e| self.failed(e.to_string()))?.flatten();
+        key.ok_or_else(|| self.failed("it answered rotate-key without a key"))
+    }
+
+    async fn act(&self, slice: &str, inner: &str) -> Result<Fragment, RotationError> {
+        let operation: Operation = action(slice, inner);
+        match self.client.call(operation).await {
+            Ok(Reply::Output(output)) => Ok(output),
+            Ok(_) => Ok(Fragment::from_trusted(String::new())),
+            Err(error) => Err(self.failed(error.to_string())),
+        }
+    }
+
+    async fn edit(&self, inner: &str) -> Result<(), RotationError> {
+        if inner.is_empty() {
+            return Ok(());
+        }
+        let config = Fragment::from_trusted(format!(
+            "<backhaul xmlns=\"{BACKHAUL}\" xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\">{inner}</backhaul>"
+        ));
+        let edit = EditConfig {
+            target: Datastore::Candidate,
+            default_operation: DefaultOperation::Merge,
+            test_option: TestOption::TestThenSet,
+            error_option: ErrorOption::RollbackOnError,
+            config,
+        };
+        let done = async {
+            self.client.lock(Datastore::Candidate).await?;
+            let edited = async {
+                self.client.edit_config(&edit).await?;
+                self.client.commit(&Default::default()).await
+            };
+            let edited = edited.await;
+            if edited.is_err() && !self.client.is_closed() {
+                self.client.discard_changes().await?;
+            }
+            self.client.unlock(Datastore::Candidate).await?;
+            edited
+        };
+        done.await
+            .map_err(|error: Error| self.failed(error.to_string()))
+    }
+
+    /// The second key of every peer; the same one again of a peer whose key is elsewhere.
+    fn next_of(&self, slice: &str, keys: &BTreeMap<NodeName, OwnKey>) -> String {
+        self.peers(slice, |name, peer, xml| {
+            let node = self.wanted.peers.get(name).and_then(|w| w.node.as_ref());
+            let key = node.and_then(|node| keys.get(node));
+            xml.push_str("<next nc:operation=\"replace\">");
+            match (key, &peer.public_key) {
+                (Some(key), _) => leaf(xml, "public-key", &key.public_key),
+                (None, Some(key)) => leaf(xml, "public-key", key),
+                (None, None) => {}
+            }
+            if let Some(endpoint) = peer.endpoint {
+                let port = key.map(|key| key.listen_port).or(endpoint.port);
+                write_endpoint(endpoint.address, port.unwrap_or_default(), xml);
+            }
+            xml.push_str("</next>");
+        })
+    }
+
+    /// The keys that are in force now, and no second ones.
+    fn settled(&self, slice: &str, keys: &BTreeMap<NodeName, OwnKey>) -> String {
+        self.peers(slice, |name, peer, xml| {
+            let node = self.wanted.peers.get(name).and_then(|w| w.node.as_ref());
+            if let Some(key) = node.and_then(|node| keys.get(node)) {
+                leaf(xml, "public-key", &key.public_key);
+                if let Some(endpoint) = peer.endpoint {
+                    write_endpoint(endpoint.address, key.listen_port, xml);
+                }
+            }
+            xml.push_str("<next nc:operation=\"remove\"/>");
+        })
+    }
+
+    fn without_next(&self, slice: &str) -> String {
+        self.peers(slice, |_, peer, xml| {
+            if peer.has_next {
+                xml.push_str("<next nc:operation=\"remove\"/>");
+            }
+        })
+    }
+
+    /// An edit of every peer that the tunnel has.
+    fn peers(&self, slice: &str, write: impl Fn(&str, &PeerConfig, &mut String)) -> String {
+        let mut xml = "<tunnel>".to_owned();
+        leaf(&mut xml, "slice", slice);
+        let config = self.has.config.as_ref();
+        for (name, peer) in config.iter().flat_map(|config| &config.peers) {
+            xml.push_str("<peer>");
+            leaf(&mut xml, "name", name);
+            write(name, peer, &mut xml);
+            xml.push_str("</peer>");
+        }
+        xml.push_str("</tunnel>");
+        xml
+    }
+}

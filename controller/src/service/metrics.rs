@@ -1,0 +1,256 @@
+//! Figures for Prometheus, in its text format: what a user may read, in base units, and nothing for each station.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::sync::PoisonError;
+
+use tranche_netconf::error::RpcError;
+use tranche_yang::nacm::User;
+use tranche_yang::{Node, Tree};
+
+use super::Service;
+
+/// One figure with its labels, and its value.
+type Sample = (Vec<(&'static str, String)>, f64);
+
+/// Figures of one name.
+struct Family {
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    samples: Vec<Sample>,
+}
+
+impl Service {
+    /// All figures that a user may read.
+    ///
+    /// # Errors
+    /// State that can't be made, which is a fault of ours.
+    pub(crate) fn metrics(&self, user: &str) -> Result<String, Vec<RpcError>> {
+        let one = |error: tranche_yang::Error| vec![error.to_rpc_error()];
+        let published = self.published();
+        let mut tree = published.shown.duplicate().map_err(one)?;
+        for module in ["tranche-inventory", "tranche-slice", "tranche-sla"] {
+            for state in self.state(&format!("/{module}:"))? {
+                tree.merge(&state).map_err(one)?;
+            }
+        }
+        let tree = published.nacm.prune_read(&User::new(user), tree);
+        let tree = tree.map_err(one)?;
+        let mut text = String::new();
+        for family in self.families(&tree).map_err(one)? {
+            family.write(&mut text);
+        }
+        Ok(text)
+    }
+
+    fn families(&self, tree: &Tree) -> tranche_yang::Result<Vec<Family>> {
+        let slices: Vec<Node<'_>> = tree.find("/tranche-slice:slices/slice")?.collect();
+        let nodes: Vec<Node<'_>> = tree.find("/tranche-inventory:inventory/node")?.collect();
+        let owed: Vec<Node<'_>> = tree.find("/tranche-sla:sla/slice/domain")?.collect();
+        let state = "state/oper-state";
+        let mut families = vec![
+            counted(
+                "tranche_slices",
+                "Slices by state.",
+                slices.iter().filter_map(|s| s.get(state)),
+            ),
+            counted(
+                "tranche_nodes",
+                "Nodes by state.",
+                nodes.iter().filter_map(|n| n.get(state)),
+            ),
+            Family {
+                name: "tranche_commits_total",
+                kind: "counter",
+                help: "Commits since the configuration began.",
+                #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 commits")]
+                samples: vec![(Vec::new(), self.published().version.commit as f64)],
+            },
+            airtime(
+                "tranche_slice_airtime_owed_ratio",
+                "owed",
+                "Airtime that a slice is owed in a contention domain, as a ratio.",
+                &owed,
+            ),
+            airtime(
+                "tranche_slice_airtime_used_ratio",
+                "measured",
+                "Airtime that a slice used in a contention domain, as a ratio.",
+                &owed,
+            ),
+        ];
+        families.extend(tunnels(&slices));
+        families.extend(self.lifecycles(&slices));
+        Ok(families)
+    }
+
+    fn lifecycles(&self, slices: &[Node<'_>]) -> [Family; 2] {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut durations, mut failovers) = (Vec::new(), Vec::new());
+        for id in slices.iter().filter_map(|slice| slice.get("id")) {
+            let slice = || ("slice", id.to_owned());
+            if let Some(lifecycle) = live.lifecycles.get(id) {
+                let phases = [
+                    ("committed", lifecycle.to_commit()),
+                    ("first-packet", lifecycle.to_first_packet()),
+                ];
+                for (phase, took) in phases {
+                    let labels = vec![slice(), ("phase", phase.to_owned())];
+                    durations.extend(took.map(|took| (labels, took)));
+                }
+            }
+            if let Some(count) = live.failovers.get(id) {
+                #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 failovers")]
+                failovers.push((vec![slice()], *count as f64));
+            }
+        }
+        [
+            Family {
+                name: "tranche_slice_lifecycle_seconds",
+                kind: "gauge",
+                help: "Time from the request for a backhaul to each phase.",
+                samples: durations,
+            },
+            Family {
+                name: "tranche_slice_failovers_total",
+                kind: "counter",
+                help: "Times that a node moved a slice's traffic from one hub to another.",
+                samples: failovers,
+            },
+        ]
+    }
+}
+
+/// How many there are of each value.
+fn counted<'a>(
+    name: &'static str,
+    help: &'static str,
+    values: impl Iterator<Item = &'a str>,
+) -> Family {
+    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+    for value in values {
+        *counts.entry(value).or_default() += 1;
+    }
+    let samples = counts.into_iter();
+    let samples = samples.map(|(state, n)| (vec![("state", state.to_owned())], f64::from(n)));
+    Family {
+        name,
+        kind: "gauge",
+        help,
+        samples: samples.collect(),
+    }
+}
+
+fn airtime(name: &'static str, leaf: &str, help: &'static str, domains: &[Node<'_>]) -> Family {
+    let samples = domains.iter().filter_map(|domain| {
+        let percent: f64 = domain.get(leaf)?.parse().ok()?;
+        let slice = domain.parent()?.get("id")?.to_owned();
+        let domain = domain.get("name")?.to_owned();
+        Some((vec![("slice", slice), ("domain", domain)], percent / 100.0))
+    });
+    Family {
+        name,
+        kind: "gauge",
+        help,
+        samples: samples.collect(),
+    }
+}
+
+/// Figures of the tunnels.
+fn tunnels(slices: &[Node<'_>]) -> [Family; 4] {
+    let (mut ends, mut peers) = (HashMap::new(), HashMap::new());
+    let (mut sent, mut received) = (Vec::new(), Vec::new());
+    for slice in slices {
+        let id = slice.get("id").unwrap_or_default();
+        let Some(backhaul) = slice.descend("state/backhaul") else {
+            continue;
+        };
+        for node in backhaul.list("node") {
+            let key = |of: Node<'_>, leaf: &str| Some((id.to_owned(), of.get(leaf)?.to_owned()));
+            if let Some(key) = key(node, "oper-state") {
+                *ends.entry(key).or_insert(0u32) += 1;
+            }
+            let mut octets = [0.0, 0.0];
+            for peer in node.list("peer") {
+                if let Some(key) = key(peer, "state") {
+                    *peers.entry(key).or_insert(0u32) += 1;
+                }
+                for (sum, leaf) in octets.iter_mut().zip(["tx-bytes", "rx-bytes"]) {
+                    let more: Option<f64> = peer.get(leaf).and_then(|text| text.parse().ok());
+                    *sum += more.unwrap_or(0.0);
+                }
+            }
+            let name = node.get("name").unwrap_or_default().to_owned();
+            let labels = vec![("slice", id.to_owned()), ("node", name)];
+            sent.push((labels.clone(), octets[0]));
+            received.push((labels, octets[1]));
+        }
+    }
+    let by_state = |counts: HashMap<(String, String), u32>| {
+        let samples = counts.into_iter();
+        let samples = samples.map(|((slice, state), count)| {
+            (vec![("slice", slice), ("state", state)], f64::from(count))
+        });
+        let mut samples: Vec<Sample> = samples.collect();
+        samples.sort_by(|one, other| one.0.cmp(&other.0));
+        samples
+    };
+    let family = |name, kind, help, samples| Family {
+        name,
+        kind,
+        help,
+        samples,
+    };
+    [
+        family(
+            "tranche_tunnels",
+            "gauge",
+            "Ends of a slice's tunnels by state.",
+            by_state(ends),
+        ),
+        family(
+            "tranche_tunnel_peers",
+            "gauge",
+            "Peers of those ends by state.",
+            by_state(peers),
+        ),
+        family(
+            "tranche_tunnel_transmit_bytes_total",
+            "counter",
+            "Sent into a slice's tunnels on the keys in force.",
+            sent,
+        ),
+        family(
+            "tranche_tunnel_receive_bytes_total",
+            "counter",
+            "Received from a slice's tunnels on the keys in force.",
+            received,
+        ),
+    ]
+}
+
+impl Family {
+    fn write(&self, text: &mut String) {
+        let Self {
+            name, kind, help, ..
+        } = self;
+        // Writing to a string can't fail.
+        let _infallible = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for (labels, value) in &self.samples {
+            let labels: Vec<String> = labels
+                .iter()
+                .map(|(label, value)| format!("{label}=\"{}\"", escape(value)))
+                .collect();
+            let _infallible = match labels.is_empty() {
+                true => writeln!(text, "{name} {value}"),
+                false => writeln!(text, "{name}{{{}}} {value}", labels.join(",")),
+            };
+        }
+    }
+}
+
+fn escape(value: &str) -> String {
+    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
+    escaped.replace('\n', "\\n")
+}

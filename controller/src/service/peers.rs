@@ -1,0 +1,442 @@
+//! Operations on the backhaul of a slice that change the configuration as a commit like any other: foreign peers, and a path
+//! between two nodes for a slice that has none.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use tranche_netconf::error::{ErrorTag, RpcError};
+use tranche_yang::datastore::SERVER;
+use tranche_yang::nacm::User;
+use tranche_yang::{Datastores, Node, Operation, Tree};
+
+use super::desired::Desired;
+use super::{Author, Published, Service, rpc_errors};
+use crate::intent::{Backhaul, Hub, OwnKey, Prefix, Topology, underlay};
+
+/// Where a peer whose key is elsewhere should say something now and then, so that translators on the way remember it.
+const KEEPALIVE: u16 = 25;
+/// Pools that are given where none is asked for (RFC 6598).
+const SHARED: &str = "100.64.0.0/10";
+
+/// A refusal of an operation.
+fn refuse(tag: ErrorTag, path: &str, message: impl Into<String>) -> Vec<RpcError> {
+    vec![RpcError::new(tag, message.into()).at(path)]
+}
+
+/// A leaf of the input that the schema makes mandatory.
+fn mandatory(input: Node<'_>, leaf: &str) -> Result<String, Vec<RpcError>> {
+    let missing = || {
+        let error = RpcError::new(ErrorTag::MissingElement, format!("{leaf} is missing"));
+        vec![error.with_info("bad-element", leaf)]
+    };
+    input.get(leaf).map(str::to_owned).ok_or_else(missing)
+}
+
+fn one(error: tranche_yang::Error) -> Vec<RpcError> {
+    vec![error.to_rpc_error()]
+}
+
+fn backhaul_path(slice: &str) -> String {
+    format!("/tranche-slice:slices/slice[id='{slice}']/backhaul")
+}
+
+impl Service {
+    /// The actions and the operation of `tranche-slice`.
+    pub(super) async fn call_slice(
+        self: &Arc<Self>,
+        user: User,
+        operation: Operation,
+    ) -> Result<Option<Operation>, Vec<RpcError>> {
+        if operation.name() == "encrypt-path" {
+            return self.encrypt_path(user, &operation).await.map(Some);
+        }
+        let slice = {
+            let backhaul = operation.data().parent();
+            let slice = backhaul.and_then(Node::parent);
+            slice.and_then(|slice| slice.get("id").map(str::to_owned))
+        };
+        let slice = slice.ok_or_else(|| super::internal("the action is of no slice"))?;
+        match operation.name() {
+            "rotate-keys" => self.rotate_keys(slice).await.map(Some),
+            "add-peer" => self.add_peer(user, slice, &operation).await.map(Some),
+            "del-peer" => self.del_peer(user, slice, &operation).await,
+            "peer-configuration" => {
+                let name = mandatory(operation.data(), "name")?;
+                let action = "peer-configuration";
+                self.peer_configuration(&slice, &name, action).map(Some)
+            }
+            name => Err(vec![RpcError::new(
+                ErrorTag::OperationNotSupported,
+                format!("the operation tranche-slice:{name} is not supported"),
+            )]),
+        }
+    }
+
+    async fn add_peer(
+        self: &Arc<Self>,
+        user: User,
+        slice: String,
+        operation: &Operation,
+    ) -> Result<Operation, Vec<RpcError>> {
+        let input = operation.data();
+        let name = mandatory(input, "name")?;
+        let path = format!("{}/foreign-peer[name='{name}']", backhaul_path(&slice));
+        let mut leaves = vec![(
+            format!("{path}/public-key"),
+            mandatory(input, "public-key")?,
+        )];
+        if let Some(endpoint) = input.child("endpoint") {
+            for leaf in ["address", "port"] {
+                let value = mandatory(endpoint, leaf)?;
+                leaves.push((format!("{path}/endpoint/{leaf}"), value));
+            }
+        }
+        for prefix in input.list("allowed-prefix").filter_map(Node::value) {
+            leaves.push((format!("{path}/allowed-prefix"), prefix.to_owned()));
+        }
+        let label = format!("add peer {name} to slice {slice}");
+        self.edit(user, label, move |running, tree| {
+            if running.exists(&path) {
+                let message = "the slice has a foreign peer of this name already";
+                return Err(refuse(ErrorTag::DataExists, &path, message));
+            }
+            for (path, value) in &leaves {
+                tree.set(path, value.as_str()).map_err(one)?;
+            }
+            Ok(())
+        })
+        .await?;
+        self.peer_configuration(&slice, &name, "add-peer")
+    }
+
+    async fn del_peer(
+        self: &Arc<Self>,
+        user: User,
+        slice: String,
+        operation: &Operation,
+    ) -> Result<Option<Operation>, Vec<RpcError>> {
+        let name = mandatory(operation.data(), "name")?;
+        let path = format!("{}/foreign-peer[name='{name}']", backhaul_path(&slice));
+        let label = format!("remove peer {name} from slice {slice}");
+        self.edit(user, label, move |running, tree| {
+            if !running.exists(&path) {
+                let message = "the slice has no foreign peer of this name";
+                return Err(refuse(ErrorTag::DataMissing, &path, message));
+            }
+            tree.remove(&path).map(drop).map_err(one)
+        })
+        .await?;
+        Ok(None)
+    }
+
+    /// Changes the configuration as a user.
+    async fn edit(
+        self: &Arc<Self>,
+        user: User,
+        label: String,
+        edit: impl FnOnce(&Tree, &mut Tree) -> Result<(), Vec<RpcError>> + Send + 'static,
+    ) -> Result<(), Vec<RpcError>> {
+        let propose = move |before: &Published, datastores: &mut Datastores| {
+            let mut tree = before.running.duplicate().map_err(one)?;
+            edit(&before.running, &mut tree)?;
+            let proposal = datastores.propose_replace(SERVER, &tree);
+            Ok::<_, Vec<RpcError>>((proposal.map_err(rpc_errors)?, ()))
+        };
+        self.change(Author { user, label }, propose).await?;
+        Ok(())
+    }
+
+    async fn encrypt_path(
+        self: &Arc<Self>,
+        user: User,
+        operation: &Operation,
+    ) -> Result<Operation, Vec<RpcError>> {
+        const AT: &str = "/tranche-slice:encrypt-path";
+        let input = operation.data();
+        let (slice, from) = (mandatory(input, "slice")?, mandatory(input, "from")?);
+        let to = mandatory(input, "to")?;
+        let desired = Arc::clone(&self.published().desired);
+        let Some(intent) = desired.intent.slices.get(&slice) else {
+            let message = format!("there is no slice {slice}");
+            return Err(refuse(
+                ErrorTag::DataMissing,
+                &format!("{AT}/slice"),
+                message,
+            ));
+        };
+        if intent.backhaul.is_some() {
+            let message = format!("slice {slice} has a backhaul already");
+            return Err(refuse(
+                ErrorTag::DataExists,
+                &backhaul_path(&slice),
+                message,
+            ));
+        }
+        for (leaf, node) in [("from", &from), ("to", &to)] {
+            if !desired.inventory.nodes.contains_key(node) {
+                let message = format!("node {node} is not in the inventory");
+                return Err(refuse(
+                    ErrorTag::DataMissing,
+                    &format!("{AT}/{leaf}"),
+                    message,
+                ));
+            }
+        }
+        if from == to {
+            let message = "a path has two ends: from and to are the same node";
+            return Err(refuse(ErrorTag::InvalidValue, &format!("{AT}/to"), message));
+        }
+        let selected = intent.nodes(&desired.inventory);
+        let others: Vec<&&str> = selected
+            .iter()
+            .filter(|n| **n != from && **n != to)
+            .collect();
+        if !selected.contains(from.as_str()) || !others.is_empty() {
+            let message = match others.first() {
+                Some(other) => format!(
+                    "the slice is on node {other} too: give it a backhaul of its own configuration"
+                ),
+                None => format!("the slice is not on node {from}"),
+            };
+            return Err(refuse(
+                ErrorTag::InvalidValue,
+                &format!("{AT}/from"),
+                message,
+            ));
+        }
+        let asked = input.get("pool").map(str::to_owned);
+        let pool = asked.or_else(|| free_pool(&desired)).ok_or_else(|| {
+            let message = format!("every prefix of 30 bits out of {SHARED} is in use");
+            refuse(ErrorTag::ResourceDenied, &format!("{AT}/pool"), message)
+        })?;
+        let path = backhaul_path(&slice);
+        let leaves = [
+            (format!("{path}/pool"), pool.clone()),
+            (format!("{path}/hub[name='{to}']/node"), to.clone()),
+        ];
+        let label = format!("encrypt the path of slice {slice} from {from} to {to}");
+        self.edit(user, label, move |_, tree| {
+            for (path, value) in &leaves {
+                tree.set(path, value.as_str()).map_err(one)?;
+            }
+            Ok(())
+        })
+        .await?;
+        let mut output = self.schema.new_output(AT).map_err(one)?;
+        output.set("pool", pool.as_str()).map_err(one)?;
+        Ok(output)
+    }
+
+    /// What an end whose key is elsewhere needs to know: the output of an action.
+    fn peer_configuration(
+        &self,
+        slice: &str,
+        name: &str,
+        action: &str,
+    ) -> Result<Operation, Vec<RpcError>> {
+        let desired = Arc::clone(&self.published().desired);
+        let path = backhaul_path(slice);
+        let backhaul = desired.intent.slices.get(slice);
+        let backhaul = backhaul.and_then(|slice| slice.backhaul.as_ref());
+        let missing = || {
+            let message = format!(
+                "slice {slice} has no foreign peer and no gateway of a tenant called {name}"
+            );
+            refuse(ErrorTag::DataMissing, &path, message)
+        };
+        let backhaul = backhaul.ok_or_else(missing)?;
+        let given = backhaul.allocation(name).ok_or_else(missing)?;
+        let writer = Writer {
+            service: self,
+            desired: &desired,
+            slice,
+            backhaul,
+        };
+        let tenant = |hub: &&Hub| hub.node.is_none() && hub.name == name;
+        let text = match backhaul.hubs.iter().find(tenant) {
+            Some(hub) => writer.of_gateway(hub)?,
+            None => writer.of_peer(name)?.ok_or_else(missing)?,
+        };
+        let mut output = self
+            .schema
+            .new_output(&format!("{path}/{action}"))
+            .map_err(one)?;
+        let address = given.address.to_string();
+        output
+            .set("tunnel-address", address.as_str())
+            .map_err(one)?;
+        output.set("wg-quick", text.as_str()).map_err(one)?;
+        Ok(output)
+    }
+}
+
+/// A prefix of 30 bits that no slice uses.
+fn free_pool(desired: &Desired) -> Option<String> {
+    let slices = desired.intent.slices.values();
+    let backhauls = slices.filter_map(|slice| slice.backhaul.as_ref());
+    let used = backhauls.flat_map(|b| [Some(&b.pool), b.client_pool.as_ref()]);
+    let used: Vec<Prefix> = used.flatten().filter_map(|one| one.parse().ok()).collect();
+    let shared: Prefix = SHARED.parse().ok()?;
+    let mut all = shared.subnets(30);
+    let nodes = || desired.inventory.nodes.values();
+    let is_free = |one: &Prefix| {
+        !used.iter().any(|other| other.overlaps(*one))
+            && !nodes().any(|node| underlay(&node.config).is_some_and(|a| one.contains(a)))
+    };
+    all.find(is_free).map(|pool| pool.to_string())
+}
+
+/// Writes configuration files for wg-quick(8).
+struct Writer<'a> {
+    service: &'a Service,
+    desired: &'a Desired,
+    slice: &'a str,
+    backhaul: &'a Backhaul,
+}
+
+impl Writer<'_> {
+    /// The key of a node, as it was last read.
+    fn key(&self, node: &str) -> Result<OwnKey, Vec<RpcError>> {
+        let observed = self.service.network.fleet().device(node);
+        let observed = observed.and_then(|device| device.status().observed);
+        let tunnel = observed
+            .as_ref()
+            .and_then(|has| has.tunnels.get(self.slice));
+        tunnel
+            .and_then(|tunnel| tunnel.state.key.clone())
+            .ok_or_else(|| {
+                let message = format!("the key of node {node} is not known yet");
+                refuse(
+                    ErrorTag::OperationFailed,
+                    &backhaul_path(self.slice),
+                    message,
+                )
+            })
+    }
+
+    fn interface(&self, name: &str, port: Option<u16>) -> String {
+        let mut text = format!("# {name} in slice {}\n[Interface]\n", self.slice);
+        text.push_str("# PrivateKey = the private half of its public key, which only it has\n");
+        if let Some(given) = self.backhaul.allocation(name) {
+            let host = Prefix::host(given.address);
+            // Writing to a string can't fail.
+            let _infallible = writeln!(text, "Address = {host}");
+        }
+        if let Some(port) = port {
+            let _infallible = writeln!(text, "ListenPort = {port}");
+        }
+        let _infallible = writeln!(text, "MTU = {}", self.backhaul.mtu);
+        text
+    }
+
+    /// Appends a peer; a node where its key has to be looked up.
+    fn peer(&self, text: &mut String, name: &str, key: &str, allowed: &[String]) {
+        let _infallible = write!(
+            text,
+            "\n# {name}\n[Peer]\nPublicKey = {key}\nAllowedIPs = {}\n",
+            allowed.join(", ")
+        );
+    }
+
+    fn endpoint(&self, text: &mut String, node: &str, port: u16) {
+        let config = self.desired.inventory.nodes.get(node);
+        if let Some(address) = config.and_then(|node| underlay(&node.config)) {
+            let at = std::net::SocketAddr::new(address, port);
+            let _infallible = writeln!(text, "Endpoint = {at}\nPersistentKeepalive = {KEEPALIVE}");
+        }
+    }
+
+    fn host(&self, name: &str) -> Option<String> {
+        let given = self.backhaul.allocation(name)?;
+        Some(Prefix::host(given.address).to_string())
+    }
+
+    /// Of a tenant's gateway: the nodes and foreign peers call it.
+    fn of_gateway(&self, hub: &Hub) -> Result<String, Vec<RpcError>> {
+        let mut text = self.interface(&hub.name, hub.port);
+        for given in &self.backhaul.allocations {
+            let is_hub = self
+                .backhaul
+                .hubs
+                .iter()
+                .any(|hub| hub.peer() == given.name);
+            let foreign = self.backhaul.foreign_peers.iter();
+            let foreign = foreign.clone().find(|peer| peer.name == given.name);
+            let mut allowed: Vec<String> = self.host(&given.name).into_iter().collect();
+            match foreign {
+                _ if is_hub => continue,
+                Some(peer) => {
+                    allowed.extend(peer.allowed_prefixes.iter().cloned());
+                    self.peer(&mut text, &peer.name, &peer.public_key, &allowed);
+                }
+                None => {
+                    allowed.extend(given.client_prefix.clone());
+                    let key = self.key(&given.name)?;
+                    self.peer(&mut text, &given.name, &key.public_key, &allowed);
+                }
+            }
+        }
+        Ok(text)
+    }
+
+    /// Of a foreign peer: it calls the hubs, or in a mesh everybody. `None`: there is none of this name.
+    fn of_peer(&self, name: &str) -> Result<Option<String>, Vec<RpcError>> {
+        let peers = &self.backhaul.foreign_peers;
+        let Some(peer) = peers.iter().find(|peer| peer.name == name) else {
+            return Ok(None);
+        };
+        let port = peer.endpoint.map(|endpoint| endpoint.port);
+        let mut text = self.interface(name, port);
+        if self.backhaul.topology == Topology::Mesh {
+            let foreign = |one: &str| peers.iter().any(|peer| peer.name == one);
+            let allocations = self.backhaul.allocations.iter();
+            for given in allocations.filter(|given| !foreign(&given.name)) {
+                let key = self.key(&given.name)?;
+                let allowed: Vec<String> = self.host(&given.name).into_iter().collect();
+                self.peer(&mut text, &given.name, &key.public_key, &allowed);
+                self.endpoint(&mut text, &given.name, key.listen_port);
+            }
+            return Ok(Some(text));
+        }
+        let mut hubs: Vec<&Hub> = self.backhaul.hubs.iter().collect();
+        hubs.sort_by_key(|hub| hub.priority);
+        for (rank, hub) in hubs.into_iter().enumerate() {
+            // What two peers have, WireGuard gives to the last one: the preferred hub has what is behind all of them.
+            let allowed: Vec<String> = match rank {
+                0 => self.behind(name),
+                _ => self.host(hub.peer()).into_iter().collect(),
+            };
+            match (&hub.node, &hub.public_key, hub.address.zip(hub.port)) {
+                (Some(node), _, _) => {
+                    let key = self.key(node)?;
+                    self.peer(&mut text, &hub.name, &key.public_key, &allowed);
+                    self.endpoint(&mut text, node, key.listen_port);
+                }
+                (None, Some(key), Some((address, port))) => {
+                    self.peer(&mut text, &hub.name, key, &allowed);
+                    let at = std::net::SocketAddr::new(address, port);
+                    let _infallible =
+                        writeln!(text, "Endpoint = {at}\nPersistentKeepalive = {KEEPALIVE}");
+                }
+                (None, ..) => {}
+            }
+        }
+        Ok(Some(text))
+    }
+
+    /// Everything of the slice but what is behind the peer itself.
+    fn behind(&self, name: &str) -> Vec<String> {
+        let backhaul = self.backhaul;
+        let others = backhaul
+            .foreign_peers
+            .iter()
+            .filter(|peer| peer.name != name);
+        [&backhaul.pool]
+            .into_iter()
+            .chain(&backhaul.client_pool)
+            .chain(backhaul.hubs.iter().flat_map(|hub| &hub.prefixes))
+            .chain(others.flat_map(|peer| &peer.allowed_prefixes))
+            .cloned()
+            .collect()
+    }
+}

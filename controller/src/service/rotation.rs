@@ -1,0 +1,93 @@
+//! Rotation of a slice's keys: on request, when a node says that one is due, and after a controller left one halfway.
+
+use std::sync::{Arc, PoisonError};
+
+use tranche_netconf::error::{ErrorTag, RpcError};
+use tranche_yang::Operation;
+
+use super::Service;
+use crate::network::{PortRanges, RotationError};
+
+impl Service {
+    /// The action `rotate-keys`.
+    pub(super) async fn rotate_keys(
+        self: &Arc<Self>,
+        slice: String,
+    ) -> Result<Operation, Vec<RpcError>> {
+        let path = format!("/tranche-slice:slices/slice[id='{slice}']/backhaul");
+        let (service, id) = (Arc::clone(self), slice.clone());
+        // A caller that goes away doesn't stop it halfway.
+        let task = self.tasks.spawn(async move {
+            let ranges = service.port_ranges();
+            service.network.rotate(&id, &ranges).await
+        });
+        let rotated = task
+            .await
+            .unwrap_or_else(|_| Err(RotationError::NoTunnels(slice.clone())));
+        let keys = rotated.map_err(|error| {
+            let app_tag = match &error {
+                RotationError::NoTunnels(_) => "no-tunnels",
+                RotationError::Elsewhere(_) => "key-elsewhere",
+                RotationError::Node { .. } => "rotation-cancelled",
+                RotationError::Halfway { .. } => "rotation-halfway",
+            };
+            let refusal = RpcError::new(ErrorTag::OperationFailed, error.to_string());
+            vec![refusal.with_app_tag(app_tag).at(&path)]
+        })?;
+        let one = |error: tranche_yang::Error| vec![error.to_rpc_error()];
+        let output = self.schema.new_output(&format!("{path}/rotate-keys"));
+        let mut output = output.map_err(one)?;
+        for (node, key) in keys {
+            let leaf = |leaf: &str| format!("node[name='{node}']/{leaf}");
+            let epoch = key.epoch.to_string();
+            output.set(&leaf("epoch"), epoch.as_str()).map_err(one)?;
+            let public_key = key.public_key.as_str();
+            output.set(&leaf("public-key"), public_key).map_err(one)?;
+        }
+        Ok(output)
+    }
+
+    /// Carries on the rotations that a node was just seen to be in the middle of.
+    pub(super) fn resume_rotations(self: &Arc<Self>, node: &str) {
+        for slice in self.network.rotating(node) {
+            let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+            if !live.rotating.insert(slice.clone()) {
+                continue;
+            }
+            drop(live);
+            let service = Arc::clone(self);
+            self.tasks.spawn(async move {
+                let desired = Arc::clone(&service.published().desired);
+                let backhaul = desired.intent.slices.get(&slice);
+                let backhaul = backhaul.and_then(|slice| slice.backhaul.as_ref());
+                let due = backhaul.is_some_and(|b| b.rotation.interval.is_some());
+                let ranges = service.port_ranges();
+                let resumed = service.network.resume_rotation(&slice, &ranges, due).await;
+                match resumed {
+                    None => {}
+                    Some(Ok(())) => {
+                        tracing::info!(slice, "a rotation of keys was carried on or taken back")
+                    }
+                    Some(Err(error)) => {
+                        tracing::warn!(slice, %error, "a rotation of keys could not be carried on");
+                    }
+                }
+                let mut live = service.live.lock().unwrap_or_else(PoisonError::into_inner);
+                live.rotating.remove(&slice);
+            });
+        }
+    }
+
+    /// The ports of the nodes that have a range.
+    fn port_ranges(&self) -> PortRanges {
+        let desired = Arc::clone(&self.published().desired);
+        let nodes = desired.inventory.nodes.iter();
+        let range = |node: &crate::inventory::Node| {
+            let underlay = node.config.underlay;
+            underlay.first_port.zip(underlay.last_port)
+        };
+        nodes
+            .filter_map(|(name, node)| Some((name.clone(), range(node)?)))
+            .collect()
+    }
+}
