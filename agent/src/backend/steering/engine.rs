@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -74,9 +75,17 @@ impl Steering {
         }
     }
 
-    fn look_after(&self) {
-        let start = || AbortOnDropHandle::new(tokio::spawn(watch(Arc::downgrade(&self.inner))));
-        self.inner.watch.get_or_init(start);
+    /// From the first configuration on, and where there is a runtime: simulated time needs none.
+    fn look_after(&self, config: &SteeringConfig) {
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        if !config.is_nothing() {
+            let watch = || runtime.spawn(watch(Arc::downgrade(&self.inner)));
+            self.inner
+                .watch
+                .get_or_init(|| AbortOnDropHandle::new(watch()));
+        }
     }
 }
 
@@ -474,7 +483,7 @@ impl Backend for Steering {
 
     fn apply(&mut self, plan: Plan) -> BoxFuture<'_, Result<Applied, Refusal>> {
         Box::pin(async move {
-            self.look_after();
+            self.look_after(&plan.new_config().steering);
             let before = self.inner.apply(&plan.new_config().steering).await?;
             Ok(Applied::new(DOMAIN, before))
         })
@@ -490,7 +499,7 @@ impl Backend for Steering {
     fn reconcile(&mut self, wanted: &NodeConfig) -> BoxFuture<'_, Result<Reconciled, Refusal>> {
         let wanted = wanted.steering.clone();
         Box::pin(async move {
-            self.look_after();
+            self.look_after(&wanted);
             let repaired = self.inner.reconcile(&wanted).await?;
             Ok(Reconciled { repaired })
         })
