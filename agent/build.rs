@@ -1,12 +1,12 @@
 //! Compiles the airtime scheduler: its arithmetic natively, for the simulator, and with the feature `bpf` the program that
-//! does the same in the kernel.
+//! does the same in the kernel and the one that steers packets.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, process};
 
-/// Sources of the kernel program and of the one that replays traces for its tests.
-const PROGRAMS: [&str; 2] = ["airtime", "airtime_replay"];
+/// Sources of the scheduler's program, of the one that replays traces for its tests, and of the one that steers packets.
+const PROGRAMS: [&str; 3] = ["airtime", "airtime_replay", "steer"];
 
 fn main() {
     println!("cargo::rerun-if-changed=bpf");
@@ -45,7 +45,7 @@ fn compile_for_the_kernel(name: &str) {
         Ok(status) if status.success() => {}
         Ok(_) => fail("clang does not compile the kernel program: it says why above"),
         Err(error) => fail(&format!(
-            "no clang ({error}), which compiles the airtime scheduler for the kernel: install the Debian packages \
+            "no clang ({error}), which compiles programs for the kernel: install the Debian packages \
              clang, libelf-dev and zlib1g-dev, or build without it (--no-default-features)"
         )),
     }

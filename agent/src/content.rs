@@ -14,6 +14,15 @@ use crate::users::{self, Users};
 
 const PASSWORDS: &str = "/ietf-system:system/authentication/user/password";
 
+/// The modules whose configuration the backends carry out.
+pub(crate) const MODULES: [&str; 5] = [
+    "tranche-wifi",
+    "tranche-backhaul",
+    "tranche-ran",
+    "tranche-steering",
+    "tranche-sim",
+];
+
 /// A part of a tree as RFC 7951 JSON with all defaults.
 fn json_of(tree: &Tree, xpath: &str, namespaces: &[(&str, &str)]) -> Result<String, Vec<Error>> {
     let part = Filter::XPath {
@@ -39,19 +48,15 @@ pub fn node_config(tree: &Tree) -> Result<NodeConfig, Vec<Error>> {
     let wifi = ("w", "urn:tranche:yang:tranche-wifi");
     let backhaul = ("b", "urn:tranche:yang:tranche-backhaul");
     let ran = ("r", "urn:tranche:yang:tranche-ran");
+    let steering = ("t", "urn:tranche:yang:tranche-steering");
     let sim = ("s", "urn:tranche:yang:tranche-sim");
-    let json = match tree.schema().module("tranche-sim") {
-        Some(_) => json_of(
-            tree,
-            "/w:wifi | /b:backhaul | /r:ran | /s:sim",
-            &[wifi, backhaul, ran, sim],
-        )?,
-        None => json_of(
-            tree,
-            "/w:wifi | /b:backhaul | /r:ran",
-            &[wifi, backhaul, ran],
-        )?,
-    };
+    let mut select = "/w:wifi | /b:backhaul | /r:ran | /t:steering".to_owned();
+    let mut namespaces = vec![wifi, backhaul, ran, steering];
+    if tree.schema().module("tranche-sim").is_some() {
+        select.push_str(" | /s:sim");
+        namespaces.push(sim);
+    }
+    let json = json_of(tree, &select, &namespaces)?;
     serde_json::from_str(&json).map_err(|error| {
         tracing::error!(%error, "a valid configuration is not what the backends understand");
         vec![Error::Internal]

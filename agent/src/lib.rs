@@ -25,6 +25,7 @@ pub mod read;
 pub mod rpc;
 pub mod schema;
 pub mod startup;
+pub mod steering;
 pub mod store;
 pub mod streams;
 pub mod telemetry;

@@ -325,16 +325,11 @@ impl Node {
         let changes = proposal.diff().changes();
         let touches = |module: &str| changes.iter().any(|change| change.module == module);
         let new = proposal.new();
-        let config = [
-            "tranche-wifi",
-            "tranche-backhaul",
-            "tranche-ran",
-            "tranche-sim",
-        ]
-        .into_iter()
-        .any(touches)
-        .then(|| node_config(new))
-        .transpose()?;
+        let config = crate::content::MODULES
+            .into_iter()
+            .any(touches)
+            .then(|| node_config(new))
+            .transpose()?;
         let users = touches("ietf-system")
             .then(|| read_users(new))
             .transpose()?;

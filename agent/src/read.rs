@@ -227,7 +227,18 @@ impl Node {
             let state = ran::state(self.view().ran(), &running).await?;
             live.insert("tranche-ran:ran".to_owned(), state);
         }
+        if touched.contains("tranche-steering") {
+            let state = self.steering_state().await?;
+            live.insert("tranche-steering:steering".to_owned(), state);
+        }
         Ok((!live.is_empty()).then(|| live.into()))
+    }
+
+    async fn steering_state(&self) -> Result<Value, Vec<Error>> {
+        let seen = self.view().steering().observe().await;
+        let seen = seen.map_err(|refusal| vec![Error::Refused(refusal)])?;
+        let running = Arc::clone(&self.in_force().running);
+        Ok(crate::steering::state(&seen, &running))
     }
 
     async fn backhaul_state(&self) -> Result<Value, Vec<Error>> {

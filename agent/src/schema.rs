@@ -36,7 +36,8 @@ pub fn build(
         .module("tranche-agent-deviations", &[])
         .module("tranche-wifi", &[])
         .module("tranche-backhaul", &[])
-        .module("tranche-ran", &[]);
+        .module("tranche-ran", &[])
+        .module("tranche-steering", &[]);
     if is_simulated {
         builder = builder.module("tranche-sim", &[]);
     }

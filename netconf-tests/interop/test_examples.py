@@ -66,6 +66,23 @@ class Examples(Case):
         for config in (lock, remove):
             session.edit_config(target="running", config=config)
 
+    def test_a_node_becomes_a_local_gateway_with_ncclient(self):
+        node = NODES[0]
+        done = subprocess.run(
+            [sys.executable, EXAMPLES / "netconf-steering.py", PASSWORD, f"{node['host']}:{node['port']}", node["host_key"],
+             "city-cam", "ran0", "core0", "app0"],
+            capture_output=True, text=True, timeout=60)
+        self.addCleanup(self.remove_steering)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("<name>uplink</name>", done.stdout)
+        self.assertIn("<echo-answered>", done.stdout)
+
+    def remove_steering(self):
+        self.session().edit_config(target="running", config=f"""
+            <config xmlns="{NS['nc']}" xmlns:nc="{NS['nc']}">
+              <steering xmlns="urn:tranche:yang:tranche-steering" nc:operation="remove"/>
+            </config>""")
+
     def remove_tunnels(self):
         for node in (0, 1):
             session = self.session(node=node)

@@ -12,6 +12,7 @@ use super::airtime::{
 use super::backhaul::{
     BackhaulBackend, Event, OwnKeyState, ProbeRequest, ProbeResult, TunnelState,
 };
+use super::steering::{SteeringBackend, SteeringState};
 use super::wifi::{RadioState, VifState, WifiBackend};
 use super::{Applied, Backend, BoxFuture, NodeConfig, Plan, Reconciled, Refusal, Why};
 
@@ -75,6 +76,32 @@ impl AbsentBackhaul {
     fn refuse<T: Send>(&self, slice: &str) -> BoxFuture<'static, Result<T, Refusal>> {
         let refusal = self.refusal(slice);
         Box::pin(async { Err(refusal) })
+    }
+}
+
+/// The steering domain of a machine whose kernel does not take the program.
+#[derive(Debug, Clone)]
+pub struct AbsentSteering {
+    reason: Arc<str>,
+}
+
+impl AbsentSteering {
+    /// `reason` is one sentence for who configures a port or a rule: lower case, no full stop.
+    #[must_use]
+    pub fn new(reason: &str) -> Self {
+        Self {
+            reason: reason.into(),
+        }
+    }
+
+    fn check(&self, config: &NodeConfig) -> Result<(), Refusal> {
+        match config.steering.is_nothing() {
+            true => Ok(()),
+            false => {
+                Err(Refusal::new("/tranche-steering:steering", &*self.reason)
+                    .because(Why::Unsupported))
+            }
+        }
     }
 }
 
@@ -156,6 +183,13 @@ macro_rules! backend {
 backend!(AbsentWifi, "wifi");
 backend!(AbsentAirtime, "airtime");
 backend!(AbsentBackhaul, "backhaul");
+backend!(AbsentSteering, "steering");
+
+impl SteeringBackend for AbsentSteering {
+    fn observe(&self) -> BoxFuture<'_, Result<SteeringState, Refusal>> {
+        Box::pin(async { Ok(SteeringState::default()) })
+    }
+}
 
 impl BackhaulBackend for AbsentBackhaul {
     fn tunnels(&self) -> BoxFuture<'_, Result<Vec<TunnelState>, Refusal>> {

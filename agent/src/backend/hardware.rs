@@ -11,13 +11,14 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Step;
-use super::absent::{AbsentAirtime, AbsentBackhaul, AbsentWifi};
+use super::absent::{AbsentAirtime, AbsentBackhaul, AbsentSteering, AbsentWifi};
 use super::airtime::AirtimeBackend;
 use super::airtime::mac80211::Mac80211Airtime;
 use super::backhaul::{Backhaul, BackhaulBackend};
 use super::ran::RanBackend;
 use super::ran::absent::AbsentRan;
 use super::ran::srsran::{SrsRan, SrsRanSettings};
+use super::steering::SteeringBackend;
 use super::wifi::WifiBackend;
 use super::wifi::kernel::{KernelSettings, KernelWifi};
 use super::wifi::link::{LinkEvent, Links};
@@ -72,6 +73,7 @@ type MakeWifi = Box<dyn Fn() -> Box<dyn WifiBackend> + Send + Sync>;
 type MakeAirtime = Box<dyn Fn() -> Box<dyn AirtimeBackend> + Send + Sync>;
 type MakeRan = Box<dyn Fn() -> Box<dyn RanBackend> + Send + Sync>;
 type MakeBackhaul = Box<dyn Fn() -> Box<dyn BackhaulBackend> + Send + Sync>;
+type MakeSteering = Box<dyn Fn() -> Box<dyn SteeringBackend> + Send + Sync>;
 
 /// The hardware of a node. Every registry made of it ([`super::Registry::hardware`]) is a handle of the same.
 pub struct Hardware {
@@ -79,6 +81,7 @@ pub struct Hardware {
     airtime: MakeAirtime,
     backhaul: MakeBackhaul,
     ran: MakeRan,
+    steering: MakeSteering,
     watch: Option<(Nl80211, Links, KernelWifi)>,
 }
 
@@ -101,6 +104,7 @@ impl Hardware {
     ) -> Self {
         let backhaul = backhaul(state_dir).await;
         let ran = ran(settings.srsran.as_ref());
+        let steering = steering(state_dir).await;
         match open_radios(settings, runtime_dir).await {
             Ok((nl80211, links, wifi)) => Self {
                 airtime: airtime(settings.airtime, &nl80211, node),
@@ -110,6 +114,7 @@ impl Hardware {
                 }),
                 backhaul,
                 ran,
+                steering,
                 watch: Some((nl80211, links, wifi)),
             },
             Err(reason) => {
@@ -120,6 +125,7 @@ impl Hardware {
                     airtime: no_airtime(&reason),
                     backhaul,
                     ran,
+                    steering,
                     watch: None,
                 }
             }
@@ -148,6 +154,12 @@ impl Hardware {
     #[must_use]
     pub fn ran(&self) -> Box<dyn RanBackend> {
         (self.ran)()
+    }
+
+    /// The steering domain.
+    #[must_use]
+    pub fn steering(&self) -> Box<dyn SteeringBackend> {
+        (self.steering)()
     }
 
     /// What happens to the hardware from now on; none where it cannot be used.
@@ -219,6 +231,18 @@ async fn backhaul(state_dir: &Path) -> MakeBackhaul {
     }
 }
 
+/// The steering of this machine, or its refusal.
+async fn steering(state_dir: &Path) -> MakeSteering {
+    match steering_in_kernel(state_dir).await {
+        Ok(steering) => Box::new(move || Box::new(steering.clone())),
+        Err(reason) => {
+            tracing::warn!("packets cannot be steered: {reason}");
+            let absent = AbsentSteering::new(&reason);
+            Box::new(move || Box::new(absent.clone()))
+        }
+    }
+}
+
 /// The gNB that the operator names, or the refusal of cells.
 fn ran(settings: Option<&SrsRanSettings>) -> MakeRan {
     match settings {
@@ -231,6 +255,16 @@ fn ran(settings: Option<&SrsRanSettings>) -> MakeRan {
             Box::new(move || Box::new(absent.clone()))
         }
     }
+}
+
+#[cfg(feature = "bpf")]
+async fn steering_in_kernel(state_dir: &Path) -> Result<super::steering::Steering, String> {
+    super::steering::Steering::in_kernel(state_dir).await
+}
+
+#[cfg(not(feature = "bpf"))]
+async fn steering_in_kernel(_: &Path) -> Result<super::steering::Steering, String> {
+    Err("the agent was built without the feature bpf".to_owned())
 }
 
 /// The airtime domain that the operator wants, as far as this machine has it.

@@ -6,7 +6,7 @@
 //! the tree as JSON (RFC 7951) with defaults and hands over what [`NodeConfig`] parses.
 //!
 //! The order of domains in the registry is the order of applying: a vif exists before its airtime is scheduled and its bridge
-//! is joined to a tunnel. Undo goes the other way.
+//! is joined to a tunnel, and both are there before packets are steered to them. Undo goes the other way.
 
 mod plan;
 mod value;
@@ -17,6 +17,7 @@ pub mod backhaul;
 pub mod hardware;
 pub mod ran;
 pub mod sim;
+pub mod steering;
 pub mod wifi;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use backhaul::BackhaulBackend;
 use hardware::Hardware;
 use ran::RanBackend;
 use sim::Medium;
+use steering::SteeringBackend;
 use wifi::WifiBackend;
 
 /// The configuration of a node, as far as backends carry it out: typed, complete, valid against the schema.
@@ -47,6 +49,9 @@ pub struct NodeConfig {
     /// Cells and their slices (`tranche-ran:ran`).
     #[serde(rename = "tranche-ran:ran", default)]
     pub ran: ran::RanConfig,
+    /// Rules for packets (`tranche-steering:steering`).
+    #[serde(rename = "tranche-steering:steering", default)]
+    pub steering: steering::SteeringConfig,
     /// The simulated world around the node (`tranche-sim:sim`); only simulated nodes have one.
     #[serde(rename = "tranche-sim:sim", default)]
     pub sim: Option<sim::SimConfig>,
@@ -55,7 +60,7 @@ pub struct NodeConfig {
 /// One domain of a node: what plans, applies and undoes its part of a configuration.
 ///
 /// Object-safe on purpose, since a [`Registry`] holds whichever implementation the node has. Reading is each domain's own
-/// trait ([`WifiBackend`], [`AirtimeBackend`], [`RanBackend`], [`BackhaulBackend`]).
+/// trait ([`WifiBackend`], [`AirtimeBackend`], [`RanBackend`], [`BackhaulBackend`], [`SteeringBackend`]).
 pub trait Backend: Send + Sync {
     /// The domain's name, as in `wifi`.
     fn domain(&self) -> &'static str;
@@ -100,6 +105,7 @@ pub struct Registry {
     airtime: Box<dyn AirtimeBackend>,
     ran: Box<dyn RanBackend>,
     backhaul: Box<dyn BackhaulBackend>,
+    steering: Box<dyn SteeringBackend>,
 }
 
 impl Registry {
@@ -110,12 +116,14 @@ impl Registry {
         airtime: Box<dyn AirtimeBackend>,
         ran: Box<dyn RanBackend>,
         backhaul: Box<dyn BackhaulBackend>,
+        steering: Box<dyn SteeringBackend>,
     ) -> Self {
         Self {
             wifi,
             airtime,
             ran,
             backhaul,
+            steering,
         }
     }
 
@@ -131,6 +139,7 @@ impl Registry {
             )),
             Box::new(ran::sim::SimulatedRan::new(Arc::clone(medium.ran()), node)),
             Box::new(medium.backhaul(node, None)),
+            Box::new(medium.steering(node)),
         )
     }
 
@@ -142,6 +151,7 @@ impl Registry {
             hardware.airtime(),
             hardware.ran(),
             hardware.backhaul(),
+            hardware.steering(),
         )
     }
 
@@ -151,7 +161,8 @@ impl Registry {
         let airtime: &dyn Backend = &*self.airtime;
         let ran: &dyn Backend = &*self.ran;
         let backhaul: &dyn Backend = &*self.backhaul;
-        [wifi, airtime, ran, backhaul].into_iter()
+        let steering: &dyn Backend = &*self.steering;
+        [wifi, airtime, ran, backhaul, steering].into_iter()
     }
 
     /// All backends, in the order of applying, to change what they manage.
@@ -160,7 +171,8 @@ impl Registry {
         let airtime: &mut dyn Backend = &mut *self.airtime;
         let ran: &mut dyn Backend = &mut *self.ran;
         let backhaul: &mut dyn Backend = &mut *self.backhaul;
-        [wifi, airtime, ran, backhaul].into_iter()
+        let steering: &mut dyn Backend = &mut *self.steering;
+        [wifi, airtime, ran, backhaul, steering].into_iter()
     }
 
     /// What it takes in every domain to go from `old` to `new`, in the order of applying. Changes nothing.
@@ -204,6 +216,12 @@ impl Registry {
     #[must_use]
     pub fn ran(&self) -> &dyn RanBackend {
         &*self.ran
+    }
+
+    /// The reading side of steering.
+    #[must_use]
+    pub fn steering(&self) -> &dyn SteeringBackend {
+        &*self.steering
     }
 
     /// The reading and correcting side of airtime.

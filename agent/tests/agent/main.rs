@@ -21,5 +21,6 @@ mod process;
 mod ran;
 mod rollback;
 mod state;
+mod steering;
 mod transaction;
 mod users;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
 use tranche_agent::Error;
-use tranche_agent::backend::absent::AbsentBackhaul;
+use tranche_agent::backend::absent::{AbsentBackhaul, AbsentSteering};
 use tranche_agent::backend::airtime::{
     AirtimeBackend, AirtimeReport, Correction, RadioAirtimeState, VifAirtimeState,
 };
@@ -116,7 +116,14 @@ fn registry(script: &Script) -> Registry {
     };
     let no_tunnels = Box::new(AbsentBackhaul::new("there are no tunnels here"));
     let no_ran = Box::new(AbsentRan::new("this machine runs no RAN"));
-    Registry::new(fake("wifi"), fake("airtime"), no_ran, no_tunnels)
+    let no_steering = Box::new(AbsentSteering::new("nothing is steered here"));
+    Registry::new(
+        fake("wifi"),
+        fake("airtime"),
+        no_ran,
+        no_tunnels,
+        no_steering,
+    )
 }
 
 /// What a change of the country does when these steps are refused: the answer, the steps, the country afterwards and

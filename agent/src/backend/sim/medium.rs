@@ -13,6 +13,8 @@ use super::world::World;
 use crate::backend::backhaul::Backhaul;
 use crate::backend::backhaul::sim::Underlay;
 use crate::backend::ran::sim::RanWorld;
+use crate::backend::steering::Steering;
+use crate::backend::steering::sim::SimulatedPorts;
 
 pub use super::observe::LedgerEntry;
 
@@ -30,6 +32,8 @@ pub struct Medium {
     ran: Arc<RanWorld>,
     /// The tunnels of each node, by its name.
     backhauls: Mutex<BTreeMap<String, Backhaul>>,
+    /// The ports of each node with their steering, by its name.
+    steerings: Mutex<BTreeMap<String, (SimulatedPorts, Steering)>>,
 }
 
 impl Medium {
@@ -41,6 +45,7 @@ impl Medium {
             underlay: Arc::default(),
             ran: Arc::default(),
             backhauls: Mutex::default(),
+            steerings: Mutex::default(),
         })
     }
 
@@ -51,6 +56,29 @@ impl Medium {
         let mut backhauls = backhauls.unwrap_or_else(PoisonError::into_inner);
         let new = || self.underlay.backhaul(node, keys);
         backhauls.entry(node.to_owned()).or_insert_with(new).clone()
+    }
+
+    /// The steering of a node.
+    #[must_use]
+    pub fn steering(&self, node: &str) -> Steering {
+        self.steering_of(node).1
+    }
+
+    /// The ports where a node steers packets.
+    #[must_use]
+    pub fn ports(&self, node: &str) -> SimulatedPorts {
+        self.steering_of(node).0
+    }
+
+    fn steering_of(&self, node: &str) -> (SimulatedPorts, Steering) {
+        let steerings = self.steerings.lock();
+        let mut steerings = steerings.unwrap_or_else(PoisonError::into_inner);
+        let new = || {
+            let ports = SimulatedPorts::default();
+            let steering = ports.steering();
+            (ports, steering)
+        };
+        steerings.entry(node.to_owned()).or_insert_with(new).clone()
     }
 
     /// What carries the tunnels between the nodes.

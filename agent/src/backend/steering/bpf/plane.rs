@@ -1,0 +1,388 @@
+//! The kernel as a data plane: the program at the ports and its table, put in force and read back.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use libbpf_rs::{TC_EGRESS, TC_INGRESS, TcHook};
+use rtnetlink::Handle;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::tc::{TcAttribute, TcFilterBpfOption, TcMessage, TcOption};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::kernel::{Kernel, load_object, version};
+use crate::backend::steering::plane::Plane;
+use crate::backend::steering::program::{Found, Interfaces, Program};
+use crate::backend::steering::state::Counter;
+use crate::backend::steering::table::{cells, counters_of};
+use crate::backend::{BoxFuture, MacAddress};
+
+/// Which of the filters of a hook are ours, with the tag of the state directory.
+const FILTER: u32 = 0x0100_0000;
+/// Before other filters, which see what is passed.
+const PRIORITY: u32 = 2;
+
+/// The steering of one node on this machine.
+pub(super) struct BpfPlane {
+    handle: Handle,
+    _connection: AbortOnDropHandle<()>,
+    kernel: Arc<Mutex<Option<Arc<Kernel>>>>,
+    filter: u32,
+}
+
+impl BpfPlane {
+    /// In the network namespace of this thread.
+    pub(super) async fn open(state_dir: &Path) -> Result<Self, String> {
+        let state_dir = std::path::absolute(state_dir).map_err(|error| error.to_string())?;
+        let hash = state_dir
+            .as_os_str()
+            .as_encoded_bytes()
+            .iter()
+            .fold(0x811c_9dc5_u32, |hash, byte| {
+                (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+            });
+        let (connection, handle, _) =
+            rtnetlink::new_connection().map_err(|error| error.to_string())?;
+        let connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        // What cannot be loaded now cannot be loaded when it is configured.
+        blocking(|| load_object(false).map(drop)).await?;
+        Ok(Self {
+            handle,
+            _connection: connection,
+            kernel: Arc::default(),
+            filter: FILTER | (hash ^ (hash >> 24)) & 0x00ff_ffff,
+        })
+    }
+
+    async fn links(&self) -> Result<Vec<(String, Found)>, String> {
+        let all = self
+            .handle
+            .link()
+            .get()
+            .execute()
+            .try_collect::<Vec<_>>()
+            .await;
+        let all = all.map_err(|error| format!("the interfaces cannot be listed: {error}"))?;
+        Ok(all.iter().map(link).collect())
+    }
+
+    fn kernel(&self) -> MutexGuard<'_, Option<Arc<Kernel>>> {
+        self.kernel.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The program that is there, of this agent or one before it.
+    async fn find(&self) -> Result<Option<Arc<Kernel>>, String> {
+        if let Some(kernel) = &*self.kernel() {
+            return Ok(Some(Arc::clone(kernel)));
+        }
+        let programs: BTreeSet<u32> = self.attached().await?.into_values().flatten().collect();
+        let found = blocking(move || Ok(programs.into_iter().find_map(Kernel::adopt)));
+        let found = found.await?.map(Arc::new);
+        self.kernel().clone_from(&found);
+        Ok(found)
+    }
+
+    /// The interfaces with a hook, each with the number of the program in our place there. Through rtnetlink: libbpf warns of
+    /// every place that is empty.
+    async fn attached(&self) -> Result<BTreeMap<u32, Option<u32>>, String> {
+        let fault = |error| format!("the queueing disciplines cannot be listed: {error}");
+        let disciplines = self
+            .handle
+            .qdisc()
+            .get()
+            .execute()
+            .try_collect::<Vec<_>>()
+            .await
+            .map_err(fault)?;
+        let is_hook = |attribute: &TcAttribute| matches!(attribute, TcAttribute::Kind(kind) if kind == "clsact");
+        let hooks = disciplines
+            .iter()
+            .filter(|one| one.attributes.iter().any(is_hook));
+        let mut attached = BTreeMap::new();
+        for index in hooks.map(|hook| hook.header.index) {
+            let filters = self.handle.traffic_filter(index).get().ingress().execute();
+            let mut filters = std::pin::pin!(filters);
+            let mut program = None;
+            while let Some(Ok(filter)) = filters.next().await {
+                if u32::from(filter.header.handle) == self.filter {
+                    program = program_of(&filter).or(program);
+                }
+            }
+            attached.insert(index.cast_unsigned(), program);
+        }
+        Ok(attached)
+    }
+}
+
+/// The number of the program of a filter.
+fn program_of(filter: &TcMessage) -> Option<u32> {
+    let options = filter
+        .attributes
+        .iter()
+        .filter_map(|attribute| match attribute {
+            TcAttribute::Options(options) => Some(options),
+            _ => None,
+        });
+    options.flatten().find_map(|option| match option {
+        TcOption::Bpf(TcFilterBpfOption::ProgId(id)) => Some(*id),
+        _ => None,
+    })
+}
+
+fn hook(program: BorrowedFd<'_>, ifindex: u32, filter: u32) -> TcHook {
+    let mut hook = TcHook::new(program);
+    hook.ifindex(ifindex.cast_signed())
+        .attach_point(TC_INGRESS)
+        .handle(filter)
+        .priority(PRIORITY);
+    hook
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| Err("the agent is stopping".to_owned()))
+}
+
+fn link(message: &LinkMessage) -> (String, Found) {
+    let running = LinkFlags::Up | LinkFlags::LowerUp;
+    let mut name = String::new();
+    let mut found = Found {
+        ifindex: message.header.index,
+        mac: MacAddress::default(),
+        mtu: 0,
+        is_up: message.header.flags.contains(running),
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(one) => name.clone_from(one),
+            LinkAttribute::Mtu(mtu) => found.mtu = *mtu,
+            LinkAttribute::Address(address) => {
+                found.mac = address
+                    .as_slice()
+                    .try_into()
+                    .map(MacAddress)
+                    .unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+    (name, found)
+}
+
+/// Puts the program at an interface, and makes the hook where there is none.
+fn attach(kernel: &Kernel, ifindex: u32, filter: u32, has_hook: bool) -> Result<(), String> {
+    let fault =
+        |error| format!("cannot put steering at the clsact hook of interface {ifindex}: {error}");
+    let mut hook = hook(kernel.program(), ifindex, filter);
+    if !has_hook {
+        hook.create().map_err(fault)?;
+    }
+    hook.replace(true).attach().map(drop).map_err(fault)
+}
+
+impl BpfPlane {
+    /// Takes our filters off the interfaces that are none of these; a hook too, if nobody else uses it.
+    async fn detach_others(&self, ports: &BTreeSet<u32>) -> Result<(), String> {
+        let Some(kernel) = self.find().await? else {
+            return Ok(());
+        };
+        let attached = self.attached().await?.into_iter();
+        for (ifindex, _) in
+            attached.filter(|(ifindex, program)| program.is_some() && !ports.contains(ifindex))
+        {
+            let (filter, kernel) = (self.filter, Arc::clone(&kernel));
+            let detach = Arc::clone(&kernel);
+            blocking(move || {
+                let detached = hook(detach.program(), ifindex, filter).detach();
+                detached.map_err(|error| {
+                    format!("cannot take steering off interface {ifindex}: {error}")
+                })
+            })
+            .await?;
+            if !self.has_filters(ifindex).await {
+                blocking(move || {
+                    let mut hook = hook(kernel.program(), ifindex, filter);
+                    // Somebody may have been faster.
+                    drop(hook.attach_point(TC_EGRESS | TC_INGRESS).destroy());
+                    Ok(())
+                })
+                .await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn has_filters(&self, ifindex: u32) -> bool {
+        let index = ifindex.cast_signed();
+        let requests = [
+            self.handle.traffic_filter(index).get().egress(),
+            self.handle.traffic_filter(index).get().ingress(),
+        ];
+        for request in requests {
+            let mut filters = std::pin::pin!(request.execute());
+            if matches!(filters.next().await, Some(Ok(_))) {
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn remove(&self) -> Result<(), String> {
+        self.detach_others(&BTreeSet::new()).await?;
+        *self.kernel() = None;
+        Ok(())
+    }
+
+    async fn put(&self, program: &Program) -> Result<(), String> {
+        let Some(cells) = cells(program, version()) else {
+            return Err("the rules do not fit into a table".to_owned());
+        };
+        let found = self.find().await?;
+        let attached = self.attached().await?;
+        let ports: BTreeSet<u32> = program.ports.keys().copied().collect();
+        let (filter, wanted) = (self.filter, ports.clone());
+        let kernel = blocking(move || {
+            let kernel = match found {
+                Some(kernel) => kernel,
+                None => Arc::new(Kernel::load()?),
+            };
+            let before = kernel.read()?;
+            let put = || {
+                if before.as_ref() != Some(&cells) {
+                    kernel.write(&cells)?;
+                }
+                for ifindex in wanted {
+                    let there = attached.get(&ifindex);
+                    if there != Some(&Some(kernel.id())) {
+                        attach(&kernel, ifindex, filter, there.is_some())?;
+                    }
+                }
+                match kernel.read()?.as_ref() == Some(&cells) {
+                    true => Ok(()),
+                    false => Err("the kernel did not take the table".to_owned()),
+                }
+            };
+            match (put(), &before) {
+                (Ok(()), _) => Ok(kernel),
+                (Err(reason), None) => Err(reason),
+                (Err(reason), Some(before)) => match kernel.write(before) {
+                    Ok(()) => Err(reason),
+                    Err(second) => Err(format!("{reason}; and then: {second}")),
+                },
+            }
+        });
+        let kernel = kernel.await?;
+        let id = kernel.id();
+        *self.kernel() = Some(kernel);
+        self.detach_others(&ports).await?;
+        let attached = self.attached().await?;
+        match ports
+            .iter()
+            .find(|port| attached.get(port) != Some(&Some(id)))
+        {
+            None => Ok(()),
+            Some(port) => Err(format!(
+                "steering is not at interface {port} after it was put there"
+            )),
+        }
+    }
+
+    async fn matches(&self, program: Option<&Program>) -> Result<bool, String> {
+        let attached = self.attached().await?;
+        let found = self.find().await?;
+        let there: BTreeMap<u32, u32> = attached
+            .into_iter()
+            .filter_map(|(ifindex, program)| Some((ifindex, program?)))
+            .collect();
+        let (Some(kernel), Some(program)) = (found, program) else {
+            return Ok(program.is_none() && there.is_empty());
+        };
+        let wanted = program
+            .ports
+            .keys()
+            .map(|ifindex| (*ifindex, kernel.id()))
+            .collect();
+        if there != wanted {
+            return Ok(false);
+        }
+        let cells = cells(program, version());
+        blocking(move || Ok(kernel.read()? == cells)).await
+    }
+}
+
+impl Plane for BpfPlane {
+    fn interfaces<'a>(&'a self, names: &'a [&'a str]) -> BoxFuture<'a, Result<Interfaces, String>> {
+        Box::pin(async move {
+            let links = self.links().await?.into_iter();
+            Ok(links
+                .filter(|(name, _)| names.contains(&name.as_str()))
+                .collect())
+        })
+    }
+
+    fn install<'a>(&'a self, program: Option<&'a Program>) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            match program {
+                Some(program) => self.put(program).await,
+                None => self.remove().await,
+            }
+        })
+    }
+
+    fn is_in_force<'a>(
+        &'a self,
+        program: Option<&'a Program>,
+    ) -> BoxFuture<'a, Result<bool, String>> {
+        Box::pin(self.matches(program))
+    }
+
+    fn recover(&self) -> BoxFuture<'_, Result<HashMap<u64, u32>, String>> {
+        Box::pin(async move {
+            let Some(kernel) = self.find().await? else {
+                return Ok(HashMap::new());
+            };
+            blocking(move || {
+                Ok(kernel
+                    .read()?
+                    .map(|cells| counters_of(&cells))
+                    .unwrap_or_default())
+            })
+            .await
+        })
+    }
+
+    fn counters(&self, positions: Vec<u32>) -> BoxFuture<'_, Result<Vec<Counter>, String>> {
+        Box::pin(async move {
+            let Some(kernel) = self.find().await? else {
+                return Ok(vec![Counter::default(); positions.len()]);
+            };
+            blocking(move || {
+                positions
+                    .into_iter()
+                    .map(|position| kernel.counter(position))
+                    .collect()
+            })
+            .await
+        })
+    }
+
+    fn clear(&self, positions: Vec<u32>) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            // A program that is loaded later begins at nothing.
+            let Some(kernel) = self.find().await? else {
+                return Ok(());
+            };
+            blocking(move || {
+                positions
+                    .into_iter()
+                    .try_for_each(|position| kernel.clear(position))
+            })
+            .await
+        })
+    }
+}

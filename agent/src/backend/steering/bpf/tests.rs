@@ -1,0 +1,325 @@
+//! The shared suite on the kernel: a node in a network namespace, its ports veth pairs whose far ends are in another one.
+
+use std::io::{self, Read as _, Write as _};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
+use std::os::fd::AsFd as _;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::backend::steering::Steering;
+use crate::backend::steering::suite::frames::{Frame, gtp, user_packet};
+use crate::backend::steering::suite::{self, GATEWAY, PORTS, SteeringRig, at, shared, to};
+use crate::backend::steering::{
+    Direction, Encapsulation, GtpMatch, MatchConfig, RuleConfig, WayOut, present,
+};
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+struct Rig {
+    prefix: String,
+    state_dir: tempfile::TempDir,
+    runtime: Option<Runtime>,
+    steering: Option<Steering>,
+    far: Vec<(String, Socket)>,
+}
+
+/// Runs a command line, which must succeed; what it printed.
+fn sh(command: &str) -> String {
+    let done = Command::new("sh").args(["-ec", command]).output().unwrap();
+    let error = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{command}: {error}");
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+fn enter(namespace: &str) -> io::Result<()> {
+    let file = std::fs::File::open(format!("/run/netns/{namespace}"))?;
+    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
+    Ok(())
+}
+
+/// Whether this machine has what a program at a port needs. Says it past what captures the output of tests.
+fn can_run() -> bool {
+    static POSSIBLE: OnceLock<Result<(), String>> = OnceLock::new();
+    let Err(missing) = POSSIBLE.get_or_init(is_possible) else {
+        return true;
+    };
+    drop(writeln!(
+        io::stderr(),
+        "\nSKIPPED: a test of steering in the kernel: {missing}\n"
+    ));
+    false
+}
+
+fn is_possible() -> Result<(), String> {
+    let name = format!("trs{}x", std::process::id());
+    let made = format!("ip netns add {name}; ip netns delete {name}");
+    let made = Command::new("sh").args(["-ec", &made]).output();
+    match made.is_ok_and(|done| done.status.success()) {
+        true => super::kernel::load_object(false).map(drop),
+        false => Err("no network namespaces (root, and the program ip)".to_owned()),
+    }
+}
+
+impl Rig {
+    fn new() -> Self {
+        let prefix = format!(
+            "trs{}-{}",
+            std::process::id(),
+            NUMBER.fetch_add(1, Ordering::Relaxed)
+        );
+        sh(&format!(
+            "for one in {prefix}n {prefix}f; do
+                 ip netns add $one
+                 ip netns exec $one sh -c 'echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6'
+             done
+             for port in {ports}; do
+                 ip -n {prefix}n link add $port type veth peer name $port netns {prefix}f
+                 ip -n {prefix}n link set $port up
+                 ip -n {prefix}f link set $port mtu 9000 up
+             done",
+            ports = PORTS.join(" ")
+        ));
+        let far = PORTS.map(|port| (port.to_owned(), open(&format!("{prefix}f"), port)));
+        let mut rig = Self {
+            state_dir: tempfile::tempdir().unwrap(),
+            prefix,
+            runtime: None,
+            steering: None,
+            far: far.into(),
+        };
+        rig.start();
+        rig
+    }
+
+    fn start(&mut self) {
+        let name = format!("{}n", self.prefix);
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .on_thread_start(move || enter(&name).unwrap())
+            .enable_all()
+            .build()
+            .unwrap();
+        let dir = self.state_dir.path().to_owned();
+        let opened = runtime.spawn(async move { Steering::in_kernel(&dir).await });
+        let (send, receive) = std::sync::mpsc::channel();
+        runtime.spawn(async move { send.send(opened.await.unwrap().unwrap()) });
+        self.steering = Some(receive.recv().unwrap());
+        self.runtime = Some(runtime);
+    }
+
+    fn in_node(&self, command: &str) -> String {
+        sh(&format!("ip netns exec {}n {command}", self.prefix))
+    }
+}
+
+/// A socket that sends and receives frames at an interface.
+fn open(namespace: &str, interface: &str) -> Socket {
+    const EVERYTHING: u16 = 0x0003;
+    const AF_PACKET: u16 = 17;
+    let (namespace, interface) = (namespace.to_owned(), interface.to_owned());
+    let opened = std::thread::spawn(move || {
+        enter(&namespace).unwrap();
+        let mut index = String::new();
+        let line = sh(&format!("ip -o link show {interface}"));
+        index.push_str(line.split(':').next().unwrap());
+        let index: u32 = index.parse().unwrap();
+        let protocol = Protocol::from(i32::from(EVERYTHING.to_be()));
+        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol)).unwrap();
+        // struct sockaddr_ll: family, protocol, interface; the rest is of no account.
+        let mut address = [AF_PACKET.to_ne_bytes(), EVERYTHING.to_be_bytes()].concat();
+        address.extend(index.to_ne_bytes());
+        address.resize(20, 0);
+        let mut storage = SockAddrStorage::zeroed();
+        #[expect(unsafe_code, reason = "socket2 has no addresses of this family")]
+        // SAFETY: the storage is larger than the address, which has no invalid values and is of the length that is said.
+        let address = unsafe {
+            std::ptr::copy_nonoverlapping(
+                address.as_ptr(),
+                std::ptr::from_mut(&mut storage).cast::<u8>(),
+                20,
+            );
+            SockAddr::new(storage, 20)
+        };
+        socket.bind(&address).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket
+    });
+    opened.join().unwrap()
+}
+
+impl SteeringRig for Rig {
+    fn steering(&mut self) -> &mut Steering {
+        self.steering.as_mut().unwrap()
+    }
+
+    async fn restart(&mut self) {
+        self.steering = None;
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+        self.start();
+    }
+
+    fn send(&mut self, port: &str, frame: &[u8]) {
+        let (_, socket) = self.far.iter().find(|(name, _)| name == port).unwrap();
+        assert_eq!(socket.send(frame).unwrap(), frame.len());
+    }
+
+    fn left(&mut self) -> Vec<(String, Vec<u8>)> {
+        let mut left = Vec::new();
+        for (name, socket) in &mut self.far {
+            let mut buffer = vec![0; 10_000];
+            while let Ok(length) = socket.read(&mut buffer) {
+                left.push((name.clone(), buffer[..length].to_vec()));
+            }
+        }
+        left
+    }
+
+    fn set_link(&mut self, port: &str, is_up: bool) {
+        let state = if is_up { "up" } else { "down" };
+        // The application's own end.
+        sh(&format!("ip -n {}f link set {port} {state}", self.prefix));
+    }
+
+    fn take_away(&mut self, port: &str) {
+        assert!(!self.in_node("ip -o link").contains(port));
+    }
+
+    fn disturb(&mut self) {
+        self.in_node("tc qdisc del dev p0 clsact");
+    }
+
+    fn is_untouched(&mut self) -> bool {
+        !self.in_node("tc qdisc").contains("clsact")
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.steering = None;
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+        for end in ["n", "f"] {
+            let name = format!("{}{end}", self.prefix);
+            let deleted = Command::new("ip").args(["netns", "delete", &name]).status();
+            if !deleted.is_ok_and(|status| status.success()) {
+                drop(writeln!(io::stderr(), "{name} is left behind"));
+            }
+        }
+    }
+}
+
+/// What an operator's request is done on is in the node's namespace, and so is what it leads to.
+fn run(test: impl AsyncFnOnce(&mut Rig)) {
+    if !can_run() {
+        return;
+    }
+    let mut rig = Rig::new();
+    let name = format!("{}n", rig.prefix);
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .on_thread_start(move || enter(&name).unwrap())
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(test(&mut rig));
+}
+
+shared!(run);
+
+/// A host behind a port gets a user's packet as plain IP through its own network stack, and its answer leaves in the tunnel.
+#[test]
+fn the_namespace_of_a_slice_gets_plain_ip_and_answers_into_the_tunnel() {
+    run(async |rig| {
+        let far = format!("{}f", rig.prefix);
+        sh(&format!(
+            "ip -n {far} address add 192.168.0.7/24 dev a0
+             ip -n {far} route add 172.16.0.0/16 dev a0
+             ip -n {far} neighbour add 172.16.0.9 lladdr 02:00:00:00:00:09 dev a0"
+        ));
+        let link = sh(&format!("ip -n {far} -o link show a0"));
+        let mac = link
+            .split("link/ether ")
+            .nth(1)
+            .unwrap()
+            .split(' ')
+            .next()
+            .unwrap();
+        let host = std::thread::spawn(move || {
+            enter(&far).unwrap();
+            let host = std::net::UdpSocket::bind("192.168.0.7:80").unwrap();
+            host.set_read_timeout(Some(std::time::Duration::from_secs(20)))
+                .unwrap();
+            host
+        });
+        let host = host.join().unwrap();
+        let mut config = suite::base();
+        let local = GtpMatch {
+            teid: Some(1),
+            inner_destination_prefix: suite::written("192.168.0.0/16"),
+            ..GtpMatch::default()
+        };
+        let local = MatchConfig {
+            gtp: Some(local),
+            ..at("p0")
+        };
+        let way = WayOut {
+            destination_mac: Some(mac.parse().unwrap()),
+            ..to("a0").unwrap()
+        };
+        config.rules.push(RuleConfig {
+            end_gtp: present(),
+            forward: Some(way),
+            ..suite::rule("local", "s", local)
+        });
+        let encapsulate = Encapsulation {
+            teid: 0x77,
+            local_address: GATEWAY.parse().unwrap(),
+            peer_address: "10.0.0.2".parse().unwrap(),
+            qfi: None,
+            direction: Direction::Downlink,
+        };
+        let way = WayOut {
+            encapsulate: Some(encapsulate),
+            ..to("p0").unwrap()
+        };
+        let back = MatchConfig {
+            destination_prefix: suite::written("172.16.0.9/32"),
+            ..at("a0")
+        };
+        config.rules.push(RuleConfig {
+            forward: Some(way),
+            ..suite::rule("back", "s", back)
+        });
+        suite::configure(rig, &config).await;
+        let uplink = Frame::gtp(1, 255, &user_packet()).bytes();
+        assert_eq!(suite::leaves(rig, "p0", &uplink).await.0, "a0");
+        let mut buffer = [0; 100];
+        let (length, user) = host.recv_from(&mut buffer).unwrap();
+        assert_eq!(
+            (&buffer[..length], user.to_string().as_str()),
+            (&b"from a user"[..], "172.16.0.9:4000")
+        );
+        host.send_to(b"to a user", user).unwrap();
+        let start = std::time::Instant::now();
+        let left = loop {
+            if let Some((_, frame)) = rig.left().into_iter().find(|(port, _)| port == "p0") {
+                break frame;
+            }
+            assert!(start.elapsed().as_secs() < 20, "no answer left");
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        };
+        let header = gtp(0x77, 255, &[], &[0; 37]);
+        assert_eq!(
+            (&left[42..50], &left[66..70]),
+            (&header[..8], &[172, 16, 0, 9][..])
+        );
+        assert!(left.ends_with(b"to a user"));
+    });
+}

@@ -1,0 +1,513 @@
+//! The steering domain of one node: plans and carries out what is configured, and looks after it.
+//!
+//! Owns what is in force: the configuration, the program that it leads to with the interfaces as they are, and where things are
+//! counted. Handles of one [`Steering`] are the same. An interface that comes, goes, or gets or loses its link leads to another
+//! program within [`LOOK`]; what somebody changed by hand is put right within [`LOOK`] times [`LOOKS_TO_CHECK`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::Mutex;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::SteeringBackend;
+use super::check::{TOP, chain_path, check, port_path, rule_path};
+use super::config::SteeringConfig;
+use super::plane::Plane;
+use super::program::{self, Counted, Found, Interfaces, Program, Slots, counted, program};
+use super::reference::{ECHO, FAILED, FIRST, FRAGMENT, MALFORMED, OVERSIZED, UNMATCHED};
+use super::state::{
+    ApplicationState, ChainState, Counter, Counters, OperState, PortState, RuleState, SliceState,
+    SteeringState,
+};
+use super::table;
+use crate::backend::{
+    Applied, Backend, BoxFuture, Cost, MacAddress, NodeConfig, Plan, Reconciled, Refusal, Step, Why,
+};
+
+const DOMAIN: &str = "steering";
+/// How often interfaces are looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// And how often what is in force is read back.
+const LOOKS_TO_CHECK: u32 = 40;
+/// Positions of counters.
+const COUNTERS: u32 = 24_576;
+
+/// The steering domain of a node. Clones are handles of the same.
+#[derive(Clone)]
+pub struct Steering {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    plane: Arc<dyn Plane>,
+    state: Mutex<State>,
+    /// Follows the interfaces from the first configuration on.
+    watch: OnceLock<AbortOnDropHandle<()>>,
+}
+
+#[derive(Default)]
+struct State {
+    config: SteeringConfig,
+    /// In force; none where nothing is.
+    program: Option<Program>,
+    slots: Slots,
+    has_recovered: bool,
+}
+
+impl std::fmt::Debug for Steering {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Steering").finish_non_exhaustive()
+    }
+}
+
+impl Steering {
+    /// The domain on a data plane.
+    pub(super) fn new(plane: Arc<dyn Plane>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                plane,
+                state: Mutex::default(),
+                watch: OnceLock::new(),
+            }),
+        }
+    }
+
+    /// From the first configuration on, and where there is a runtime: simulated time needs none.
+    fn look_after(&self, config: &SteeringConfig) {
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        if !config.is_nothing() {
+            let watch = || runtime.spawn(watch(Arc::downgrade(&self.inner)));
+            self.inner
+                .watch
+                .get_or_init(|| AbortOnDropHandle::new(watch()));
+        }
+    }
+}
+
+/// Follows the interfaces until the domain is let go.
+async fn watch(inner: Weak<Inner>) {
+    for look in 1_u32.. {
+        tokio::time::sleep(LOOK).await;
+        let Some(inner) = inner.upgrade() else { return };
+        let mut state = inner.state.lock().await;
+        if state.config.is_nothing() {
+            continue;
+        }
+        match inner.follow(&mut state, look % LOOKS_TO_CHECK == 0).await {
+            Ok(steps) => {
+                for step in steps {
+                    tracing::warn!(domain = DOMAIN, path = step.path, "{}", step.action);
+                }
+            }
+            Err(refusal) => {
+                tracing::error!(domain = DOMAIN, %refusal, "steering could not follow its interfaces")
+            }
+        }
+    }
+}
+
+fn failed(message: String) -> Refusal {
+    Refusal::new(TOP, message)
+}
+
+impl Inner {
+    async fn interfaces(&self, config: &SteeringConfig) -> Result<Interfaces, Refusal> {
+        let names: Vec<&str> = config.ports.iter().map(|port| port.name.as_str()).collect();
+        self.plane.interfaces(&names).await.map_err(failed)
+    }
+
+    /// Where things are counted before anything was: as an earlier agent left it.
+    async fn recover(&self, state: &mut State, config: &SteeringConfig) -> Result<(), Refusal> {
+        if state.has_recovered {
+            return Ok(());
+        }
+        let found = self.plane.recover().await.map_err(failed)?;
+        for counted in counted(config) {
+            if let Some(position) = found.get(&counted.hash()) {
+                state.slots.insert(counted, *position);
+            }
+        }
+        state.has_recovered = true;
+        Ok(())
+    }
+
+    /// Positions for everything that a configuration counts: those there are, and new ones that begin at nothing.
+    async fn slots(&self, state: &State, config: &SteeringConfig) -> Result<Slots, Refusal> {
+        let wanted: BTreeSet<Counted> = counted(config).collect();
+        let taken: BTreeSet<u32> = state.slots.values().copied().collect();
+        let mut free = (FIRST..COUNTERS).filter(|position| !taken.contains(position));
+        let (mut slots, mut new) = (Slots::new(), Vec::new());
+        for counted in wanted {
+            let position = match state.slots.get(&counted) {
+                Some(position) => *position,
+                None => {
+                    let no_room = || {
+                        failed("there is no room for so many counters".to_owned())
+                            .because(Why::NoRoom)
+                    };
+                    let position = free.next().ok_or_else(no_room)?;
+                    new.push(position);
+                    position
+                }
+            };
+            slots.insert(counted, position);
+        }
+        self.plane.clear(new).await.map_err(failed)?;
+        Ok(slots)
+    }
+
+    /// Puts a configuration in force with the interfaces as they are.
+    async fn put(
+        &self,
+        state: &mut State,
+        config: &SteeringConfig,
+        interfaces: &Interfaces,
+    ) -> Result<(), Refusal> {
+        self.recover(state, config).await?;
+        let slots = self.slots(state, config).await?;
+        let new = (!config.is_nothing()).then(|| program(config, interfaces, &slots));
+        self.plane.install(new.as_ref()).await.map_err(failed)?;
+        state.config = config.clone();
+        state.slots = slots;
+        state.program = new;
+        Ok(())
+    }
+
+    async fn apply(&self, config: &SteeringConfig) -> Result<SteeringConfig, Refusal> {
+        let mut state = self.state.lock().await;
+        let before = state.config.clone();
+        if before == *config {
+            return Ok(before);
+        }
+        let interfaces = self.interfaces(config).await?;
+        check_present(&before, config, &interfaces)?;
+        self.put(&mut state, config, &interfaces).await?;
+        Ok(before)
+    }
+
+    async fn restore(&self, config: &SteeringConfig) -> Result<(), Refusal> {
+        let mut state = self.state.lock().await;
+        let interfaces = self.interfaces(config).await?;
+        self.put(&mut state, config, &interfaces).await
+    }
+
+    async fn reconcile(&self, config: &SteeringConfig) -> Result<Vec<Step>, Refusal> {
+        let mut state = self.state.lock().await;
+        self.recover(&mut state, config).await?;
+        state.config = config.clone();
+        let steps = self.follow(&mut state, true).await?;
+        let interfaces = self.interfaces(config).await?;
+        for port in config
+            .ports
+            .iter()
+            .filter(|port| !interfaces.contains_key(&port.name))
+        {
+            tracing::warn!(
+                port = port.name,
+                "there is no such interface: nothing is steered there until there is one"
+            );
+        }
+        Ok(steps)
+    }
+
+    /// Renews the program if the interfaces are not what they were, or if it is not in force.
+    async fn follow(&self, state: &mut State, reads_back: bool) -> Result<Vec<Step>, Refusal> {
+        let config = state.config.clone();
+        let interfaces = self.interfaces(&config).await?;
+        let slots = self.slots(state, &config).await?;
+        let wanted = (!config.is_nothing()).then(|| program(&config, &interfaces, &slots));
+        let is_news = wanted != state.program;
+        let is_there = match reads_back || is_news {
+            true => self
+                .plane
+                .is_in_force(wanted.as_ref())
+                .await
+                .map_err(failed)?,
+            false => true,
+        };
+        if !is_there {
+            self.plane.install(wanted.as_ref()).await.map_err(failed)?;
+        }
+        state.slots = slots;
+        state.program = wanted;
+        let action = match (is_there, is_news) {
+            (true, _) => return Ok(Vec::new()),
+            (false, true) => "put steering in force with the interfaces as they are now",
+            (false, false) => "put steering in force again, which somebody had changed",
+        };
+        Ok(vec![step(TOP, action)])
+    }
+
+    async fn observe(&self) -> Result<SteeringState, Refusal> {
+        let state = self.state.lock().await;
+        let config = &state.config;
+        if config.is_nothing() {
+            return Ok(SteeringState::default());
+        }
+        let interfaces = self.interfaces(config).await?;
+        let mut positions = vec![FRAGMENT, MALFORMED, OVERSIZED, ECHO, FAILED, UNMATCHED];
+        positions.extend(state.slots.values());
+        let read = self.plane.counters(positions).await.map_err(failed)?;
+        let mut read = read.into_iter();
+        let mut next = || read.next().unwrap_or_default();
+        let mut counters = Counters {
+            fragments: next(),
+            malformed: next(),
+            too_large: next(),
+            echo_answered: next(),
+            failed: next(),
+            unmatched: next(),
+            slices: Vec::new(),
+        };
+        let by: BTreeMap<&Counted, Counter> = state
+            .slots
+            .keys()
+            .map(|counted| (counted, next()))
+            .collect();
+        let slices = by.iter().filter_map(|(counted, counter)| match counted {
+            Counted::Slice(name) => Some(SliceState {
+                name: name.clone(),
+                counter: *counter,
+            }),
+            _ => None,
+        });
+        counters.slices = slices.collect();
+        Ok(SteeringState {
+            ports: ports(config, &interfaces),
+            chains: chains(config, &interfaces, &by),
+            rules: rules(config, &by),
+            counters: Some(counters),
+        })
+    }
+}
+
+/// A port that nobody's application is at has to be there.
+fn check_present(
+    before: &SteeringConfig,
+    config: &SteeringConfig,
+    interfaces: &Interfaces,
+) -> Result<(), Refusal> {
+    let applications = config.chains.iter().flat_map(|chain| &chain.applications);
+    let of_applications: BTreeSet<&str> = applications
+        .flat_map(|one| [one.port.as_str(), one.return_port()])
+        .collect();
+    for port in config
+        .ports
+        .iter()
+        .filter(|port| !interfaces.contains_key(&port.name))
+    {
+        // One that was there and is gone holds up nothing else.
+        let is_new = before.ports.iter().all(|old| old.name != port.name);
+        if is_new && !of_applications.contains(port.name.as_str()) {
+            let message = format!("this node has no interface {}", port.name);
+            return Err(Refusal::new(port_path(&port.name), message).because(Why::BadValue));
+        }
+    }
+    Ok(())
+}
+
+fn ports(config: &SteeringConfig, interfaces: &Interfaces) -> Vec<PortState> {
+    let of = |name: &str| match interfaces.get(name) {
+        None => OperState::Missing,
+        Some(found) if found.is_up => OperState::Up,
+        Some(_) => OperState::Down,
+    };
+    let states = config.ports.iter().map(|port| PortState {
+        name: port.name.clone(),
+        oper_state: of(&port.name),
+    });
+    states.collect()
+}
+
+fn chains(
+    config: &SteeringConfig,
+    interfaces: &Interfaces,
+    by: &BTreeMap<&Counted, Counter>,
+) -> Vec<ChainState> {
+    let of = |chain: &super::ChainConfig| {
+        let applications = chain.applications.iter().map(|one| ApplicationState {
+            name: one.name.clone(),
+            is_up: program::is_up(one, interfaces),
+            counter: counter(
+                by,
+                &Counted::Application(chain.name.clone(), one.name.clone()),
+            ),
+        });
+        ChainState {
+            name: chain.name.clone(),
+            applications: applications.collect(),
+        }
+    };
+    config.chains.iter().map(of).collect()
+}
+
+fn rules(config: &SteeringConfig, by: &BTreeMap<&Counted, Counter>) -> Vec<RuleState> {
+    let shadowed = shadowed(config);
+    let of = |(rule, shadowed_by): (&super::RuleConfig, Option<String>)| RuleState {
+        name: rule.name.clone(),
+        counter: counter(by, &Counted::Rule(rule.name.clone())),
+        shadowed_by,
+    };
+    config.rules.iter().zip(shadowed).map(of).collect()
+}
+
+fn counter(by: &BTreeMap<&Counted, Counter>, counted: &Counted) -> Counter {
+    by.get(counted).copied().unwrap_or_default()
+}
+
+/// The program as it would be if every port was there: what rules say does not depend on interfaces.
+fn ideal(config: &SteeringConfig) -> Program {
+    let found = |ifindex| Found {
+        ifindex,
+        mac: MacAddress::default(),
+        mtu: 1500,
+        is_up: true,
+    };
+    let names = config.ports.iter().map(|port| port.name.clone());
+    let interfaces = names.zip(1..).map(|(name, ifindex)| (name, found(ifindex)));
+    program(config, &interfaces.collect(), &Slots::new())
+}
+
+/// For each rule the earlier one that takes everything from it.
+fn shadowed(config: &SteeringConfig) -> Vec<Option<String>> {
+    let by = table::shadowed(&ideal(config));
+    let name = |rank: &u32| {
+        config
+            .rules
+            .get(*rank as usize - 1)
+            .map(|rule| rule.name.clone())
+    };
+    let ranks = (1..).take(config.rules.len());
+    ranks
+        .map(|rank: u32| by.get(&rank).and_then(name))
+        .collect()
+}
+
+fn step(path: impl Into<String>, action: impl Into<String>) -> Step {
+    Step {
+        path: path.into(),
+        action: action.into(),
+        cost: Cost::Hot,
+    }
+}
+
+/// The steps from one configuration to another, with a warning for each rule that is never reached.
+fn steps(old: &SteeringConfig, new: &SteeringConfig) -> Vec<Step> {
+    if old == new {
+        return Vec::new();
+    }
+    let mut steps = Vec::new();
+    let (had, has): (BTreeMap<_, _>, BTreeMap<_, _>) = (
+        old.rules.iter().map(|rule| (&rule.name, rule)).collect(),
+        new.rules.iter().map(|rule| (&rule.name, rule)).collect(),
+    );
+    for name in had.keys().filter(|name| !has.contains_key(**name)) {
+        steps.push(step(rule_path(name), format!("remove rule {name}")));
+    }
+    for (rule, shadowed_by) in new.rules.iter().zip(shadowed(new)) {
+        let (name, before) = (&rule.name, had.get(&rule.name));
+        match before {
+            None => steps.push(step(
+                rule_path(name),
+                format!("add rule {name} of slice {}", rule.slice),
+            )),
+            Some(before) if *before != rule => {
+                steps.push(step(rule_path(name), format!("change rule {name}")))
+            }
+            Some(_) => {}
+        }
+        if let Some(by) = shadowed_by {
+            let warning = format!(
+                "warning: rule {name} is never reached, rule {by} before it matches all that it does"
+            );
+            steps.push(step(rule_path(name), warning));
+        }
+    }
+    for chain in new
+        .chains
+        .iter()
+        .filter(|chain| old.chain(&chain.name) != Some(chain))
+    {
+        steps.push(step(
+            chain_path(&chain.name),
+            format!("set up chain {}", chain.name),
+        ));
+    }
+    for port in new.ports.iter().filter(|port| !old.ports.contains(port)) {
+        steps.push(step(
+            port_path(&port.name),
+            format!("steer packets at {}", port.name),
+        ));
+    }
+    for port in old
+        .ports
+        .iter()
+        .filter(|port| new.ports.iter().all(|one| one.name != port.name))
+    {
+        steps.push(step(
+            port_path(&port.name),
+            format!("leave {} alone", port.name),
+        ));
+    }
+    if steps.is_empty() {
+        steps.push(step(TOP, "change steering"));
+    }
+    steps
+}
+
+impl Backend for Steering {
+    fn domain(&self) -> &'static str {
+        DOMAIN
+    }
+
+    fn plan(&self, old: &NodeConfig, new: &NodeConfig) -> Result<Plan, Refusal> {
+        if old.steering != new.steering {
+            check(&new.steering)?;
+            let kinds = table::kinds(&ideal(&new.steering));
+            if kinds > table::TUPLES {
+                let message = format!(
+                    "the rules look at {kinds} different sets of fields and prefix lengths; there is room for {}",
+                    table::TUPLES
+                );
+                return Err(Refusal::new(TOP, message).because(Why::NoRoom));
+            }
+        }
+        let steps = steps(&old.steering, &new.steering);
+        Ok(Plan::new(DOMAIN, steps, old, new))
+    }
+
+    fn apply(&mut self, plan: Plan) -> BoxFuture<'_, Result<Applied, Refusal>> {
+        Box::pin(async move {
+            self.look_after(&plan.new_config().steering);
+            let before = self.inner.apply(&plan.new_config().steering).await?;
+            Ok(Applied::new(DOMAIN, before))
+        })
+    }
+
+    fn undo(&mut self, applied: Applied) -> BoxFuture<'_, Result<(), Refusal>> {
+        Box::pin(async move {
+            let before: SteeringConfig = applied.into_memory(DOMAIN)?;
+            self.inner.restore(&before).await
+        })
+    }
+
+    fn reconcile(&mut self, wanted: &NodeConfig) -> BoxFuture<'_, Result<Reconciled, Refusal>> {
+        let wanted = wanted.steering.clone();
+        Box::pin(async move {
+            self.look_after(&wanted);
+            let repaired = self.inner.reconcile(&wanted).await?;
+            Ok(Reconciled { repaired })
+        })
+    }
+}
+
+impl SteeringBackend for Steering {
+    fn observe(&self) -> BoxFuture<'_, Result<SteeringState, Refusal>> {
+        Box::pin(self.inner.observe())
+    }
+}

@@ -1,0 +1,239 @@
+//! The fields of a packet that rules look at, as the kernel's program lays them out (`struct steer_key`), and rules as a mask and
+//! a value over them.
+
+use std::net::IpAddr;
+
+use super::config::{MatchConfig, RuleConfig};
+use crate::backend::MacAddress;
+use crate::backend::backhaul::{Prefix, Written};
+
+/// Words of eight octets in a key.
+pub(super) const WORDS: usize = 12;
+pub(super) const TAGGED: u16 = 0x1000;
+
+pub(super) const IP: u8 = 1;
+pub(super) const IPV6: u8 = 2;
+pub(super) const PORTS: u8 = 4;
+pub(super) const GTP: u8 = 8;
+pub(super) const INNER: u8 = 16;
+pub(super) const INNER_IPV6: u8 = 32;
+pub(super) const RETURNED: u8 = 64;
+
+/// `struct steer_key` as words.
+pub(super) type Words = [u64; WORDS];
+
+/// `struct steer_key`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) port: u32,
+    pub(super) teid: u32,
+    pub(super) destination_mac: [u8; 6],
+    pub(super) vlan: u16,
+    pub(super) source_mac: [u8; 6],
+    pub(super) protocol: u8,
+    pub(super) dscp: u8,
+    pub(super) source_port: u16,
+    pub(super) destination_port: u16,
+    pub(super) message_type: u8,
+    pub(super) flags: u8,
+    pub(super) source: [u8; 16],
+    pub(super) destination: [u8; 16],
+    pub(super) inner_source: [u8; 16],
+    pub(super) inner_destination: [u8; 16],
+}
+
+impl Key {
+    pub(super) fn words(&self) -> Words {
+        let mut bytes = Vec::with_capacity(WORDS * 8);
+        bytes.extend(self.port.to_ne_bytes());
+        bytes.extend(self.teid.to_ne_bytes());
+        bytes.extend(self.destination_mac);
+        bytes.extend(self.vlan.to_ne_bytes());
+        bytes.extend(self.source_mac);
+        bytes.extend([self.protocol, self.dscp]);
+        bytes.extend(self.source_port.to_ne_bytes());
+        bytes.extend(self.destination_port.to_ne_bytes());
+        bytes.extend([self.message_type, self.flags, 0, 0]);
+        bytes.extend(self.source);
+        bytes.extend(self.destination);
+        bytes.extend(self.inner_source);
+        bytes.extend(self.inner_destination);
+        let mut words = [0; WORDS];
+        for (word, chunk) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
+            *word = u64::from_ne_bytes(*chunk);
+        }
+        words
+    }
+}
+
+/// What a rule matches: a packet whose key has the value where the mask has ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pattern {
+    pub(super) mask: Words,
+    pub(super) value: Words,
+}
+
+impl Pattern {
+    pub(super) fn matches(&self, key: &Words) -> bool {
+        let words = key.iter().zip(&self.mask).zip(&self.value);
+        words
+            .into_iter()
+            .all(|((key, mask), value)| key & mask == *value)
+    }
+}
+
+/// Octets of an address, IPv4 in the last four.
+pub(super) fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => {
+            let mut octets = [0; 16];
+            if let Some(last) = octets.last_chunk_mut::<4>() {
+                *last = v4.octets();
+            }
+            octets
+        }
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+/// A pattern while fields are added to it.
+#[derive(Default)]
+struct Builder {
+    mask: Key,
+    value: Key,
+}
+
+impl Builder {
+    fn flag(&mut self, flag: u8, value: bool) {
+        self.mask.flags |= flag;
+        self.value.flags |= if value { flag } else { 0 };
+    }
+}
+
+fn mask_of(prefix: Prefix) -> [u8; 16] {
+    let length = u32::from(prefix.length) + if prefix.address.is_ipv4() { 96 } else { 0 };
+    let ones = u128::MAX.checked_shl(128 - length).unwrap_or(0);
+    // The part before an IPv4 address is zero in every key of that family, which a flag tells.
+    let before = if prefix.address.is_ipv4() {
+        u128::from(u32::MAX)
+    } else {
+        u128::MAX
+    };
+    (ones & before).to_be_bytes()
+}
+
+/// The pattern of a rule. `port` is the number of its in-port, and whether chains end there.
+pub(super) fn pattern(
+    rule: &RuleConfig,
+    port: Option<(u32, bool)>,
+    is_encapsulated: bool,
+) -> Pattern {
+    let wanted = &rule.matching;
+    let mut builder = Builder::default();
+    if let Some((ifindex, _)) = port {
+        builder.mask.port = u32::MAX;
+        builder.value.port = ifindex;
+    }
+    // What comes back from a chain is for the rules that say so.
+    builder.flag(RETURNED, port.is_some_and(|(_, is_returned)| is_returned));
+    add_frame(&mut builder, wanted);
+    add_ip(&mut builder, wanted);
+    add_gtp(&mut builder, wanted);
+    if rule.end_gtp.is_some() {
+        builder.flag(GTP, true);
+        builder.flag(INNER, true);
+        builder.mask.message_type = u8::MAX;
+        builder.value.message_type = 255;
+    }
+    if is_encapsulated {
+        builder.flag(IP, true);
+    }
+    Pattern {
+        mask: builder.mask.words(),
+        value: builder.value.words(),
+    }
+}
+
+fn add_frame(builder: &mut Builder, wanted: &MatchConfig) {
+    if let Some(MacAddress(mac)) = wanted.source_mac {
+        builder.mask.source_mac = [u8::MAX; 6];
+        builder.value.source_mac = mac;
+    }
+    if let Some(MacAddress(mac)) = wanted.destination_mac {
+        builder.mask.destination_mac = [u8::MAX; 6];
+        builder.value.destination_mac = mac;
+    }
+    match wanted.vlan_id {
+        // A tag of VLAN 0 gives a priority and no VLAN.
+        Some(0) => builder.mask.vlan = 0xfff,
+        Some(vlan) => {
+            builder.mask.vlan = TAGGED | 0xfff;
+            builder.value.vlan = TAGGED | vlan;
+        }
+        None => {}
+    }
+}
+
+fn prefix(written: Option<&Written>) -> Option<Prefix> {
+    written.and_then(|written| written.parse().ok())
+}
+
+fn add_ip(builder: &mut Builder, wanted: &MatchConfig) {
+    if let Some(prefix) = prefix(wanted.source_prefix.as_ref()) {
+        builder.flag(IP, true);
+        builder.flag(IPV6, prefix.address.is_ipv6());
+        builder.mask.source = mask_of(prefix);
+        builder.value.source = octets(prefix.address);
+    }
+    if let Some(prefix) = prefix(wanted.destination_prefix.as_ref()) {
+        builder.flag(IP, true);
+        builder.flag(IPV6, prefix.address.is_ipv6());
+        builder.mask.destination = mask_of(prefix);
+        builder.value.destination = octets(prefix.address);
+    }
+    if let Some(protocol) = wanted.protocol {
+        builder.flag(IP, true);
+        builder.mask.protocol = u8::MAX;
+        builder.value.protocol = protocol;
+    }
+    if let Some(dscp) = wanted.dscp {
+        builder.flag(IP, true);
+        builder.mask.dscp = u8::MAX;
+        builder.value.dscp = dscp;
+    }
+    if let Some(port) = wanted.source_port {
+        builder.flag(PORTS, true);
+        builder.mask.source_port = u16::MAX;
+        builder.value.source_port = port;
+    }
+    if let Some(port) = wanted.destination_port {
+        builder.flag(PORTS, true);
+        builder.mask.destination_port = u16::MAX;
+        builder.value.destination_port = port;
+    }
+}
+
+fn add_gtp(builder: &mut Builder, wanted: &MatchConfig) {
+    let Some(gtp) = &wanted.gtp else { return };
+    builder.flag(GTP, true);
+    if let Some(teid) = gtp.teid {
+        builder.mask.teid = u32::MAX;
+        builder.value.teid = teid;
+    }
+    if let Some(message_type) = gtp.message_type {
+        builder.mask.message_type = u8::MAX;
+        builder.value.message_type = message_type;
+    }
+    if let Some(prefix) = prefix(gtp.inner_source_prefix.as_ref()) {
+        builder.flag(INNER, true);
+        builder.flag(INNER_IPV6, prefix.address.is_ipv6());
+        builder.mask.inner_source = mask_of(prefix);
+        builder.value.inner_source = octets(prefix.address);
+    }
+    if let Some(prefix) = prefix(gtp.inner_destination_prefix.as_ref()) {
+        builder.flag(INNER, true);
+        builder.flag(INNER_IPV6, prefix.address.is_ipv6());
+        builder.mask.inner_destination = mask_of(prefix);
+        builder.value.inner_destination = octets(prefix.address);
+    }
+}

@@ -1,0 +1,48 @@
+//! The steering domain: which packets of a node go where, and what is done to them on the way.
+//!
+//! Owns the typed `tranche-steering` configuration, what can be observed, and the [`SteeringBackend`] trait with the one
+//! implementation of it, [`Steering`], which decides what has to be in force. What puts it in force is behind the trait `Plane` of
+//! `plane.rs`: a program in the kernel ([`bpf`]) or a simulator ([`sim`]).
+//!
+//! ```text
+//!  configuration --check--> program: names resolved, chains as hops --table--> cells --bpf--> kernel
+//!                              ^                                \--reference--> simulator, and what the kernel is compared with
+//!        interfaces, looked at again and again
+//! ```
+
+#[cfg(feature = "bpf")]
+pub mod bpf;
+mod check;
+mod config;
+mod engine;
+mod key;
+mod packet;
+mod plane;
+mod program;
+mod reference;
+pub mod sim;
+mod state;
+#[cfg(test)]
+pub(crate) mod suite;
+mod table;
+
+pub use config::{
+    ApplicationConfig, ChainConfig, Direction, Encapsulation, GtpMatch, Malformed, MatchConfig,
+    OnFailure, Oversized, PortConfig, RuleConfig, SteeringConfig, WayOut, present,
+};
+pub use engine::Steering;
+pub use state::{
+    ApplicationState, ChainState, Counter, Counters, OperState, PortState, RuleState, SliceState,
+    SteeringState,
+};
+
+use super::{Backend, BoxFuture, Refusal};
+
+/// The reading side of steering.
+pub trait SteeringBackend: Backend {
+    /// What is seen of what is configured.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when the kernel can't be asked.
+    fn observe(&self) -> BoxFuture<'_, Result<SteeringState, Refusal>>;
+}

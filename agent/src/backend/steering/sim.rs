@@ -1,0 +1,239 @@
+//! Simulated steering: the rules are worked out by the reference interpreter for frames that a test lets come in.
+//!
+//! Every interface that is asked for is there, unless a test takes it away. Counts as the kernel's program does.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Steering;
+use super::plane::Plane;
+use super::program::{Found, Interfaces, Program};
+use super::reference::{Verdict, steer};
+use super::state::Counter;
+use crate::backend::{BoxFuture, MacAddress};
+
+/// The interfaces of a simulated node, with what is in force on them. It outlives the agent, as a kernel does.
+#[derive(Debug, Clone, Default)]
+pub struct SimulatedPorts {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Numbers of interfaces that were asked for once.
+    numbers: BTreeMap<String, u32>,
+    down: HashSet<String>,
+    missing: HashSet<String>,
+    program: Option<Program>,
+    counters: HashMap<u32, Counter>,
+}
+
+/// What became of a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It went to the network stack.
+    Passed,
+    /// It was dropped.
+    Dropped,
+    /// It left at this port, like this.
+    Left(String, Vec<u8>),
+}
+
+impl SimulatedPorts {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The domain on these ports.
+    #[must_use]
+    pub fn steering(&self) -> Steering {
+        Steering::new(Arc::new(self.clone()))
+    }
+
+    /// Takes the link of an interface away, or gives it back.
+    pub fn set_link(&self, name: &str, is_up: bool) {
+        let mut state = self.state();
+        match is_up {
+            true => state.down.remove(name),
+            false => state.down.insert(name.to_owned()),
+        };
+    }
+
+    /// Takes an interface away, or gives it back.
+    pub fn set_present(&self, name: &str, is_present: bool) {
+        let mut state = self.state();
+        match is_present {
+            true => state.missing.remove(name),
+            false => state.missing.insert(name.to_owned()),
+        };
+    }
+
+    /// Changes what is in force, as somebody might do by hand.
+    pub fn disturb(&self) {
+        self.state().program = None;
+    }
+
+    /// Whether nothing is in force.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        self.state().program.is_none()
+    }
+
+    /// Lets a frame come in, with its VLAN tags in it.
+    #[must_use]
+    pub fn receive(&self, port: &str, frame: &[u8]) -> Fate {
+        let mut state = self.state();
+        let (Some(program), Some(ifindex)) = (&state.program, state.numbers.get(port)) else {
+            return Fate::Passed;
+        };
+        let outcome = steer(program, *ifindex, frame);
+        for position in outcome.counted {
+            let counter = state.counters.entry(position).or_default();
+            counter.packets += 1;
+            counter.bytes += frame.len() as u64;
+        }
+        match outcome.verdict {
+            Verdict::Pass => Fate::Passed,
+            Verdict::Drop => Fate::Dropped,
+            Verdict::Leave(ifindex) => {
+                let name = state.numbers.iter().find(|(_, number)| **number == ifindex);
+                match name.filter(|(name, _)| !state.down.contains(*name)) {
+                    Some((name, _)) => Fate::Left(name.clone(), outcome.frame),
+                    None => Fate::Dropped,
+                }
+            }
+        }
+    }
+}
+
+impl Plane for SimulatedPorts {
+    fn interfaces<'a>(&'a self, names: &'a [&'a str]) -> BoxFuture<'a, Result<Interfaces, String>> {
+        let mut state = self.state();
+        let mut interfaces = Interfaces::new();
+        for name in names
+            .iter()
+            .filter(|name| !state.missing.contains(**name))
+            .copied()
+            .collect::<Vec<_>>()
+        {
+            let next = state.numbers.len() as u32 + 1;
+            let ifindex = *state.numbers.entry(name.to_owned()).or_insert(next);
+            let [_, high, low, last] = ifindex.to_be_bytes();
+            let mac = MacAddress([2, 0x53, 0, high, low, last]);
+            let is_up = !state.down.contains(name);
+            interfaces.insert(
+                name.to_owned(),
+                Found {
+                    ifindex,
+                    mac,
+                    mtu: 1500,
+                    is_up,
+                },
+            );
+        }
+        Box::pin(async move { Ok(interfaces) })
+    }
+
+    fn install<'a>(&'a self, program: Option<&'a Program>) -> BoxFuture<'a, Result<(), String>> {
+        let mut state = self.state();
+        state.program = program.cloned();
+        if program.is_none() {
+            state.counters.clear();
+        }
+        Box::pin(async { Ok(()) })
+    }
+
+    fn is_in_force<'a>(
+        &'a self,
+        program: Option<&'a Program>,
+    ) -> BoxFuture<'a, Result<bool, String>> {
+        let is_it = self.state().program.as_ref() == program;
+        Box::pin(async move { Ok(is_it) })
+    }
+
+    fn recover(&self) -> BoxFuture<'_, Result<HashMap<u64, u32>, String>> {
+        let state = self.state();
+        let actions = state.program.iter().flat_map(|program| &program.actions);
+        let counters = actions
+            .flat_map(|action| action.counters)
+            .filter(|(_, position)| *position != 0);
+        let found = counters.collect();
+        Box::pin(async move { Ok(found) })
+    }
+
+    fn counters(&self, positions: Vec<u32>) -> BoxFuture<'_, Result<Vec<Counter>, String>> {
+        let state = self.state();
+        let read = positions
+            .iter()
+            .map(|position| state.counters.get(position).copied().unwrap_or_default());
+        let read = read.collect();
+        Box::pin(async move { Ok(read) })
+    }
+
+    fn clear(&self, positions: Vec<u32>) -> BoxFuture<'_, Result<(), String>> {
+        let mut state = self.state();
+        for position in positions {
+            state.counters.remove(&position);
+        }
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::steering::suite::{SteeringRig, shared};
+
+    #[derive(Default)]
+    struct Rig {
+        ports: SimulatedPorts,
+        steering: Option<Steering>,
+        left: Vec<(String, Vec<u8>)>,
+    }
+
+    impl SteeringRig for Rig {
+        fn steering(&mut self) -> &mut Steering {
+            self.steering.get_or_insert_with(|| self.ports.steering())
+        }
+
+        async fn restart(&mut self) {
+            self.steering = None;
+        }
+
+        fn send(&mut self, port: &str, frame: &[u8]) {
+            if let Fate::Left(port, frame) = self.ports.receive(port, frame) {
+                self.left.push((port, frame));
+            }
+        }
+
+        fn left(&mut self) -> Vec<(String, Vec<u8>)> {
+            std::mem::take(&mut self.left)
+        }
+
+        fn set_link(&mut self, port: &str, is_up: bool) {
+            self.ports.set_link(port, is_up);
+        }
+
+        fn take_away(&mut self, port: &str) {
+            self.ports.set_present(port, false);
+        }
+
+        fn disturb(&mut self) {
+            self.ports.disturb();
+        }
+
+        fn is_untouched(&mut self) -> bool {
+            self.ports.is_untouched()
+        }
+    }
+
+    fn run(test: impl AsyncFnOnce(&mut Rig)) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(test(&mut Rig::default()));
+    }
+
+    shared!(run);
+}

@@ -1,0 +1,112 @@
+//! What can be observed of steering. Serialises as the module's state (RFC 7951).
+
+use serde::Serialize;
+
+use crate::backend::value::as_text;
+
+/// Packets and octets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counter {
+    /// Packets.
+    #[serde(serialize_with = "as_text")]
+    pub packets: u64,
+    /// Octets of the frames as they came in.
+    #[serde(serialize_with = "as_text")]
+    pub bytes: u64,
+}
+
+/// All that is seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SteeringState {
+    /// Ports, in the order of the configuration.
+    pub ports: Vec<PortState>,
+    /// Chains.
+    pub chains: Vec<ChainState>,
+    /// Rules in their order.
+    pub rules: Vec<RuleState>,
+    /// What is counted for the node as a whole; none where nothing is steered.
+    pub counters: Option<Counters>,
+}
+
+/// `port/state`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortState {
+    /// Name.
+    pub name: String,
+    /// Whether it can be used.
+    pub oper_state: OperState,
+}
+
+/// `oper-state` of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OperState {
+    /// Packets are steered.
+    Up,
+    /// No link.
+    Down,
+    /// No such interface.
+    Missing,
+}
+
+/// `chain` with what is seen of its applications.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainState {
+    /// Name.
+    pub name: String,
+    /// Applications in order.
+    pub applications: Vec<ApplicationState>,
+}
+
+/// `application/state`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplicationState {
+    /// Name.
+    pub name: String,
+    /// Whether packets are sent to it.
+    pub is_up: bool,
+    /// What was sent to it.
+    pub counter: Counter,
+}
+
+/// `rule/state`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleState {
+    /// Name.
+    pub name: String,
+    /// What matched.
+    pub counter: Counter,
+    /// The rule that takes everything from it.
+    pub shadowed_by: Option<String>,
+}
+
+/// What the rules of a slice matched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SliceState {
+    /// The slice.
+    pub name: String,
+    /// How much.
+    #[serde(flatten)]
+    pub counter: Counter,
+}
+
+/// `/tranche-steering:steering/state`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Counters {
+    /// Fragments.
+    pub fragments: Counter,
+    /// Malformed GTP-U.
+    pub malformed: Counter,
+    /// Larger than the MTU of their port.
+    pub too_large: Counter,
+    /// Echo requests.
+    pub echo_answered: Counter,
+    /// Dropped because the kernel could not change them.
+    pub failed: Counter,
+    /// Matched by no rule.
+    pub unmatched: Counter,
+    /// By slice.
+    #[serde(rename = "slice")]
+    pub slices: Vec<SliceState>,
+}

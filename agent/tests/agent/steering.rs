@@ -1,0 +1,192 @@
+//! Steering as a controller configures it: rules in their order, refusals with the node at fault, and what is seen.
+
+use tranche_netconf::client::Client;
+use tranche_netconf::error::ErrorTag;
+use tranche_netconf::message::Datastore;
+
+use crate::support::*;
+
+const STEERING: &str = "urn:tranche:yang:tranche-steering";
+const YANG: &str = "urn:ietf:params:xml:ns:yang:1";
+
+fn steering(content: &str) -> String {
+    format!(
+        "<steering xmlns=\"{STEERING}\" xmlns:nc=\"{NC}\" xmlns:yang=\"{YANG}\">{content}</steering>"
+    )
+}
+
+fn rule(name: &str, slice: &str, content: &str) -> String {
+    format!("<rule><name>{name}</name><slice>{slice}</slice>{content}</rule>")
+}
+
+fn to(port: &str) -> String {
+    format!("<forward><out-port>{port}</out-port></forward>")
+}
+
+const OF_USER: &str = "<match><in-port>ran0</in-port><gtp><teid>1</teid></gtp></match>";
+
+async fn state(client: &Client) -> String {
+    let filter = subtree(&steering(""));
+    let data = client.get(Some(filter), None).await.unwrap();
+    data.as_str().to_owned()
+}
+
+/// A node with ports, a rule for everything, and after it one for a user.
+async fn with_rules() -> (Bench, Client) {
+    let (bench, admin) = Bench::with_admin().await;
+    let all = rule(
+        "all",
+        "a",
+        &format!("<match><in-port>ran0</in-port></match>{}", to("core0")),
+    );
+    let user = rule("user", "a", &format!("{OF_USER}{}", to("app0")));
+    let ports = "<port><name>ran0</name></port><port><name>core0</name></port><port><name>app0</name></port>";
+    edit_running(&admin, &steering(&format!("{ports}{all}{user}")))
+        .await
+        .unwrap();
+    (bench, admin)
+}
+
+#[tokio::test]
+async fn req_cp_1_rules_are_configured_over_netconf_and_keep_their_order() {
+    let (bench, admin) = with_rules().await;
+    let seen = state(&admin).await;
+    for part in [
+        "<shadowed-by>all</shadowed-by>",
+        "<oper-state>up</oper-state>",
+        "<unmatched><packets>0</packets>",
+    ] {
+        assert!(seen.contains(part), "{part} in {seen}");
+    }
+    let first = "<rule yang:insert=\"first\"><name>user</name></rule>";
+    edit_running(&admin, &steering(first)).await.unwrap();
+    assert!(!state(&admin).await.contains("<shadowed-by>"));
+    // The order is durable.
+    let bench = bench.restart().await;
+    let admin = bench.admin().await;
+    let running = config(&admin, Datastore::Running, &steering("")).await;
+    let order = ["user", "all"].map(|name| running.find(&format!("<name>{name}</name>")).unwrap());
+    assert!(order.is_sorted(), "{running}");
+    let seen = state(&admin).await;
+    assert!(
+        seen.contains("<oper-state>up</oper-state>") && !seen.contains("<shadowed-by>"),
+        "{seen}"
+    );
+    edit_running(
+        &admin,
+        &format!("<steering xmlns=\"{STEERING}\" xmlns:nc=\"{NC}\" nc:operation=\"delete\"/>"),
+    )
+    .await
+    .unwrap();
+    assert!(!state(&admin).await.contains("<packets>"));
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused_with_the_node_at_fault() {
+    let (_bench, admin) = with_rules().await;
+    let chain = |content: &str| {
+        format!("<chain><name>c</name><on-failure>close</on-failure>{content}</chain>")
+    };
+    let tunnel = |qfi: u8, peer: &str| {
+        format!(
+            "<forward><encapsulate><teid>1</teid><local-address>10.0.0.1</local-address><peer-address>{peer}</peer-address>\
+             <qfi>{qfi}</qfi></encapsulate><out-port>core0</out-port></forward>"
+        )
+    };
+    let matching = |content: &str| format!("<match>{content}</match>{}", to("core0"));
+    let application =
+        |port: &str| format!("<application><name>{port}</name><port>{port}</port></application>");
+    let cases = [
+        (
+            rule("x", "a", &to("eth9")),
+            "/rule[name='x']/forward/out-port",
+        ),
+        (
+            rule("x", "b", &format!("{OF_USER}<drop/>")),
+            "/rule[name='x']/match/gtp/teid",
+        ),
+        (
+            rule("x", "a", &tunnel(64, "10.0.0.2")),
+            "/rule[name='x']/forward/encapsulate/qfi",
+        ),
+        (
+            rule("x", "a", &tunnel(9, "fd00::1")),
+            "/rule[name='x']/forward/encapsulate/peer-address",
+        ),
+        (
+            rule("x", "a", &tunnel(9, "224.0.0.1")),
+            "/rule[name='x']/forward/encapsulate/peer-address",
+        ),
+        (
+            rule(
+                "x",
+                "a",
+                &matching("<source-prefix>10.0.0.1/8</source-prefix>"),
+            ),
+            "/rule[name='x']/match/source-prefix",
+        ),
+        (
+            rule(
+                "x",
+                "a",
+                &matching("<protocol>1</protocol><source-port>1</source-port>"),
+            ),
+            "/rule[name='x']/match/protocol",
+        ),
+        (
+            rule(
+                "x",
+                "a",
+                &matching(
+                    "<source-prefix>10.0.0.0/8</source-prefix><destination-prefix>fd00::/8</destination-prefix>",
+                ),
+            ),
+            "/rule[name='x']/match/destination-prefix",
+        ),
+        (
+            rule("x", "a", "<end-gtp/><drop/>"),
+            "/rule[name='x']/end-gtp",
+        ),
+        (rule("x", "a", "<chain>c</chain>"), "/rule[name='x']/chain"),
+        (chain("<classify/>"), "/chain[name='c']"),
+        (
+            chain(&format!("{}{}", application("app0"), to("app0"))),
+            "/chain[name='c']/forward/out-port",
+        ),
+        (
+            format!(
+                "{}{}",
+                chain(&format!("{}<classify/>", application("app0"))),
+                rule(
+                    "x",
+                    "a",
+                    "<match><in-port>app0</in-port></match><chain>c</chain>"
+                )
+            ),
+            "/rule[name='x']/chain",
+        ),
+        (
+            format!(
+                "{}{}",
+                chain(&format!("{}{}", application("app0"), to("core0"))),
+                rule("x", "a", "<match><in-port>app0</in-port></match><drop/>")
+            ),
+            "/rule[name='x']/match/in-port",
+        ),
+        (
+            "<port><name>ran0</name><gtp-address>0.0.0.0</gtp-address></port>".to_owned(),
+            "/port[name='ran0']/gtp-address[.='0.0.0.0']",
+        ),
+    ];
+    let before = config(&admin, Datastore::Running, &steering("")).await;
+    for (content, path) in cases {
+        let error = refused(edit_running(&admin, &steering(&content)).await);
+        assert_eq!(error.tag, ErrorTag::InvalidValue, "{content}: {error:?}");
+        let at = error.path.as_deref().unwrap();
+        assert!(at.ends_with(path), "{at} for {content}");
+    }
+    assert_eq!(
+        config(&admin, Datastore::Running, &steering("")).await,
+        before
+    );
+}
