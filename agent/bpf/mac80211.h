@@ -6,17 +6,7 @@
 #ifndef TRANCHE_MAC80211_H
 #define TRANCHE_MAC80211_H
 
-/* what libbpf's headers need of the kernel's */
-typedef unsigned char __u8;
-typedef signed char __s8;
-typedef unsigned short __u16;
-typedef unsigned int __u32;
-typedef int __s32;
-typedef unsigned long long __u64;
-typedef long long __s64;
-typedef __u16 __be16;
-typedef __u32 __be32;
-typedef __u32 __wsum;
+#include "kernel.h"
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -105,40 +95,5 @@ enum { BPF_ANY = 0, BPF_NOEXIST = 1 };
 enum { TC_ACT_UNSPEC = -1, TC_ACT_SHOT = 2 };
 struct bpf_spin_lock {
 	__u32 val;
-};
-
-struct __sk_buff {
-	__u32 len;
-	__u32 pkt_type;
-	__u32 mark;
-	__u32 queue_mapping;
-	__u32 protocol;
-	__u32 vlan_present;
-	__u32 vlan_tci;
-	__u32 vlan_proto;
-	__u32 priority;
-	__u32 ingress_ifindex;
-	__u32 ifindex;
-	__u32 tc_index;
-	__u32 cb[5];
-	__u32 hash;
-	__u32 tc_classid;
-	__u32 data;
-	__u32 data_end;
-	__u32 napi_id;
-	__u32 family;
-	__u32 remote_ip4;
-	__u32 local_ip4;
-	__u32 remote_ip6[4];
-	__u32 local_ip6[4];
-	__u32 remote_port;
-	__u32 local_port;
-	__u32 data_meta;
-	__u64 flow_keys __attribute__((aligned(8)));
-	__u64 tstamp;
-	__u32 wire_len;
-	__u32 gso_segs;
-	__u64 sk __attribute__((aligned(8)));
-	__u32 gso_size;
 };
 #endif

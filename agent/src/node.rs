@@ -102,7 +102,7 @@ pub struct Node {
     sessions: Sessions,
     notifiers: Mutex<HashMap<u32, Notifier>>,
     capabilities: Vec<String>,
-    library: OnceLock<Tree>,
+    yang_library: OnceLock<Tree>,
 }
 
 impl std::fmt::Debug for Node {
@@ -158,7 +158,7 @@ impl Node {
             sessions: parts.sessions,
             notifiers: Mutex::default(),
             capabilities,
-            library: OnceLock::new(),
+            yang_library: OnceLock::new(),
         }
     }
 
@@ -223,8 +223,8 @@ impl Node {
     }
 
     /// `ietf-yang-library`, which never changes while the process lives.
-    pub(crate) fn library(&self) -> Result<&Tree, Vec<Error>> {
-        if let Some(library) = self.library.get() {
+    pub(crate) fn yang_library(&self) -> Result<&Tree, Vec<Error>> {
+        if let Some(library) = self.yang_library.get() {
             return Ok(library);
         }
         let mut names = vec!["running", "candidate"];
@@ -235,7 +235,7 @@ impl Node {
             .schema
             .yang_library(&names)
             .map_err(|error| data(vec![error]))?;
-        Ok(self.library.get_or_init(|| library))
+        Ok(self.yang_library.get_or_init(|| library))
     }
 
     /// The datastores. Whoever holds them may take as long as validation takes: not on a runtime thread.

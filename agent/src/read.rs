@@ -203,7 +203,7 @@ impl Node {
             in_force.nacm.add_state(&mut state).map_err(one)?;
         }
         if touched.contains("ietf-yang-library") {
-            state.merge(self.library()?).map_err(one)?;
+            state.merge(self.yang_library()?).map_err(one)?;
         }
         Ok(state)
     }

@@ -21,9 +21,8 @@ impl Service {
             let ranges = service.port_ranges();
             service.network.rotate(&id, &ranges).await
         });
-        let rotated = task
-            .await
-            .unwrap_or_else(|_| Err(RotationError::NoTunnels(slice.clone())));
+        let rotated = task.await;
+        let rotated = rotated.map_err(|_| super::internal("the rotation was given up"))?;
         let keys = rotated.map_err(|error| {
             let app_tag = match &error {
                 RotationError::NoTunnels(_) => "no-tunnels",

@@ -6,6 +6,7 @@
 
 mod access;
 mod backhaul;
+mod backhaul_operations;
 mod errors;
 mod events;
 mod hostile;
