@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::inventory::{Inventory, Node, NodeName, Observed, Radio};
 
-use super::{Intent, NodePlan, Ratio, Slice, VifConfig, vif_name};
+use super::{AccessPoint, Intent, NodePlan, Ratio, Slice, VifConfig, vif_name};
 
 /// Length of an SSID at most.
 const MAX_SSID_OCTETS: usize = 32;
@@ -267,7 +267,7 @@ impl<'a> Compiler<'a> {
 
     /// The schema counts characters; a beacon has room for octets (IEEE Std 802.11-2020 9.4.2.2).
     fn check_ssid(&mut self, slice: &Slice) {
-        let octets = slice.wifi.ssid.len();
+        let octets = slice.wifi.as_ref().map_or(0, |wifi| wifi.ssid.len());
         if octets > MAX_SSID_OCTETS {
             let message = format!("the SSID has {octets} octets, more than {MAX_SSID_OCTETS}");
             self.fault(slice, "/wifi/ssid", ErrorKind::SsidTooLong, message);
@@ -297,11 +297,11 @@ impl<'a> Compiler<'a> {
             let wanted = |radio: &Radio| {
                 slice.place.bands.is_empty() || slice.place.bands.contains(&radio.band)
             };
-            let on: Vec<&String> = observed
+            let on: Vec<(&String, &AccessPoint)> = observed
                 .radios
                 .iter()
                 .filter(|(_, radio)| wanted(radio))
-                .map(|(name, _)| name)
+                .filter_map(|(name, _)| Some((name, slice.wifi.as_ref()?)))
                 .collect();
             // A node without a radio is an end of the slice's tunnels, for what is wired to it.
             let wired = slice.backhaul.is_some() && observed.radios.is_empty();
@@ -323,11 +323,13 @@ impl<'a> Compiler<'a> {
                 observed,
                 vifs: Vec::new(),
             });
-            placed.vifs.extend(on.into_iter().map(|radio| PlacedVif {
-                name: vif_name(&slice.id, radio),
-                slice,
-                config: vif(slice, radio),
-            }));
+            placed
+                .vifs
+                .extend(on.into_iter().map(|(radio, wifi)| PlacedVif {
+                    name: vif_name(&slice.id, radio),
+                    slice,
+                    config: vif(slice, wifi, radio),
+                }));
         }
         if radios + ends == 0 && self.errors.len() == before {
             let message = match bands(slice) {
@@ -428,8 +430,9 @@ impl<'a> Compiler<'a> {
     fn check_ssids(&mut self, node: &str, placed: &Placed<'a>) {
         let mut owners: HashMap<&str, &Slice> = HashMap::new();
         let mut told = BTreeSet::new();
-        for PlacedVif { slice, .. } in &placed.vifs {
-            let owner = *owners.entry(&slice.wifi.ssid).or_insert(slice);
+        for PlacedVif { slice, config, .. } in &placed.vifs {
+            let ssid = &config.access_point.ssid;
+            let owner = *owners.entry(ssid).or_insert(slice);
             if owner.id != slice.id && told.insert(&slice.id) {
                 let message = format!(
                     "slices {} and {} have the same SSID on node {node}",
@@ -600,11 +603,11 @@ fn bands(slice: &Slice) -> Option<String> {
     (!bands.is_empty()).then(|| bands.join(" or "))
 }
 
-fn vif(slice: &Slice, radio: &str) -> VifConfig {
+fn vif(slice: &Slice, access_point: &AccessPoint, radio: &str) -> VifConfig {
     VifConfig {
         radio: radio.to_owned(),
         slice: slice.id.clone(),
-        access_point: slice.wifi.clone(),
+        access_point: access_point.clone(),
         min_ratio: slice.sla.airtime.min_ratio,
         max_ratio: slice.sla.airtime.max_ratio,
     }

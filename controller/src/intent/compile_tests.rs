@@ -12,13 +12,13 @@ fn slice(id: &str, min: f64, nodes: &[&str]) -> Slice {
                 min_ratio: Ratio::from_percent(min),
                 max_ratio: Ratio::FULL,
             },
-            priority: 0,
+            ..SliceSla::default()
         },
         place: Place {
             nodes: nodes.iter().map(|&node| node.to_owned()).collect(),
             ..Place::default()
         },
-        wifi: AccessPoint {
+        wifi: Some(AccessPoint {
             ssid: format!("ssid of {id}"),
             hidden: false,
             max_stations: None,
@@ -29,9 +29,15 @@ fn slice(id: &str, min: f64, nodes: &[&str]) -> Slice {
                 mode: SecurityMode::Open,
                 ..Security::default()
             },
-        },
+        }),
+        ran: None,
         backhaul: None,
     }
+}
+
+fn with_ssid(mut slice: Slice, ssid: &str) -> Slice {
+    slice.wifi.as_mut().expect("on Wi-Fi").ssid = ssid.to_owned();
+    slice
 }
 
 fn node(name: &str) -> Node {
@@ -231,13 +237,10 @@ fn a_node_that_was_not_read_is_named() {
 #[test]
 fn an_ssid_of_more_than_32_octets_is_refused_also_of_a_slice_that_is_off() {
     let long = Slice {
-        wifi: AccessPoint {
-            ssid: "\u{e9}".repeat(17),
-            ..slice("a", 0.0, &["n1"]).wifi
-        },
         enabled: false,
         ..slice("a", 0.0, &["n1"])
     };
+    let long = with_ssid(long, &"\u{e9}".repeat(17));
     refuse(
         &intent([long]),
         &inventory(&["n1"]),
@@ -251,13 +254,7 @@ fn an_ssid_of_more_than_32_octets_is_refused_also_of_a_slice_that_is_off() {
 
 #[test]
 fn two_slices_with_one_ssid_on_a_node_are_refused_and_on_two_nodes_are_not() {
-    let same = |nodes: &[&str], id: &str| Slice {
-        wifi: AccessPoint {
-            ssid: "guest".into(),
-            ..slice(id, 0.0, nodes).wifi
-        },
-        ..slice(id, 0.0, nodes)
-    };
+    let same = |nodes: &[&str], id: &str| with_ssid(slice(id, 0.0, nodes), "guest");
     refuse(
         &intent([same(&["n1"], "a"), same(&["n1", "n2"], "b")]),
         &inventory(&["n1", "n2"]),
@@ -357,9 +354,10 @@ fn a_domain_that_became_overcommitted_does_not_block_other_changes() {
 #[test]
 fn a_slice_is_one_mobility_domain_at_every_node() {
     let mut wanted = slice("a", 0.0, &["n1", "n2"]);
-    wanted.wifi.roaming.mobility_domain = Some("a1b2".into());
-    wanted.wifi.roaming.neighbour_report = true;
-    wanted.wifi.attachment.bridge = Some("br-a".into());
+    let wifi = wanted.wifi.as_mut().expect("on Wi-Fi");
+    wifi.roaming.mobility_domain = Some("a1b2".into());
+    wifi.roaming.neighbour_report = true;
+    wifi.attachment.bridge = Some("br-a".into());
     let plans = compile(&intent([wanted]), &inventory(&["n1", "n2"])).expect("valid");
     let edits = plans
         .values()

@@ -8,6 +8,7 @@ mod backhaul;
 mod compile;
 mod plan;
 mod prefix;
+mod ran;
 mod ratio;
 mod tunnel;
 mod tunnels;
@@ -26,6 +27,9 @@ pub use backhaul::{
 pub use compile::{ErrorKind, IntentError, compile, compile_change};
 pub use plan::{Drift, NodePlan, TunnelDrift};
 pub use prefix::{BadPrefix, Prefix};
+pub use ran::{
+    Access, Aggregate, CoreKind, DefaultAction, ImsiRange, Prb, Ran, Rat, RatChoice, Share,
+};
 pub use ratio::{BadRatio, Ratio};
 pub(crate) use tunnel::{BACKHAUL, write_endpoint};
 pub use tunnel::{
@@ -64,8 +68,12 @@ pub struct Slice {
     /// The nodes it is on.
     #[serde(rename = "where")]
     pub place: Place,
-    /// Its access points.
-    pub wifi: AccessPoint,
+    /// Its access points, if it is on Wi-Fi.
+    #[serde(default)]
+    pub wifi: Option<AccessPoint>,
+    /// Its part of LTE and NR cells, if it is on any.
+    #[serde(default)]
+    pub ran: Option<Ran>,
     /// Its encrypted path, if it has one of its own.
     #[serde(default)]
     pub backhaul: Option<Backhaul>,
@@ -99,6 +107,12 @@ pub struct SliceSla {
     /// Wi-Fi.
     #[serde(default)]
     pub airtime: Airtime,
+    /// LTE and NR.
+    #[serde(default)]
+    pub prb: Prb,
+    /// One promise over both.
+    #[serde(default)]
+    pub aggregate: Aggregate,
     /// Who keeps more when not all guarantees can be met; the greater number.
     #[serde(default)]
     pub priority: u8,
@@ -123,7 +137,7 @@ impl Default for Airtime {
     }
 }
 
-/// Selects nodes: those named, those of the sites, and those with one of the labels; on them, radios of the bands.
+/// Selects nodes: those named, those of the sites, and those with one of the labels; on them, radios of the bands and cells of the names.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 pub struct Place {
     /// Named nodes.
@@ -138,6 +152,9 @@ pub struct Place {
     /// Only radios of these bands; any where empty.
     #[serde(default, rename = "band")]
     pub bands: BTreeSet<String>,
+    /// Only cells of these names; any where empty.
+    #[serde(default, rename = "cell")]
+    pub cells: BTreeSet<String>,
 }
 
 /// The tree of slices is not what the schema says.
@@ -194,11 +211,16 @@ mod tests {
             (a.sla.airtime.min_ratio.to_string(), a.sla.airtime.max_ratio),
             ("30.50".into(), Ratio::FULL)
         );
-        assert_eq!(a.wifi.security.mode, SecurityMode::Wpa2Personal);
-        assert!(a.wifi.station_isolation && !a.wifi.hidden);
+        let wifi = a.wifi.as_ref().expect("on Wi-Fi");
+        assert_eq!(wifi.security.mode, SecurityMode::Wpa2Personal);
+        assert!(wifi.station_isolation && !wifi.hidden);
         let b = &intent.slices["b"];
         assert_eq!(
-            (b.enabled, b.sla.priority, b.wifi.max_stations),
+            (
+                b.enabled,
+                b.sla.priority,
+                b.wifi.as_ref().and_then(|wifi| wifi.max_stations)
+            ),
             (false, 7, Some(5))
         );
         assert!(

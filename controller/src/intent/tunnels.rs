@@ -466,7 +466,10 @@ impl<'a> Compiler<'a> {
                 gateways: own.gateways.iter().cloned().collect(),
             };
         }
-        let wired = &self.slice.wifi.attachment;
+        let wifi = self.slice.wifi.as_ref();
+        let Some(wired) = wifi.map(|wifi| &wifi.attachment) else {
+            return TunnelAttachment::default();
+        };
         if !self.selected.contains(node.name.as_str()) || wired.bridge.is_none() {
             return TunnelAttachment::default();
         }
