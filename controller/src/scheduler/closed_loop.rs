@@ -9,8 +9,7 @@ use super::{Scheduler, Settings};
 fn sla(min_ratio: f64) -> Sla {
     Sla {
         min_ratio,
-        max_ratio: 100.0,
-        priority: 0,
+        ..Sla::default()
     }
 }
 

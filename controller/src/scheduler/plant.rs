@@ -283,7 +283,10 @@ impl Plant {
             radios[silent] = Arc::clone(&self.last[silent]);
         }
         self.last.clone_from(&radios);
-        NetworkReport { radios }
+        NetworkReport {
+            radios,
+            cells: Vec::new(),
+        }
     }
 }
 

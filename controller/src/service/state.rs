@@ -165,6 +165,8 @@ impl Service {
         }
         if let Some(report) = status.last_report {
             state.insert("last-report".into(), rfc3339(report).into());
+            let lost = status.lost_reports.to_string();
+            state.insert("lost-reports".into(), lost.into());
         }
         if let Some(observed) = &status.observed {
             let radios = observed.radios.iter();
@@ -433,7 +435,9 @@ pub(super) fn plain(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::intent::Intent;
-    use crate::scheduler::{Decision, DomainMeasure, NetworkReport, Period, RadioReport};
+    use crate::scheduler::{
+        Decision, DomainMeasure, NetworkReport, Period, RadioReport, Technology,
+    };
     use crate::sla::Moment;
     use std::time::SystemTime;
 
@@ -478,10 +482,13 @@ mod tests {
             conflicts: vec![(ids[0].clone(), ids[1].clone())],
             report: NetworkReport {
                 radios: ids.iter().map(report).collect(),
+                cells: Vec::new(),
             },
             ..Live::default()
         };
         let domain = DomainMeasure {
+            technology: Technology::Airtime,
+            refused: None,
             domain: "n1/phy0".into(),
             radios: ids.clone().into(),
             capacity: 80.0,
