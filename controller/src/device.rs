@@ -10,6 +10,7 @@
 //! changes of configuration to `rollout`, which opens its own sessions so that closing them frees every lock.
 
 mod backoff;
+mod ran;
 mod read;
 mod session;
 mod telemetry;
