@@ -11,6 +11,7 @@
 
 mod backoff;
 mod prb;
+mod ran;
 mod read;
 mod session;
 mod telemetry;
@@ -32,6 +33,7 @@ use tranche_netconf::client::{Auth, Client, ClientConfig, HostKeyCheck};
 use tranche_netconf::message::{Operation, Reply};
 use tranche_netconf::xml::Fragment;
 
+use crate::intent::RAN;
 use crate::inventory::{Inventory, NodeName, Observed};
 use crate::scheduler::{Correction, NetworkReport, Period, PrbCorrection};
 
@@ -332,7 +334,7 @@ impl Device {
         corrections: &[PrbCorrection],
     ) -> Result<(), DeviceError> {
         let element = prb::correct_prb(seconds(lifetime), corrections);
-        self.ask(prb::RAN, "correct-prb", element).await
+        self.ask(RAN, "correct-prb", element).await
     }
 
     /// An operation without output.
@@ -520,7 +522,10 @@ impl Fleet {
             report.radios.extend(radios);
             let window = &device.shared.cells;
             let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
-            let cells = window.take(device.node(), now, |_| true);
+            let has = observed.as_deref();
+            let cells = window.take(device.node(), now, |cell| {
+                has.is_some_and(|has| has.cells.contains_key(cell))
+            });
             report.cells.extend(cells);
         }
         report

@@ -7,7 +7,9 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use crate::intent::{Ratio, Tunnel, VifConfig, is_ours, yes};
+use crate::intent::{
+    CoreKind, ProfileConfig, Rat, Ratio, Tunnel, VifConfig, is_our_profile, is_ours, yes,
+};
 
 /// Name of a node.
 pub type NodeName = String;
@@ -99,6 +101,75 @@ pub struct Observed {
     pub vifs: BTreeMap<VifName, Vif>,
     /// Its tunnels by slice, ours and others.
     pub tunnels: BTreeMap<String, Tunnel>,
+    /// Its cells by name.
+    pub cells: BTreeMap<String, Cell>,
+    /// Its cores by name.
+    pub cores: BTreeMap<String, Core>,
+    /// Its slice profiles by name, ours and others.
+    pub profiles: BTreeMap<String, Profile>,
+}
+
+/// An LTE or NR cell of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cell {
+    /// Radio access technology.
+    pub rat: Rat,
+    /// PRB of each direction.
+    pub bandwidth_prb: u16,
+    /// Distinct PLMNs that it can carry, where the node says so.
+    pub max_plmns: Option<u8>,
+    /// `up` or `down`.
+    pub oper_state: Option<String>,
+    /// UEs attached.
+    pub ues: Option<u32>,
+    /// Shares of its PRB used in the last period, down and up.
+    pub used: [Option<Ratio>; 2],
+}
+
+/// A core network that a node knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Core {
+    /// What answers there.
+    pub kind: CoreKind,
+    /// `unknown`, `connected`, `setup-rejected` or `unreachable`.
+    pub oper_state: Option<String>,
+    /// Why it is not connected.
+    pub cause: Option<String>,
+}
+
+/// A slice profile at a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// Its configuration; the slice is empty where it says none.
+    pub config: ProfileConfig,
+    /// Whether it has something that this controller does not make.
+    pub foreign_parts: bool,
+    /// What it does.
+    pub state: ProfileState,
+}
+
+/// What a slice profile does, as the node tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProfileState {
+    /// `disabled`, `pending`, `active`, `degraded` or `failed`.
+    pub oper_state: Option<String>,
+    /// Why it is not active.
+    pub cause: Option<String>,
+    /// The core in use.
+    pub active_core: Option<String>,
+    /// What it gets of its cells, by name.
+    pub cells: BTreeMap<String, ProfileOnCell>,
+}
+
+/// What a slice profile gets of one cell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProfileOnCell {
+    /// UEs attached to it there.
+    pub ues: Option<u32>,
+    /// Measured shares of the cell's PRB, down and up.
+    pub used: [Option<Ratio>; 2],
+    /// Bits per second, down and up.
+    pub throughput: [Option<u64>; 2],
 }
 
 /// A radio of a node.
@@ -159,6 +230,14 @@ impl Observed {
         self.vifs
             .iter()
             .filter(|(name, vif)| !is_ours(name, vif.slice.as_deref(), &vif.radio))
+    }
+
+    /// The slice profiles, and whether this controller made them.
+    pub fn profiles(&self) -> impl Iterator<Item = (&String, &Profile, bool)> {
+        self.profiles.iter().map(|(name, profile)| {
+            let ours = is_our_profile(name, &profile.config.slice);
+            (name, profile, ours)
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tranche_netconf::message::Notification;
 use tranche_netconf::xml::{Element, Fragment};
 
+use crate::intent::{RAN, is_our_profile};
 use crate::scheduler::{
     CellId, CellReport, Direction, Period, PrbCorrection, PrbUse, ProfileReport,
 };
@@ -14,8 +15,6 @@ use crate::scheduler::{
 use super::read::{ReadError, mandatory, parsed};
 use super::telemetry::ratio;
 
-/// Namespace of the model.
-pub(super) const RAN: &str = "urn:tranche:yang:tranche-ran";
 /// Reports kept while nobody looks.
 const KEPT: usize = 64;
 
@@ -211,9 +210,11 @@ fn mean(
                 ..profile.uses[at]
             }
         };
+        let ours = profile.slice.as_deref();
+        let ours = ours.filter(|slice| is_our_profile(&profile.name, slice));
         ProfileReport {
             name: profile.name.as_str().into(),
-            slice: profile.slice.as_deref().map(Into::into),
+            slice: ours.map(Into::into),
             ues: profile.ues,
             down: in_direction(Direction::Down),
             up: in_direction(Direction::Up),

@@ -1,11 +1,18 @@
 //! From intent and inventory to one plan per node, or all that is wrong with it. Pure.
+//!
+//! Places slices on nodes and radios, and checks radios; `cells` does the same for cells.
+
+mod cells;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use crate::inventory::{Inventory, Node, NodeName, Observed, Radio};
 
-use super::{AccessPoint, Intent, NodePlan, Ratio, Slice, VifConfig, vif_name};
+use super::{AccessPoint, Intent, NodePlan, Ran, Ratio, Slice, VifConfig, vif_name};
+use cells::{PlacedProfile, TakenAt, taken};
+
+pub use cells::unpromised_prb;
 
 /// Length of an SSID at most.
 const MAX_SSID_OCTETS: usize = 32;
@@ -78,6 +85,24 @@ pub enum ErrorKind {
     BridgeClash,
     /// A node that others call, without an address to call.
     NoUnderlay,
+    /// A cell that no selected node has.
+    UnknownCell,
+    /// A core that a node does not have.
+    UnknownCore,
+    /// Something that cells of this technology do not have, or a core that is not for them.
+    RatMismatch,
+    /// A slice differentiator that is not written as it has to be.
+    SdNotCanonical,
+    /// A slice profile of ours would have the name of somebody else's.
+    ProfileClash,
+    /// More PLMNs than a cell can broadcast.
+    TooManyPlmns,
+    /// Two slices with one PLMN and S-NSSAI on a cell.
+    DuplicateSlice,
+    /// The minima of PRB on a cell sum past 100 %.
+    PrbOvercommitted,
+    /// A subscriber of two slices on a cell.
+    ImsiOverlap,
 }
 
 impl ErrorKind {
@@ -112,6 +137,15 @@ impl ErrorKind {
             Self::VniClash => "vni-clash",
             Self::BridgeClash => "bridge-clash",
             Self::NoUnderlay => "no-underlay-address",
+            Self::UnknownCell => "unknown-cell",
+            Self::UnknownCore => "unknown-core",
+            Self::RatMismatch => "rat-mismatch",
+            Self::SdNotCanonical => "sd-not-canonical",
+            Self::ProfileClash => "profile-name-clash",
+            Self::TooManyPlmns => "too-many-plmns",
+            Self::DuplicateSlice => "duplicate-slice",
+            Self::PrbOvercommitted => "ratio-sum",
+            Self::ImsiOverlap => "imsi-overlap",
         }
     }
 }
@@ -154,8 +188,13 @@ pub fn compile(
             .into_iter()
             .map(|vif| (vif.name, vif.config))
             .collect();
-        let tunnels = BTreeMap::new();
-        plans.insert(name.to_owned(), NodePlan { vifs, tunnels });
+        let profiles = placed.profiles.into_iter();
+        let plan = NodePlan {
+            vifs,
+            profiles: profiles.map(|one| (one.name, one.config)).collect(),
+            tunnels: BTreeMap::new(),
+        };
+        plans.insert(name.to_owned(), plan);
     }
     Ok(plans)
 }
@@ -225,6 +264,17 @@ fn domain_loads(intent: &Intent, inventory: &Inventory) -> Vec<((String, String)
 struct Placed<'a> {
     observed: &'a Observed,
     vifs: Vec<PlacedVif<'a>>,
+    profiles: Vec<PlacedProfile<'a>>,
+}
+
+impl<'a> Placed<'a> {
+    fn new(observed: &'a Observed) -> Self {
+        Self {
+            observed,
+            vifs: Vec::new(),
+            profiles: Vec::new(),
+        }
+    }
 }
 
 struct PlacedVif<'a> {
@@ -249,6 +299,7 @@ impl<'a> Compiler<'a> {
         };
         for slice in intent.slices.values() {
             compiler.check_ssid(slice);
+            compiler.check_sd(slice);
             if slice.enabled {
                 compiler.place(slice);
             }
@@ -274,7 +325,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// Puts a slice on every radio it selects.
+    /// Puts a slice on every radio and cell it selects.
     fn place(&mut self, slice: &'a Slice) {
         let before = self.errors.len();
         let nodes = self.select(slice);
@@ -282,61 +333,49 @@ impl<'a> Compiler<'a> {
             return;
         }
         let (mut radios, mut ends) = (0, 0);
-        for &(name, node, named) in &nodes {
-            let Some(observed) = &node.observed else {
+        let mut on_cells = Vec::new();
+        for &(node, has, named) in &nodes {
+            let Some(observed) = &has.observed else {
                 let message =
-                    format!("node {name} has not been read yet, so its radios are not known");
-                self.fault(
-                    slice,
-                    &below_where("node", name, named),
-                    ErrorKind::NodeNotRead,
-                    message,
-                );
+                    format!("node {node} has not been read yet, so what it has is not known");
+                let below = below_where("node", node, named);
+                self.fault(slice, &below, ErrorKind::NodeNotRead, message);
                 continue;
             };
-            let wanted = |radio: &Radio| {
-                slice.place.bands.is_empty() || slice.place.bands.contains(&radio.band)
-            };
-            let on: Vec<(&String, &AccessPoint)> = observed
-                .radios
-                .iter()
-                .filter(|(_, radio)| wanted(radio))
-                .filter_map(|(name, _)| Some((name, slice.wifi.as_ref()?)))
-                .collect();
-            // A node without a radio is an end of the slice's tunnels, for what is wired to it.
-            let wired = slice.backhaul.is_some() && observed.radios.is_empty();
+            let vifs = vifs(slice, observed);
+            let cells = taken(slice, observed);
+            let wired = is_wired(slice, observed);
             ends += usize::from(wired);
-            if on.is_empty() && named && !wired {
-                let message = match bands(slice) {
-                    Some(bands) => format!("node {name} has no radio for {bands}"),
-                    None => format!("node {name} has no radio"),
-                };
-                self.fault(
-                    slice,
-                    &below_where("node", name, true),
-                    ErrorKind::SelectsNothing,
-                    message,
-                );
+            if named && !wired && vifs.is_empty() && cells.is_empty() {
+                let message = format!("node {node} has {}", none_of(slice));
+                let below = below_where("node", node, true);
+                self.fault(slice, &below, ErrorKind::SelectsNothing, message);
             }
-            radios += on.len();
-            let placed = self.nodes.entry(name).or_insert_with(|| Placed {
-                observed,
-                vifs: Vec::new(),
-            });
-            placed
-                .vifs
-                .extend(on.into_iter().map(|(radio, wifi)| PlacedVif {
-                    name: vif_name(&slice.id, radio),
-                    slice,
-                    config: vif(slice, wifi, radio),
-                }));
+            radios += vifs.len();
+            let placed = self.nodes.entry(node);
+            let placed = placed.or_insert_with(|| Placed::new(observed));
+            placed.vifs.extend(vifs);
+            if !cells.is_empty() {
+                on_cells.push(TakenAt {
+                    node,
+                    observed,
+                    cells,
+                });
+            }
         }
-        if radios + ends == 0 && self.errors.len() == before {
-            let message = match bands(slice) {
-                Some(bands) => format!("none of the selected nodes has a radio for {bands}"),
-                None => "none of the selected nodes has a radio".to_owned(),
-            };
-            self.fault(slice, "/where", ErrorKind::SelectsNothing, message);
+        // Who was not read may have what the others lack.
+        if self.errors.len() == before && !slice.some_unread {
+            let radio = slice.wifi.iter().filter(|_| radios + ends == 0);
+            let radio = radio.map(|_| format!("a {}", wanted_radio(slice)));
+            let cell = slice.ran.iter().filter(|_| on_cells.is_empty());
+            let cell = cell.map(|ran| with_article(&wanted_cell(slice, ran)));
+            for what in radio.chain(cell) {
+                let message = format!("none of the selected nodes has {what}");
+                self.fault(slice, "/where", ErrorKind::SelectsNothing, message);
+            }
+        }
+        if self.errors.len() == before {
+            self.place_on_cells(slice, &on_cells);
         }
     }
 
@@ -423,6 +462,7 @@ impl<'a> Compiler<'a> {
             self.check_ssids(name, placed);
             self.check_names(name, placed);
             self.check_radios(name, placed);
+            self.check_cells(name, placed);
         }
         self.nodes = nodes;
     }
@@ -598,6 +638,65 @@ fn below_where(kind: &str, value: &str, named: bool) -> String {
     }
 }
 
+/// A slice's interfaces at a node: one on each radio that it selects.
+fn vifs<'a>(slice: &'a Slice, observed: &Observed) -> Vec<PlacedVif<'a>> {
+    let Some(wifi) = &slice.wifi else {
+        return Vec::new();
+    };
+    let bands = &slice.place.bands;
+    let wanted = |radio: &Radio| bands.is_empty() || bands.contains(&radio.band);
+    let radios = observed.radios.iter().filter(|(_, radio)| wanted(radio));
+    radios
+        .map(|(radio, _)| PlacedVif {
+            name: vif_name(&slice.id, radio),
+            slice,
+            config: vif(slice, wifi, radio),
+        })
+        .collect()
+}
+
+/// A node without a radio or cell is an end of the slice's tunnels, for what is wired to it.
+fn is_wired(slice: &Slice, observed: &Observed) -> bool {
+    slice.backhaul.is_some()
+        && (slice.wifi.is_none() || observed.radios.is_empty())
+        && (slice.ran.is_none() || observed.cells.is_empty())
+}
+
+/// What a node lacks that has nothing for a slice.
+fn none_of(slice: &Slice) -> String {
+    match (&slice.wifi, &slice.ran) {
+        (Some(_), Some(ran)) => {
+            let (radio, cell) = (wanted_radio(slice), wanted_cell(slice, ran));
+            format!("neither a {radio} nor {cell}", cell = with_article(&cell))
+        }
+        (None, Some(ran)) => format!("no {}", wanted_cell(slice, ran)),
+        (_, None) => format!("no {}", wanted_radio(slice)),
+    }
+}
+
+fn wanted_radio(slice: &Slice) -> String {
+    match bands(slice) {
+        Some(bands) => format!("radio for {bands}"),
+        None => "radio".to_owned(),
+    }
+}
+
+fn wanted_cell(slice: &Slice, ran: &Ran) -> String {
+    let mut words: Vec<String> = ran.rat.only().iter().map(ToString::to_string).collect();
+    words.push("cell".to_owned());
+    let names: Vec<&str> = slice.place.cells.iter().map(String::as_str).collect();
+    if !names.is_empty() {
+        words.push(names.join(" or "));
+    }
+    words.join(" ")
+}
+
+/// Names of technologies are spelt out when they are said: an LTE cell, an NR cell.
+fn with_article(cell: &str) -> String {
+    let article = if cell.starts_with("cell") { "a" } else { "an" };
+    format!("{article} {cell}")
+}
+
 fn bands(slice: &Slice) -> Option<String> {
     let bands: Vec<&str> = slice.place.bands.iter().map(String::as_str).collect();
     (!bands.is_empty()).then(|| bands.join(" or "))
@@ -622,5 +721,4 @@ fn percent(hundredths: u32) -> String {
 }
 
 #[cfg(test)]
-#[path = "compile_tests.rs"]
 mod tests;

@@ -8,6 +8,7 @@ mod backhaul;
 mod compile;
 mod plan;
 mod prefix;
+mod profile;
 mod ran;
 mod ratio;
 mod tunnel;
@@ -24,11 +25,14 @@ pub use backhaul::{
     Allocation, Backhaul, Endpoint, ForeignPeer, Hub, HubAttachment, Layer, Probe, Rotation,
     Topology,
 };
-pub use compile::{ErrorKind, IntentError, compile, compile_change};
-pub use plan::{Drift, NodePlan, TunnelDrift};
+pub use compile::{ErrorKind, IntentError, compile, compile_change, unpromised_prb};
+pub use plan::{Drift, NodePlan, PartDrift};
 pub use prefix::{BadPrefix, Prefix};
+pub(crate) use profile::RAN;
+pub use profile::{ProfileConfig, is_our_profile, profile_name};
 pub use ran::{
-    Access, Aggregate, CoreKind, DefaultAction, ImsiRange, Prb, Ran, Rat, RatChoice, Share,
+    Access, AdminState, Aggregate, CoreKind, DefaultAction, ImsiRange, Prb, Ran, Rat, RatChoice,
+    Share,
 };
 pub use ratio::{BadRatio, Ratio};
 pub(crate) use tunnel::{BACKHAUL, write_endpoint};
@@ -77,6 +81,9 @@ pub struct Slice {
     /// Its encrypted path, if it has one of its own.
     #[serde(default)]
     pub backhaul: Option<Backhaul>,
+    /// Nodes that it selects were left out because they were never read: they may have what the others lack.
+    #[serde(skip)]
+    pub(crate) some_unread: bool,
 }
 
 impl Slice {

@@ -10,20 +10,22 @@ use crate::inventory::{Observed, VifName};
 use super::tunnel::{BACKHAUL, Keys, Stage};
 use super::tunnels::Tunnels;
 use super::vif::leaf;
-use super::{TunnelConfig, VifConfig};
+use super::{ProfileConfig, RAN, TunnelConfig, VifConfig};
 
-/// The vifs and tunnels of ours that a node should have; no others of ours. What is not ours is left alone.
+/// The vifs, slice profiles and tunnels of ours that a node should have; no others of ours. What is not ours is left alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodePlan {
     /// Wanted vifs by name.
     pub vifs: BTreeMap<VifName, VifConfig>,
+    /// Wanted slice profiles by name.
+    pub profiles: BTreeMap<String, ProfileConfig>,
     /// Wanted tunnels by slice.
     pub tunnels: Tunnels,
 }
 
-/// How a tunnel differs from what it should be.
+/// How a tunnel or slice profile differs from what it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TunnelDrift {
+pub enum PartDrift {
     /// Wanted and not there.
     Missing,
     /// There and different.
@@ -32,7 +34,7 @@ pub enum TunnelDrift {
     Surplus,
 }
 
-impl TunnelDrift {
+impl PartDrift {
     fn as_str(self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -52,7 +54,9 @@ pub struct Drift {
     /// There and not wanted.
     pub surplus: BTreeSet<VifName>,
     /// Tunnels that differ, by slice.
-    pub tunnels: BTreeMap<String, TunnelDrift>,
+    pub tunnels: BTreeMap<String, PartDrift>,
+    /// Slice profiles that differ, by name.
+    pub profiles: BTreeMap<String, PartDrift>,
 }
 
 impl Drift {
@@ -61,7 +65,7 @@ impl Drift {
     pub fn is_empty(&self) -> bool {
         let no_vif =
             self.missing.is_empty() && self.different.is_empty() && self.surplus.is_empty();
-        no_vif && self.tunnels.is_empty()
+        no_vif && self.tunnels.is_empty() && self.profiles.is_empty()
     }
 }
 
@@ -79,9 +83,11 @@ impl fmt::Display for Drift {
             write!(f, "{comma}{what}: {}", names.join(", "))?;
             first = false;
         }
-        for (slice, drift) in &self.tunnels {
+        let tunnels = self.tunnels.iter().map(|part| ("tunnel of slice", part));
+        let profiles = self.profiles.iter().map(|part| ("slice profile", part));
+        for (what, (name, drift)) in profiles.chain(tunnels) {
             let comma = if first { "" } else { "; " };
-            write!(f, "{comma}{}: tunnel of slice {slice}", drift.as_str())?;
+            write!(f, "{comma}{}: {what} {name}", drift.as_str())?;
             first = false;
         }
         if first { f.write_str("none") } else { Ok(()) }
@@ -110,17 +116,34 @@ impl NodePlan {
             .ours()
             .filter(|(name, _)| !self.vifs.contains_key(*name));
         drift.surplus = surplus.map(|(name, _)| name.clone()).collect();
+        self.profile_drift(has, &mut drift);
         for (slice, wanted) in &self.tunnels {
             let put = before.and_then(|before| before.tunnels.get(slice));
             match has.tunnels.get(slice) {
-                None => drop(drift.tunnels.insert(slice.clone(), TunnelDrift::Missing)),
+                None => drop(drift.tunnels.insert(slice.clone(), PartDrift::Missing)),
                 Some(tunnel) if !wanted.is_at(put, tunnel) => {
-                    drift.tunnels.insert(slice.clone(), TunnelDrift::Different);
+                    drift.tunnels.insert(slice.clone(), PartDrift::Different);
                 }
                 Some(_) => {}
             }
         }
         drift
+    }
+
+    fn profile_drift(&self, has: &Observed, drift: &mut Drift) {
+        for (name, wanted) in &self.profiles {
+            let how = match has.profiles.get(name) {
+                None => PartDrift::Missing,
+                Some(there) if there.config == *wanted && !there.foreign_parts => continue,
+                Some(_) => PartDrift::Different,
+            };
+            drift.profiles.insert(name.clone(), how);
+        }
+        for (name, _, ours) in has.profiles() {
+            if ours && !self.profiles.contains_key(name) {
+                drift.profiles.insert(name.clone(), PartDrift::Surplus);
+            }
+        }
     }
 
     /// Adds what is not wanted of the tunnels that are `ours` by their slice.
@@ -134,7 +157,7 @@ impl NodePlan {
         let surplus = surplus.filter(|slice| !self.tunnels.contains_key(*slice) && ours(slice));
         drift
             .tunnels
-            .extend(surplus.map(|slice| (slice.clone(), TunnelDrift::Surplus)));
+            .extend(surplus.map(|slice| (slice.clone(), PartDrift::Surplus)));
     }
 
     /// With the keys of the peers, as far as they are known.
@@ -146,6 +169,7 @@ impl NodePlan {
         };
         Self {
             vifs: self.vifs.clone(),
+            profiles: self.profiles.clone(),
             tunnels: self.tunnels.iter().map(resolve).collect(),
         }
     }
@@ -174,17 +198,37 @@ impl NodePlan {
         tunnels
     }
 
-    /// The edit of one stage on the way from `before` and `has` to this plan; vifs are changed at the first one. `drift` is how
+    /// The part of an edit that is about slice profiles.
+    fn profile_edit(&self, drift: &Drift) -> String {
+        let mut profiles = String::new();
+        let (gone, put): (Vec<_>, Vec<_>) = drift
+            .profiles
+            .iter()
+            .partition(|(_, drift)| **drift == PartDrift::Surplus);
+        for (name, _) in gone {
+            profiles.push_str("<slice-profile nc:operation=\"remove\">");
+            leaf(&mut profiles, "name", name);
+            profiles.push_str("</slice-profile>");
+        }
+        for (name, _) in put {
+            if let Some(wanted) = self.profiles.get(name) {
+                wanted.write_replace(name, &mut profiles);
+            }
+        }
+        profiles
+    }
+
+    /// The edit of one stage on the way from `before` and `has` to this plan; vifs and slice profiles are changed at the first one. `drift` is how
     /// the node differs, with the tunnels to remove.
     pub(crate) fn stage_edit(
         &self,
         before: Option<&Self>,
         has: &Observed,
         drift: &Drift,
-        (stage, vifs): (Stage, bool),
+        (stage, radio): (Stage, bool),
     ) -> Option<Fragment> {
         let mut xml = String::new();
-        if vifs {
+        if radio {
             let put = drift
                 .missing
                 .union(&drift.different)
@@ -192,9 +236,16 @@ impl NodePlan {
             if let Some(wifi) = render(put, drift.surplus.iter()) {
                 xml.push_str(wifi.as_str());
             }
+            let profiles = self.profile_edit(drift);
+            if !profiles.is_empty() {
+                xml.push_str(&format!(
+                    "<ran xmlns=\"{RAN}\" \
+                     xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\">{profiles}</ran>"
+                ));
+            }
         }
         let surplus = drift.tunnels.iter();
-        let surplus = surplus.filter(|(_, drift)| **drift == TunnelDrift::Surplus);
+        let surplus = surplus.filter(|(_, drift)| **drift == PartDrift::Surplus);
         let tunnels = self.tunnel_edit(before, has, surplus.map(|(slice, _)| slice), stage);
         if !tunnels.is_empty() {
             xml.push_str(&format!(

@@ -36,6 +36,15 @@ impl Rat {
         Self::ALL.into_iter().find(|rat| rat.as_str() == name)
     }
 
+    /// Distinct PLMNs that a cell broadcasts at most (TS 36.331 maxPLMN-r11, TS 38.331 maxPLMN).
+    #[must_use]
+    pub fn max_plmns(self) -> u8 {
+        match self {
+            Self::Lte => 6,
+            Self::Nr => 12,
+        }
+    }
+
     /// What a cell of it goes to.
     #[must_use]
     pub fn core(self) -> CoreKind {
@@ -99,14 +108,53 @@ pub enum RatChoice {
 }
 
 impl RatChoice {
+    /// The only technology, if there is a choice.
+    #[must_use]
+    pub fn only(self) -> Option<Rat> {
+        match self {
+            Self::Any => None,
+            Self::Lte => Some(Rat::Lte),
+            Self::Nr => Some(Rat::Nr),
+        }
+    }
+
     /// Whether a cell may be taken.
     #[must_use]
     pub fn permits(self, rat: Rat) -> bool {
+        self.only().is_none_or(|only| only == rat)
+    }
+}
+
+/// Whether it is in service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AdminState {
+    /// Out of service; UEs are let go.
+    Locked,
+    /// Lets nobody in any more.
+    ShuttingDown,
+    /// In service.
+    #[default]
+    Unlocked,
+}
+
+impl AdminState {
+    const ALL: [Self; 3] = [Self::Locked, Self::ShuttingDown, Self::Unlocked];
+
+    /// As the models name it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
-            Self::Any => true,
-            Self::Lte => rat == Rat::Lte,
-            Self::Nr => rat == Rat::Nr,
+            Self::Locked => "locked",
+            Self::ShuttingDown => "shutting-down",
+            Self::Unlocked => "unlocked",
         }
+    }
+
+    /// By the name in the models.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
 }
 
@@ -117,6 +165,9 @@ pub struct Ran {
     /// Cells of which technology.
     #[serde(default)]
     pub rat: RatChoice,
+    /// Whether it is in service there.
+    #[serde(default)]
+    pub admin_state: AdminState,
     /// Mobile country code of its PLMN.
     pub mcc: String,
     /// Mobile network code of its PLMN.

@@ -27,6 +27,13 @@ impl Ratio {
         Self((percent * 100.0).round().clamp(0.0, 10_000.0) as u16)
     }
 
+    /// So many hundredths of a percent; what is out of range is clipped.
+    #[must_use]
+    pub fn from_hundredths(hundredths: u32) -> Self {
+        // In range after the minimum.
+        Self(hundredths.min(10_000) as u16)
+    }
+
     /// In percent.
     #[must_use]
     pub fn percent(self) -> f64 {

@@ -17,7 +17,7 @@ use tranche_netconf::message::{Operation, Reply};
 use tranche_netconf::xml::Fragment;
 
 use crate::device::{Device, tunnels_filter, tunnels_of};
-use crate::intent::{BACKHAUL, Keys, NodePlan, Role, Stage, TunnelConfig, TunnelDrift, leaf};
+use crate::intent::{BACKHAUL, Keys, NodePlan, PartDrift, Role, Stage, TunnelConfig, leaf};
 use crate::inventory::{NodeName, Observed};
 
 use super::{NodeFailure, Phase, RolloutDone, RolloutFailed, RolloutSettings, Run, Target, gather};
@@ -349,7 +349,7 @@ impl StagedNode {
             .filter(|slice| removes(slice) && self.has.tunnels.contains_key(*slice));
         drift
             .tunnels
-            .extend(surplus.map(|slice| (slice.clone(), TunnelDrift::Surplus)));
+            .extend(surplus.map(|slice| (slice.clone(), PartDrift::Surplus)));
         plan.stage_edit(put, &self.has, &drift, (stage, stage == Stage::Make))
     }
 }

@@ -36,6 +36,7 @@ pub(crate) fn plan(slice: &str) -> NodePlan {
         max_ratio: Ratio::FULL,
     };
     NodePlan {
+        profiles: Default::default(),
         vifs: BTreeMap::from([(format!("{slice}-radio0"), vif)]),
         ..NodePlan::default()
     }

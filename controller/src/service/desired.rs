@@ -203,6 +203,8 @@ fn on_known(intent: &Intent, inventory: &Inventory) -> Intent {
     };
     let mut intent = intent.clone();
     intent.slices.retain(|_, slice| {
+        let on = slice.nodes(inventory);
+        slice.some_unread = on.iter().any(|node| unread(&(*node).to_owned()));
         let place = &mut slice.place;
         let all_read = !place.nodes.iter().any(unread);
         place.nodes.retain(|name| !unread(name));
@@ -259,7 +261,10 @@ fn scheduler(settings: &Value) -> SchedulerSettings {
 fn rpc_errors(errors: Vec<IntentError>) -> Vec<RpcError> {
     let tell = |error: IntentError| {
         let tag = match error.kind {
-            ErrorKind::UnknownNode | ErrorKind::UnknownSite => ErrorTag::DataMissing,
+            ErrorKind::UnknownNode
+            | ErrorKind::UnknownSite
+            | ErrorKind::UnknownCell
+            | ErrorKind::UnknownCore => ErrorTag::DataMissing,
             ErrorKind::DisabledNode
             | ErrorKind::SelectsNothing
             | ErrorKind::SsidTooLong
@@ -277,11 +282,18 @@ fn rpc_errors(errors: Vec<IntentError>) -> Vec<RpcError> {
             | ErrorKind::KeyClash
             | ErrorKind::VniClash
             | ErrorKind::BridgeClash
-            | ErrorKind::NoUnderlay => ErrorTag::InvalidValue,
+            | ErrorKind::NoUnderlay
+            | ErrorKind::RatMismatch
+            | ErrorKind::SdNotCanonical
+            | ErrorKind::ProfileClash
+            | ErrorKind::DuplicateSlice
+            | ErrorKind::ImsiOverlap => ErrorTag::InvalidValue,
             ErrorKind::NodeNotRead => ErrorTag::OperationFailed,
             ErrorKind::TooManyVifs
             | ErrorKind::RadioOvercommitted
             | ErrorKind::DomainOvercommitted
+            | ErrorKind::TooManyPlmns
+            | ErrorKind::PrbOvercommitted
             | ErrorKind::PoolExhausted
             | ErrorKind::PortsExhausted
             | ErrorKind::MeshTooLarge => ErrorTag::ResourceDenied,
