@@ -28,8 +28,8 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tranche_netconf::error::ErrorTag;
 use tranche_netconf::client::{Auth, Client, ClientConfig, HostKeyCheck};
+use tranche_netconf::error::ErrorTag;
 use tranche_netconf::message::{Operation, Reply};
 use tranche_netconf::xml::Fragment;
 
@@ -338,12 +338,7 @@ impl Device {
     }
 
     /// An operation without output.
-    async fn ask(
-        &self,
-        namespace: &str,
-        name: &str,
-        element: Fragment,
-    ) -> Result<(), DeviceError> {
+    async fn ask(&self, namespace: &str, name: &str, element: Fragment) -> Result<(), DeviceError> {
         let operation = Operation::Other {
             namespace: namespace.to_owned(),
             name: name.to_owned(),

@@ -202,7 +202,11 @@ fn mean(
             #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 bit/s")]
             let throughput =
                 weighted(throughput.filter_map(|(time, of)| Some((time, of.throughput? as f64))));
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a mean of u64")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a mean of u64"
+            )]
             PrbUse {
                 used: weighted(uses.filter_map(|(time, of)| Some((time, of.used?)))),
                 backlogged: backlogged.is_some_and(|part| part >= 0.5),

@@ -74,9 +74,8 @@ struct Loan {
 
 impl Loan {
     fn advance(&mut self, promise: f64, standings: &[Standing], gain: f64) {
-        let count = |which: fn(&Standing) -> bool| {
-            standings.iter().filter(|one| which(one)).count() as f64
-        };
+        let count =
+            |which: fn(&Standing) -> bool| standings.iter().filter(|one| which(one)).count() as f64;
         let (all, asking, able) = (
             standings.len() as f64,
             count(Standing::asks_for_more),
@@ -168,7 +167,8 @@ impl Aggregates {
                 technology: Technology::Aggregate,
                 domain: name,
             };
-            self.memory.measure(slice, sla.aggregate, &spot, place, decision);
+            self.memory
+                .measure(slice, sla.aggregate, &spot, place, decision);
             let reachable = |one: &Standing| match one.asks_for_more() {
                 true => one.potential.max(one.used),
                 false => one.used,
@@ -286,7 +286,11 @@ impl Scheduler {
                 let lent = lending[slice as usize];
                 let asks = |flow: &&u32| flows.demand[**flow as usize] > 0.0;
                 let active = members.iter().filter(asks).count().max(1) as f64;
-                for &flow in members.iter().filter(asks).filter(|flow| own.contains(flow)) {
+                for &flow in members
+                    .iter()
+                    .filter(asks)
+                    .filter(|flow| own.contains(flow))
+                {
                     asked[flow as usize] = lent / active;
                 }
             }

@@ -1,5 +1,6 @@
 //! The scheduler against a simulated network.
 
+mod aggregate;
 mod delivery;
 
 use super::plant::Plant;

@@ -14,9 +14,7 @@ use super::integral::Seen;
 use super::radio::{Delivery, demand};
 use super::rows::{Parties, Rows};
 use super::target::{BEST_EFFORT, Contest, Flows, Rest, Targets, targets};
-use super::types::{
-    Decision, DomainMeasure, Event, Period, PrbSla, Sla, SlaTable, Technology,
-};
+use super::types::{Decision, DomainMeasure, Event, Period, PrbSla, Sla, SlaTable, Technology};
 use super::verdict::{Place, spot};
 use super::{Name, Settings};
 
@@ -142,7 +140,12 @@ impl Cells {
     /// Corrects and judges.
     pub(super) fn step(&mut self, round: &CellRound<'_>, decision: &mut Decision) {
         for direction in Direction::BOTH {
-            let shares: Vec<Share> = round.sla.entries.iter().map(|(_, sla)| share(sla, direction)).collect();
+            let shares: Vec<Share> = round
+                .sla
+                .entries
+                .iter()
+                .map(|(_, sla)| share(sla, direction))
+                .collect();
             let flows = &round.flows[direction as usize];
             let capacity = vec![1.0; self.cells.len()];
             let asked = match direction {
@@ -180,7 +183,10 @@ impl Cells {
                     asked[flow] = lent.min((share.max - share.min).max(0.0));
                 }
             }
-            scale_to(&mut asked[own], Self::room(cell, Direction::Down, round.sla));
+            scale_to(
+                &mut asked[own],
+                Self::room(cell, Direction::Down, round.sla),
+            );
         }
         asked
     }
@@ -205,7 +211,9 @@ impl Cells {
             let mut extra: Vec<f64> = ours
                 .map(|(n, profile)| {
                     let flow = &mut profile.flows[direction as usize];
-                    let Some(sla) = place(&profile.place, round.sla).filter(|_| round.settings.enabled) else {
+                    let Some(sla) =
+                        place(&profile.place, round.sla).filter(|_| round.settings.enabled)
+                    else {
                         flow.integral.reset();
                         return 0.0;
                     };
@@ -254,7 +262,11 @@ impl Cells {
                     domain: Arc::clone(&domain),
                     radio: id.clone(),
                     asked: 100.0 * short.asked,
-                    slices: short.slices.iter().map(|&slice| Arc::clone(&round.sla.entries[slice as usize].0)).collect(),
+                    slices: short
+                        .slices
+                        .iter()
+                        .map(|&slice| Arc::clone(&round.sla.entries[slice as usize].0))
+                        .collect(),
                 }),
                 None if was => decision.events.push(Event::Feasible {
                     technology,

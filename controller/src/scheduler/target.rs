@@ -124,9 +124,8 @@ pub(crate) fn targets(contest: &Contest<'_>) -> Targets {
         };
         rows.iter().zip(capacity).map(left).collect()
     };
-    let more = |given: &[f64], flow: usize| {
-        (flows.demand[flow].min(limit[flow]) - given[flow]).max(0.0)
-    };
+    let more =
+        |given: &[f64], flow: usize| (flows.demand[flow].min(limit[flow]) - given[flow]).max(0.0);
     let mut target = floor;
     let mut lent = Vec::new();
     if !contest.asked.is_empty() {
@@ -182,12 +181,7 @@ mod tests {
         parties
     }
 
-    fn targets(
-        rows: &Rows,
-        flows: &Flows,
-        capacity: &[f64],
-        shares: &[Share],
-    ) -> Targets {
+    fn targets(rows: &Rows, flows: &Flows, capacity: &[f64], shares: &[Share]) -> Targets {
         lending(rows, flows, capacity, shares, &[])
     }
 
@@ -223,12 +217,7 @@ mod tests {
         }
     }
 
-    fn floors(
-        rows: &Rows,
-        flows: &Flows,
-        capacity: &[f64],
-        entries: &[Share],
-    ) -> Vec<f64> {
+    fn floors(rows: &Rows, flows: &Flows, capacity: &[f64], entries: &[Share]) -> Vec<f64> {
         guarantees(
             Topology {
                 rows,

@@ -12,8 +12,8 @@ use tranche_yang::{Format, Tree};
 
 use crate::device::DeviceConfig;
 use crate::intent::{
-    Allocation, ErrorKind, Intent, IntentError, NodePlan, Share, Slice, allocate, check_keys, compile,
-    compile_change, compile_tunnels,
+    Allocation, ErrorKind, Intent, IntentError, NodePlan, Share, Slice, allocate, check_keys,
+    compile, compile_change, compile_tunnels,
 };
 use crate::inventory::{Inventory, NodeConfig, NodeName};
 use crate::scheduler::{PrbSla, Sla, SlaTable};

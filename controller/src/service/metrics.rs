@@ -197,10 +197,7 @@ fn promises(domains: &[Node<'_>]) -> [Family; 7] {
 }
 
 /// The labels of a promise, and whether it is of that technology.
-fn place(
-    domain: &Node<'_>,
-    technology: &str,
-) -> Option<(Vec<(&'static str, String)>, bool)> {
+fn place(domain: &Node<'_>, technology: &str) -> Option<(Vec<(&'static str, String)>, bool)> {
     let mut labels = vec![("slice", domain.parent()?.get("id")?.to_owned())];
     let name = domain.get("name")?.to_owned();
     match technology {
