@@ -12,6 +12,7 @@ pub mod figure_21;
 pub mod medium;
 pub mod process;
 pub mod proxy;
+pub mod ran;
 pub mod restconf;
 pub mod stack;
 pub mod telemetry;

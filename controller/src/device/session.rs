@@ -21,7 +21,7 @@ const INTERLEAVE: &str = "urn:ietf:params:netconf:capability:interleave:1.0";
 const STREAM: &str = "telemetry";
 /// The stream of all other notifications.
 const EVENTS: &str = "NETCONF";
-/// Time in which events of tunnels are gathered before the node is read.
+/// Time in which events of a node are gathered before the node is read.
 const GATHER: Duration = Duration::from_millis(100);
 
 /// A session that is up.
@@ -147,15 +147,15 @@ async fn serve(shared: &Arc<Shared>, session: Session) -> String {
     let subscribed = telemetry.as_ref().unwrap_or(&client);
     let checks = check_forever(shared, &client);
     tokio::pin!(checks);
-    let tunnels = listen_to_tunnels(shared, &client);
-    tokio::pin!(tunnels);
+    let events = listen_to_events(shared, &client);
+    tokio::pin!(events);
     let mut heard = Heard::default();
     loop {
         tokio::select! {
             why = client.closed() => return why,
             why = subscribed.closed() => return why,
             why = &mut checks => return why,
-            why = &mut tunnels => return why,
+            why = &mut events => return why,
             Some(notification) = notifications.recv() => take(shared, &notification, &mut heard),
         }
     }
@@ -181,17 +181,15 @@ async fn check_forever(shared: &Arc<Shared>, client: &Client) -> String {
     }
 }
 
-/// Hears what the node tells of its tunnels over a session of its own (RFC 5277 has one stream for each), once it has any, and
-/// reads it when something happened. Ends when that session does.
-async fn listen_to_tunnels(shared: &Arc<Shared>, client: &Client) -> String {
+/// Hears what the node tells of its tunnels and slice profiles over a session of its own (RFC 5277 has one stream for each), once
+/// it has any, and reads it when something happened. Ends when that session does.
+async fn listen_to_events(shared: &Arc<Shared>, client: &Client) -> String {
     let mut status = shared.status.subscribe();
-    let has_tunnels = |status: &Status| {
-        status
-            .observed
-            .as_ref()
-            .is_some_and(|has| !has.tunnels.is_empty())
+    let has_any = |status: &Status| {
+        let has = status.observed.as_ref();
+        has.is_some_and(|has| !has.tunnels.is_empty() || !has.profiles.is_empty())
     };
-    if status.wait_for(has_tunnels).await.is_err() {
+    if status.wait_for(has_any).await.is_err() {
         return "the node is given up".to_owned();
     }
     let subscribed = async {
@@ -210,7 +208,7 @@ async fn listen_to_tunnels(shared: &Arc<Shared>, client: &Client) -> String {
     let (session, mut notifications) = match subscribed.await {
         Ok(subscribed) => subscribed,
         Err(error @ tranche_netconf::Error::Rpc(_)) => {
-            tracing::warn!(node, %error, "the node does not tell of its tunnels");
+            tracing::warn!(node, %error, "the node does not tell what happens to it");
             return std::future::pending().await;
         }
         Err(error) => return error.to_string(),
@@ -227,8 +225,8 @@ async fn listen_to_tunnels(shared: &Arc<Shared>, client: &Client) -> String {
                     shared.tell(DeviceEvent::Tunnel { node, event });
                     due.get_or_insert_with(|| tokio::time::Instant::now() + GATHER);
                 }
-                // Somebody changed it, maybe not we (RFC 6470).
-                Ok(None) if notification.content.as_str().contains("netconf-config-change") => {
+                // Somebody changed it, maybe not we (RFC 6470), or its slice profiles are otherwise than before.
+                Ok(None) if is_of_interest(&notification) => {
                     due.get_or_insert_with(|| tokio::time::Instant::now() + GATHER);
                 }
                 Ok(None) => {}
@@ -242,6 +240,16 @@ async fn listen_to_tunnels(shared: &Arc<Shared>, client: &Client) -> String {
             }
         }
     }
+}
+
+fn is_of_interest(notification: &Notification) -> bool {
+    let content = notification.content.as_str();
+    let names = [
+        "netconf-config-change",
+        "profile-state-change",
+        "core-failover",
+    ];
+    names.iter().any(|name| content.contains(name))
 }
 
 fn take(shared: &Shared, notification: &Notification, heard: &mut Heard) {

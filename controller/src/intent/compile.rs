@@ -247,6 +247,31 @@ fn compile_unchecked(
     compile(intent, &deaf)
 }
 
+/// Airtime that can still be promised at a radio: what the minima on it, and those of the slices on it and on the radios that it
+/// contends with (`heard`, with the plans of their nodes), leave.
+#[must_use]
+pub fn unpromised_airtime<'a>(
+    plan: &NodePlan,
+    observed: &Observed,
+    radio: &str,
+    heard: impl Iterator<Item = (&'a NodePlan, &'a str)>,
+) -> Ratio {
+    let on = |plan: &NodePlan, radio: &str| -> Vec<(String, Ratio)> {
+        let vifs = plan.vifs.values().filter(|vif| vif.radio == radio);
+        vifs.map(|vif| (vif.slice.clone(), vif.min_ratio)).collect()
+    };
+    let here = on(plan, radio);
+    let theirs = observed.foreign();
+    let theirs = theirs.filter(|(_, vif)| vif.enabled && vif.radio == radio);
+    let theirs = theirs.map(|(_, vif)| vif.min_ratio);
+    let on_it = sum(here.iter().map(|(_, min)| *min).chain(theirs));
+    // A slice counts once, however many radios of the domain it is on.
+    let mut domain: BTreeMap<String, Ratio> = here.into_iter().collect();
+    domain.extend(heard.flat_map(|(plan, radio)| on(plan, radio)));
+    let owed = on_it.max(sum(domain.into_values()));
+    Ratio::from_hundredths(FULL.saturating_sub(owed))
+}
+
 type RadioRef<'a> = (&'a str, &'a str);
 
 fn domain_loads(intent: &Intent, inventory: &Inventory) -> Vec<((String, String), u32)> {

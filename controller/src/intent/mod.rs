@@ -25,7 +25,9 @@ pub use backhaul::{
     Allocation, Backhaul, Endpoint, ForeignPeer, Hub, HubAttachment, Layer, Probe, Rotation,
     Topology,
 };
-pub use compile::{ErrorKind, IntentError, compile, compile_change, unpromised_prb};
+pub use compile::{
+    ErrorKind, IntentError, compile, compile_change, unpromised_airtime, unpromised_prb,
+};
 pub use plan::{Drift, NodePlan, PartDrift};
 pub use prefix::{BadPrefix, Prefix};
 pub(crate) use profile::RAN;

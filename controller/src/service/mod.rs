@@ -8,6 +8,7 @@
 
 pub(crate) mod allocate;
 mod apply;
+mod cells;
 mod change;
 pub mod desired;
 mod metrics;

@@ -8,11 +8,12 @@ use tranche_netconf::error::RpcError;
 use tranche_yang::clock::rfc3339;
 use tranche_yang::{Content, Format, Kind, Schema, SchemaNode, Tree};
 
+use super::cells::{SeenCells, cells_json};
 use super::desired::Desired;
 use super::tunnels::SeenTunnels;
 use super::{Live, Service, rpc_errors};
 use crate::device::DeviceState;
-use crate::intent::{Intent, Slice};
+use crate::intent::{Intent, NodePlan, Ratio, Slice, unpromised_airtime};
 use crate::inventory::{NodeConfig, NodeName, Observed, Radio};
 use crate::scheduler::RadioId;
 use crate::store::CommitInfo;
@@ -169,16 +170,38 @@ impl Service {
             state.insert("lost-reports".into(), lost.into());
         }
         if let Some(observed) = &status.observed {
+            let plan = self.network.wanted(&config.name).unwrap_or_default();
             let radios = observed.radios.iter();
             let radios: Vec<Value> = radios
                 .map(|(name, radio)| {
                     let seen = seen.get(&(config.name.as_str(), name.as_str()));
-                    radio_json(name, radio, observed, seen)
+                    let mut json = radio_json(name, radio, observed, seen);
+                    let left = self.unpromised(&plan, observed, name, seen);
+                    json["unpromised"] = left.to_string().into();
+                    json
                 })
                 .collect();
             state.insert("radio".into(), radios.into());
+            let connected = status.state == DeviceState::Connected;
+            state.insert("cell".into(), cells_json(&plan, observed, connected));
         }
         state.into()
+    }
+
+    /// Airtime that can still be promised at a radio.
+    fn unpromised(
+        &self,
+        plan: &NodePlan,
+        observed: &Observed,
+        radio: &str,
+        seen: Option<&RadioSeen<'_>>,
+    ) -> Ratio {
+        let heard = seen.iter().flat_map(|seen| &seen.hears);
+        let heard: Vec<_> = heard
+            .filter_map(|id| Some((self.network.wanted(&id.node)?, &*id.radio)))
+            .collect();
+        let heard = heard.iter().map(|(plan, radio)| (&**plan, *radio));
+        unpromised_airtime(plan, observed, radio, heard)
     }
 
     /// State of slices.
@@ -190,6 +213,11 @@ impl Service {
         let only = key(path, "/tranche-slice:slices/slice[id=");
         for name in desired.inventory.nodes.keys() {
             self.look_at(name, only, &used, &desired.intent, &mut seen);
+            self.look_at_cells(name, only, |slice, take| {
+                if let Some((id, _)) = desired.intent.slices.get_key_value(slice) {
+                    take(&mut seen.entry(id).or_default().cells);
+                }
+            });
             self.look_at_tunnels(name, only, &mut tunnels);
         }
         let slices = desired.intent.slices.values();
@@ -295,34 +323,35 @@ struct Seen {
     points: Vec<Value>,
     up: usize,
     reasons: Vec<String>,
+    cells: SeenCells,
     tunnels: SeenTunnels,
 }
 
 fn slice_json(slice: &Slice, seen: Seen, live: &Live) -> Value {
     let mut state = Map::new();
-    let oper_state = match (slice.enabled, seen.points.len(), seen.up) {
+    let mut reasons = seen.reasons;
+    reasons.extend(seen.cells.reasons.iter().cloned());
+    let (pending, degraded) = (seen.cells.pending, seen.cells.degraded);
+    let all = seen.points.len() + seen.cells.in_service();
+    let is_away = |reason: &String| reason.ends_with("is away");
+    let is_well = seen.tunnels.is_well();
+    let oper_state = match (slice.enabled, all, seen.up + seen.cells.up) {
         (false, _, _) => "disabled",
+        (true, 0, _) if seen.cells.all_locked() && is_well => "disabled",
         (true, 0, _) if seen.tunnels.is_empty() => "pending",
-        (true, all, up) if up == all && seen.tunnels.is_well() => "active",
-        (true, _, 0)
-            if !seen
-                .reasons
-                .iter()
-                .all(|reason| reason.ends_with("is away")) =>
-        {
-            "failed"
-        }
+        (true, all, up) if up == all && is_well => "active",
+        (true, all, up) if up + pending == all && is_well => "pending",
+        (true, _, 0) if pending + degraded == 0 && !reasons.iter().all(is_away) => "failed",
         (true, _, _) => "degraded",
     };
     state.insert("oper-state".into(), oper_state.into());
     if let Some(applied) = live.applied.get(&slice.id) {
         state.insert("applied-at".into(), rfc3339(*applied).into());
     }
-    let mut reasons = seen.reasons;
     let new = seen.tunnels.reasons.iter();
     let new: Vec<String> = new.filter(|one| !reasons.contains(one)).cloned().collect();
     reasons.extend(new);
-    if oper_state == "pending" {
+    if oper_state == "pending" && all == 0 {
         reasons.push("no node that it is on was read yet".to_owned());
     }
     if !reasons.is_empty() {
@@ -330,6 +359,9 @@ fn slice_json(slice: &Slice, seen: Seen, live: &Live) -> Value {
     }
     if !seen.points.is_empty() {
         state.insert("access-point".into(), seen.points.into());
+    }
+    if let Some(cells) = seen.cells.json() {
+        state.insert("cell".into(), cells);
     }
     if let Some(backhaul) = seen.tunnels.json(slice, live) {
         state.insert("backhaul".into(), backhaul);
@@ -450,7 +482,7 @@ mod tests {
             points: vec![json!({}); points],
             up,
             reasons,
-            tunnels: SeenTunnels::default(),
+            ..Seen::default()
         };
         slice_json(&intent.slices["a"], seen, &Live::default())["oper-state"].clone()
     }

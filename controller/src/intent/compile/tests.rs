@@ -333,6 +333,19 @@ fn guarantees_past_100_where_radios_hear_each_other_are_refused() {
 }
 
 #[test]
+fn what_is_left_of_a_radio_counts_its_domain_and_each_slice_once() {
+    let near = inventory(&["n1", "n2"]);
+    let wanted = intent([slice("a", 30.0, &["n1", "n2"]), slice("b", 20.0, &["n2"])]);
+    let plans = compile(&wanted, &near).expect("valid");
+    let n1 = near.nodes["n1"].observed.as_ref().expect("read");
+    let left = |heard: &[(&NodePlan, &str)]| {
+        unpromised_airtime(&plans["n1"], n1, "radio0", heard.iter().copied())
+    };
+    assert_eq!(left(&[]), Ratio::from_percent(70.0));
+    assert_eq!(left(&[(&plans["n2"], "radio0")]), Ratio::from_percent(50.0));
+}
+
+#[test]
 fn a_domain_that_became_overcommitted_does_not_block_other_changes() {
     let mut near = inventory(&["n1", "n2", "n3"]);
     hear(&mut near, "n1", "n2");
