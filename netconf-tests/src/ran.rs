@@ -1,4 +1,4 @@
-//! The scene of a slice over both radio technologies: two access points on one channel, an LTE and an NR cell, and two
+//! The scene of a slice over both radio technologies: two access points on a channel each, an LTE and an NR cell, and two
 //! tenants who are on all of them. The files are those of `examples/ran`.
 
 use serde_json::Value;
@@ -15,9 +15,6 @@ pub const NODES: [&str; 3] = [
 pub const CONTROLLER: &str = include_str!("../../examples/ran/controller.json");
 /// The two slices, as the body of a request for `/data/tranche-slice:slices`.
 pub const SLICES: &str = include_str!("../../examples/ran/slices.json");
-/// How many of the nodes have a radio; they come first.
-pub const ACCESS_POINTS: usize = 2;
-
 /// [`SLICES`], parsed.
 ///
 /// # Panics
@@ -55,6 +52,9 @@ mod tests {
         let slices = slices();
         let list = slices["tranche-slice:slices"]["slice"].as_array().unwrap();
         assert_eq!(list.len(), 2);
-        assert!(list.iter().all(|one| one["wifi"].is_object() && one["ran"].is_object()));
+        assert!(
+            list.iter()
+                .all(|one| one["wifi"].is_object() && one["ran"].is_object())
+        );
     }
 }
