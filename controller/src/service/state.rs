@@ -11,7 +11,7 @@ use tranche_yang::{Content, Format, Kind, Schema, SchemaNode, Tree};
 use super::cells::{SeenCells, cells_json};
 use super::desired::Desired;
 use super::tunnels::SeenTunnels;
-use super::{Live, Service, rpc_errors};
+use super::{Live, Service, fresh, rpc_errors};
 use crate::device::DeviceState;
 use crate::intent::{Intent, NodePlan, Ratio, Slice, unpromised_airtime};
 use crate::inventory::{NodeConfig, NodeName, Observed, Radio};
@@ -183,7 +183,9 @@ impl Service {
                 .collect();
             state.insert("radio".into(), radios.into());
             let connected = status.state == DeviceState::Connected;
-            state.insert("cell".into(), cells_json(&plan, observed, connected));
+            let mut cells = cells_json(&plan, observed, connected);
+            fresh::node_cells(&mut cells, &config.name, &live.report);
+            state.insert("cell".into(), cells);
         }
         state.into()
     }
@@ -226,7 +228,11 @@ impl Service {
             .map(|slice| {
                 let mut seen = seen.remove(slice.id.as_str()).unwrap_or_default();
                 seen.tunnels = tunnels.remove(&slice.id).unwrap_or_default();
-                json!({ "id": slice.id, "state": slice_json(slice, seen, &live) })
+                let mut state = slice_json(slice, seen, &live);
+                if let Some(cells) = state.get_mut("cell") {
+                    fresh::slice_cells(cells, &live.report);
+                }
+                json!({ "id": slice.id, "state": state })
             })
             .collect();
         json!({ "slice": slices })

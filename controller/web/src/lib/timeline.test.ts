@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { addLines, logHistory } from './events';
 import type { Period, SlaState, Technology } from './model';
 import { Timeline } from './timeline';
+import { slaOf } from './view';
 
 function period(sequence: number, seconds: number, state: SlaState = 'met', more: Partial<Period> = {}): Period {
   return {
@@ -124,4 +125,13 @@ test('cells and the aggregate are places of their own, with their own correction
   expect(shown('n/c')).toEqual([[21], 0]);
   expect(shown('prb-down n/c')).toEqual([[45], 1]);
   expect(shown('aggregate all')).toEqual([[33], 1]);
+});
+
+test('a slice has one state, the worst of its promises', () => {
+  const of = (...states: SlaState[]) =>
+    slaOf(states.flatMap((state) => period(1, 100, state).measures));
+  expect(of()).toBeNull();
+  expect(of('idle', 'met')).toBe('met');
+  expect(of('met', 'unknown')).toBe('unknown');
+  expect(of('unknown', 'violated', 'met')).toBe('violated');
 });

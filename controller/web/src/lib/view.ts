@@ -21,6 +21,12 @@ export function worst(measures: Measure[] | undefined): Measure | null {
   return chosen;
 }
 
+/** The one state of all promises of a slice, as tranche-sla has it; null before the first report. */
+export function slaOf(measures: Measure[] | undefined): SlaState | null {
+  const order: SlaState[] = ['violated', 'unknown', 'met', 'idle'];
+  return order.find((state) => measures?.some((m) => m.state === state)) ?? null;
+}
+
 /** How many slices have a broken promise in some domain. */
 export function violatedSlices(latest: Map<string, Measure[]>): number {
   let violated = 0;
