@@ -5,25 +5,23 @@
 //! where an aggregate promise asks for more: then a minimum is raised above what is configured, as far as the minima of all
 //! others, idle or not, leave room.
 
+mod correct;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::cell::{Cell, CellId, CellReport, Direction, Flow, PrbCorrection, Profile};
+use super::cell::{Cell, CellId, CellReport, Direction, Flow, Profile};
 use super::guarantee::Share;
 use super::integral::Seen;
-use super::radio::{Delivery, demand};
+use super::radio::demand;
 use super::rows::{Parties, Rows};
 use super::target::{BEST_EFFORT, Contest, Flows, Rest, Targets, targets};
 use super::types::{Decision, DomainMeasure, Event, Period, PrbSla, Sla, SlaTable, Technology};
 use super::verdict::{Place, spot};
 use super::{Name, Settings};
 
-/// A minimum is sent anew when it moves by more than this, percent; what is taken back is sent however little it is.
-const MIN_STEP: f64 = 1.0;
 /// Two minima that differ by no more than this are the same, percent.
-const SAME: f64 = 0.005;
-/// Periods after which a node must show the minimum that it was sent.
-const SHOWN_AFTER: u64 = 3;
+pub(super) const SAME: f64 = 0.005;
 /// What is added to a minimum for the sake of errors below this is not worth a correction, fraction.
 const LEAST_EXTRA: f64 = 0.002;
 
@@ -235,7 +233,7 @@ impl Cells {
                 })
                 .collect();
             scale_to(&mut extra, room);
-            correct((id, cell), direction, &extra, round, &mut decision.prb);
+            correct::correct((id, cell), direction, &extra, round, &mut decision.prb);
         }
     }
 
@@ -308,64 +306,6 @@ impl Cells {
     }
 }
 
-/// Decides the minima of a direction of a cell; `extra` is what each slice profile gets above what is configured, fraction. What is
-/// lowered comes first: a node refuses what does not fit at any moment.
-fn correct(
-    (id, cell): (&CellId, &mut Cell),
-    direction: Direction,
-    extra: &[f64],
-    round: &CellRound<'_>,
-    out: &mut Vec<PrbCorrection>,
-) {
-    let mut wanted = Vec::new();
-    for (at, (profile, &extra)) in cell.profiles.iter_mut().zip(extra).enumerate() {
-        let Some(sla) = place(&profile.place, round.sla) else {
-            continue;
-        };
-        let flow = &mut profile.flows[direction as usize];
-        let owed = promise(&sla, direction).min_ratio;
-        let min = floor_2(owed + 100.0 * extra);
-        let is_as_configured = |min: f64| (min - owed).abs() <= SAME;
-        if flow.sent.is_some_and(|(min, _)| is_as_configured(min))
-            && flow.shown.is_none_or(is_as_configured)
-            && flow.delivery == Delivery::Arrived
-        {
-            flow.sent = None;
-        }
-        let current = flow.sent.map_or(flow.shown.unwrap_or(owed), |(min, _)| min);
-        // Less than is configured is in force: a change of configuration is under way.
-        let is_changing = flow.sent.is_none() && extra == 0.0 && current < owed + SAME;
-        let is_lost = flow.sent.is_some_and(|(min, at)| {
-            let shown = flow.shown.unwrap_or(min);
-            round.now.since(at) >= SHOWN_AFTER && (shown - min).abs() > SAME
-        });
-        let is_due = flow.delivery == Delivery::Unknown
-            || is_lost
-            || (min - current).abs() > MIN_STEP
-            || (extra == 0.0 && (min - current).abs() > SAME);
-        wanted.push((at, min, min - current, is_due && !is_changing, is_changing));
-    }
-    let raises = |&(_, _, step, is_due, _): &(usize, f64, f64, bool, bool)| is_due && step > 0.0;
-    let any_raise = wanted.iter().any(raises);
-    wanted.retain(|&(_, _, step, is_due, is_changing)| {
-        is_due || (any_raise && step < -SAME && !is_changing)
-    });
-    wanted.sort_by(|one, other| one.2.total_cmp(&other.2));
-    for (at, min, ..) in wanted {
-        let profile = &mut cell.profiles[at];
-        let flow = &mut profile.flows[direction as usize];
-        flow.sent = Some((min, round.now));
-        flow.delivery = Delivery::UnderWay;
-        out.push(PrbCorrection {
-            cell: id.clone(),
-            profile: Arc::clone(&profile.name),
-            slice: Arc::clone(&profile.slice),
-            direction,
-            min_ratio: min,
-        });
-    }
-}
-
 /// What the slice of a profile is owed, where the table has it.
 fn place(known: &Option<(u32, Name)>, sla: &SlaTable) -> Option<Sla> {
     let (at, _) = known.as_ref()?;
@@ -403,8 +343,4 @@ fn scale_to(parts: &mut [f64], most: f64) {
             *part *= most / sum;
         }
     }
-}
-
-fn floor_2(percent: f64) -> f64 {
-    (percent * 100.0 + 1e-6).floor() / 100.0
 }
