@@ -20,11 +20,12 @@ SYNOPSIS
 TARGETS
     demo     Two nodes on one channel, two tenants owed 30 % and 70 %: a table in the terminal and the operator's page.
              Runs until Ctrl-C. ARGS="--for 45s" ends by itself; ARGS="--help" lists the rest. ARGS="--backhaul" shows two
-             tenants' encrypted paths instead, between agents in network namespaces; needs root, ip and nft.
+             tenants' encrypted paths instead, between agents in network namespaces; needs root, ip and nft. ARGS="--ran" shows
+             promises over Wi-Fi, LTE and NR together.
     demo-vm  The same on a real radio stack, in a virtual machine without KVM: two agents with a hostapd each, clients, a contended
              medium. The page is at port 8080 of this machine; PORT=N takes another. ARGS as above.
     test     Every test that needs no virtual machine: Rust, foreign NETCONF clients, the page in Chromium. Last line: tests: N passed, M failed.
-             ARGS="rust interop page-unit page" picks parts; vm is one more, and then the virtual machine has to be set up.
+             ARGS="rust interop page-unit page page-cells" picks parts; vm is one more, and then the virtual machine has to be set up.
     test-vm  The tests that need a real radio stack: Debian's kernel with simulated radios (mac80211_hwsim), a contended
              medium, hostapd and the kernel's airtime scheduler, in a virtual machine without KVM. 20 to 30 minutes; ends
              with a table of what tenants are owed and got, by the medium's ledger, and what a packet costs the scheduler.

@@ -97,6 +97,7 @@ fn report(
     });
     NetworkReport {
         radios: radios.collect(),
+        cells: Vec::new(),
     }
 }
 
@@ -125,8 +126,7 @@ fn round(criterion: &mut Criterion, name: &str, reports: &mut [NetworkReport], w
             &format!("slice-{slice}"),
             Sla {
                 min_ratio: 2.0,
-                max_ratio: 100.0,
-                priority: 0,
+                ..Sla::default()
             },
         );
     }

@@ -10,6 +10,7 @@
 //! changes of configuration to `rollout`, which opens its own sessions so that closing them frees every lock.
 
 mod backoff;
+mod prb;
 mod ran;
 mod read;
 mod session;
@@ -22,16 +23,19 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tranche_netconf::client::{Auth, Client, ClientConfig, HostKeyCheck};
+use tranche_netconf::error::ErrorTag;
 use tranche_netconf::message::{Operation, Reply};
 use tranche_netconf::xml::Fragment;
 
+use crate::intent::RAN;
 use crate::inventory::{Inventory, NodeName, Observed};
-use crate::scheduler::{Correction, NetworkReport, Period};
+use crate::scheduler::{Correction, NetworkReport, Period, PrbCorrection};
 
 pub(crate) use backoff::pause;
 pub use read::ReadError;
@@ -153,8 +157,10 @@ pub struct Status {
     pub observed: Option<Arc<Observed>>,
     /// When that was.
     pub last_read: Option<SystemTime>,
-    /// When its last airtime report came.
+    /// When its last report of airtime or PRB came.
     pub last_report: Option<SystemTime>,
+    /// Reports that it sent and that did not arrive, since the controller looks after it.
+    pub lost_reports: u64,
 }
 
 /// Something about a node changed; [`Fleet::device`] tells what it is now.
@@ -218,6 +224,33 @@ pub enum DeviceError {
     },
 }
 
+impl DeviceError {
+    /// The node does not do what was asked, whenever it is asked (RFC 6241, `operation-not-supported`).
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        let Self::Netconf {
+            source: tranche_netconf::Error::Rpc(errors),
+            ..
+        } = self
+        else {
+            return false;
+        };
+        errors
+            .iter()
+            .any(|error| error.tag == ErrorTag::OperationNotSupported)
+    }
+
+    /// In words, without the node's name, which stands beside it wherever it is shown.
+    #[must_use]
+    pub fn without_node(&self) -> String {
+        match self {
+            Self::Away { .. } => "away".to_owned(),
+            Self::Netconf { source, .. } => source.to_string(),
+            Self::Read { source, .. } => source.to_string(),
+        }
+    }
+}
+
 /// One node. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Device {
@@ -231,6 +264,7 @@ struct Shared {
     status: watch::Sender<Status>,
     client: Mutex<Option<Client>>,
     window: Mutex<telemetry::Window>,
+    cells: Mutex<prb::Window>,
     events: broadcast::Sender<DeviceEvent>,
     stop: CancellationToken,
 }
@@ -286,21 +320,39 @@ impl Device {
         lifetime: Duration,
         corrections: &[Correction],
     ) -> Result<(), DeviceError> {
-        let node = || self.node().clone();
+        let element = correct_airtime(lifetime, corrections);
+        self.ask(read::WIFI, "correct-airtime", element).await
+    }
+
+    /// Sends corrections of cells; `lifetime` as in [`Self::correct`].
+    ///
+    /// # Errors
+    /// When it is away or refuses; [`DeviceError::is_unsupported`] if it corrects no cells.
+    pub async fn correct_prb(
+        &self,
+        lifetime: Duration,
+        corrections: &[PrbCorrection],
+    ) -> Result<(), DeviceError> {
+        let element = prb::correct_prb(seconds(lifetime), corrections);
+        self.ask(RAN, "correct-prb", element).await
+    }
+
+    /// An operation without output.
+    async fn ask(&self, namespace: &str, name: &str, element: Fragment) -> Result<(), DeviceError> {
         let operation = Operation::Other {
-            namespace: read::WIFI.to_owned(),
-            name: "correct-airtime".to_owned(),
-            element: correct_airtime(lifetime, corrections),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            element,
         };
         let failed = |source| DeviceError::Netconf {
-            node: node(),
+            node: self.node().clone(),
             source,
         };
         match self.client()?.call(operation).await.map_err(failed)? {
             Reply::Ok => Ok(()),
             Reply::Output(output) if output.is_empty() => Ok(()),
             Reply::Output(_) | Reply::Data(_) | Reply::Schema(_) => {
-                let what = "correct-airtime was answered with output".to_owned();
+                let what = format!("{name} was answered with output");
                 Err(failed(tranche_netconf::Error::Protocol(what)))
             }
         }
@@ -319,8 +371,12 @@ impl Device {
     }
 }
 
+fn seconds(lifetime: Duration) -> u128 {
+    lifetime.as_millis().div_ceil(1000).clamp(1, 3600)
+}
+
 fn correct_airtime(lifetime: Duration, corrections: &[Correction]) -> Fragment {
-    let seconds = lifetime.as_millis().div_ceil(1000).clamp(1, 3600);
+    let seconds = seconds(lifetime);
     let mut xml = format!(
         "<correct-airtime xmlns=\"{}\"><lifetime>{seconds}</lifetime>",
         read::WIFI
@@ -394,6 +450,7 @@ impl Fleet {
             observed: None,
             last_read: None,
             last_report: None,
+            lost_reports: 0,
         };
         let shared = Arc::new(Shared {
             config,
@@ -401,6 +458,7 @@ impl Fleet {
             status: watch::Sender::new(status),
             client: Mutex::default(),
             window: Mutex::default(),
+            cells: Mutex::default(),
             events: self.events.clone(),
             stop: CancellationToken::new(),
         });
@@ -447,21 +505,25 @@ impl Fleet {
         }
     }
 
-    /// What all radios measured since the last call, for the scheduler's period `now`.
+    /// What all radios and cells measured since the last call, for the scheduler's period `now`.
     #[must_use]
     pub fn report(&self, now: Period) -> NetworkReport {
-        let take = |device: Device| {
+        let mut report = NetworkReport::default();
+        for device in self.devices() {
             let observed = device.shared.status.borrow().observed.clone();
-            let mut window = device
-                .shared
-                .window
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            window.take(device.node(), now, observed.as_deref())
-        };
-        NetworkReport {
-            radios: self.devices().into_iter().flat_map(take).collect(),
+            let window = &device.shared.window;
+            let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
+            let radios = window.take(device.node(), now, observed.as_deref());
+            report.radios.extend(radios);
+            let window = &device.shared.cells;
+            let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
+            let has = observed.as_deref();
+            let cells = window.take(device.node(), now, |cell| {
+                has.is_some_and(|has| has.cells.contains_key(cell))
+            });
+            report.cells.extend(cells);
         }
+        report
     }
 
     /// Sends corrections to all nodes concerned at once. Returns those that did not take them, and why; one that has not answered within `limit` is one of them.
@@ -471,24 +533,46 @@ impl Fleet {
         limit: Duration,
         corrections: &[Correction],
     ) -> Vec<(NodeName, DeviceError)> {
-        let mut by_node: BTreeMap<&str, Vec<Correction>> = BTreeMap::new();
-        for correction in corrections {
-            by_node
-                .entry(&correction.radio.node)
-                .or_default()
-                .push(correction.clone());
-        }
-        let send = |(node, corrections): (&str, Vec<Correction>)| {
-            let device = self.device(node);
-            let node = node.to_owned();
+        let node = |correction: &Correction| Arc::clone(&correction.radio.node);
+        let send = move |device: Device, corrections: Vec<Correction>| {
+            async move { device.correct(lifetime, &corrections).await }.boxed()
+        };
+        self.send("correct-airtime", limit, by_node(corrections, node), send)
+            .await
+    }
+
+    /// The same for corrections of cells.
+    pub async fn correct_prb(
+        &self,
+        lifetime: Duration,
+        limit: Duration,
+        corrections: &[PrbCorrection],
+    ) -> Vec<(NodeName, DeviceError)> {
+        let node = |correction: &PrbCorrection| Arc::clone(&correction.cell.node);
+        let send = move |device: Device, corrections: Vec<PrbCorrection>| {
+            async move { device.correct_prb(lifetime, &corrections).await }.boxed()
+        };
+        self.send("correct-prb", limit, by_node(corrections, node), send)
+            .await
+    }
+
+    async fn send<C>(
+        &self,
+        what: &str,
+        limit: Duration,
+        by_node: BTreeMap<Arc<str>, Vec<C>>,
+        send: impl Fn(Device, Vec<C>) -> BoxFuture<'static, Result<(), DeviceError>>,
+    ) -> Vec<(NodeName, DeviceError)> {
+        let send = |(node, corrections): (Arc<str>, Vec<C>)| {
+            let node = node.to_string();
+            let sending = self.device(&node).map(|device| send(device, corrections));
             async move {
-                let Some(device) = device else {
+                let Some(sending) = sending else {
                     return Some((node.clone(), DeviceError::Away { node }));
                 };
-                let sent =
-                    tokio::time::timeout(limit, device.correct(lifetime, &corrections)).await;
+                let sent = tokio::time::timeout(limit, sending).await;
                 let sent = sent.unwrap_or_else(|_| {
-                    let what = "the reply to correct-airtime".to_owned();
+                    let what = format!("the reply to {what}");
                     let source = tranche_netconf::Error::Timeout { what, limit };
                     Err(DeviceError::Netconf {
                         node: node.clone(),
@@ -513,6 +597,19 @@ impl Fleet {
         self.tasks.wait().await;
         self.tasks.reopen();
     }
+}
+
+/// In the order in which they were decided.
+fn by_node<C: Clone>(
+    corrections: &[C],
+    node: impl Fn(&C) -> Arc<str>,
+) -> BTreeMap<Arc<str>, Vec<C>> {
+    let mut by_node: BTreeMap<Arc<str>, Vec<C>> = BTreeMap::new();
+    for correction in corrections {
+        let of_node = by_node.entry(node(correction)).or_default();
+        of_node.push(correction.clone());
+    }
+    by_node
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 use tranche_yang::clock::rfc3339;
 
 use crate::scheduler::{
-    Correction, Decision, DomainMeasure, Event as Verdict, RadioId, SliceMeasure, SliceState,
+    Correction, Decision, Direction, DomainMeasure, Event as Verdict, PrbCorrection, RadioId,
+    SliceMeasure, SliceState, Technology,
 };
 
 /// A notification of `tranche-sla`: its name and content (RFC 7951, no prefixes).
@@ -20,8 +21,8 @@ pub type Notice = (&'static str, Map<String, Value>);
 /// Measures and corrections kept in all periods together: some 20 MB.
 const ENTRIES_MAX: usize = 200_000;
 
-/// A slice in a contention domain.
-type Place = (Arc<str>, Arc<str>);
+/// A promise to a slice: of what, and where.
+type Place = (Arc<str>, Technology, Arc<str>);
 
 /// What a period was.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +43,9 @@ pub struct Record {
     periods: VecDeque<(Arc<str>, usize)>,
     entries: usize,
     promises: BTreeMap<Place, Promise>,
-    domains: HashMap<Arc<str>, DomainMeasure>,
+    /// The one state of each slice, and since when.
+    states: BTreeMap<Arc<str>, (SliceState, SystemTime)>,
+    domains: HashMap<(Technology, Arc<str>), DomainMeasure>,
     /// The domain of every radio.
     of_radio: HashMap<RadioId, Arc<str>>,
 }
@@ -78,7 +81,7 @@ impl Record {
         self.domains = decision
             .domains
             .iter()
-            .map(|d| (Arc::clone(&d.domain), d.clone()))
+            .map(|d| ((d.technology, Arc::clone(&d.domain)), d.clone()))
             .collect();
         let radios = |d: &DomainMeasure| {
             let name = Arc::clone(&d.domain);
@@ -88,7 +91,7 @@ impl Record {
         self.of_radio = decision.domains.iter().flat_map(radios).collect();
         let mut current = BTreeMap::new();
         for measure in &decision.slices {
-            let place = (Arc::clone(&measure.slice), Arc::clone(&measure.domain));
+            let place = place(&measure.slice, measure.technology, &measure.domain);
             let promise = match self.promises.remove(&place) {
                 Some(known) => known.advance(measure, moment.time),
                 None => Promise::new(measure, moment.time),
@@ -96,9 +99,11 @@ impl Record {
             current.insert(place, promise);
         }
         self.promises = current;
+        self.sum_up(moment.time);
         let corrections = self.corrections(decision, slice_of);
+        let prb = self.prb_corrections(decision);
         let mut notices = self.verdicts(moment, decision);
-        let entries = decision.slices.len() + corrections.len();
+        let entries = decision.slices.len() + corrections.len() + prb.len();
         let measures: Vec<Value> = decision.slices.iter().map(measure_json).collect();
         let mut period = Map::new();
         period.insert("sequence".into(), moment.sequence.to_string().into());
@@ -109,10 +114,31 @@ impl Record {
         if !corrections.is_empty() {
             period.insert("correction".into(), corrections.into());
         }
+        if !prb.is_empty() {
+            period.insert("prb-correction".into(), prb.into());
+        }
         notices.push(("sla-period", period.clone()));
         period.insert("time".into(), rfc3339(moment.time).into());
         self.keep(Value::Object(period).to_string().into(), entries);
         notices
+    }
+
+    /// One state for each slice: the worst of its promises.
+    fn sum_up(&mut self, now: SystemTime) {
+        let mut worst: BTreeMap<Arc<str>, SliceState> = BTreeMap::new();
+        for ((slice, ..), promise) in &self.promises {
+            let state = promise.last.state;
+            let of = worst.entry(Arc::clone(slice)).or_insert(state);
+            if rank(state) > rank(*of) {
+                *of = state;
+            }
+        }
+        let mut before = std::mem::take(&mut self.states);
+        let carry = |(slice, state)| {
+            let last = before.remove(&slice).filter(|(last, _)| *last == state);
+            (slice, (state, last.map_or(now, |(_, since)| since)))
+        };
+        self.states = worst.into_iter().map(carry).collect();
     }
 
     fn keep(&mut self, period: Arc<str>, entries: usize) {
@@ -137,7 +163,7 @@ impl Record {
             let slice = slice_of(correction);
             if let Some(slice) = &slice {
                 let domain = self.of_radio.get(&correction.radio);
-                let place = domain.map(|domain| (Arc::clone(slice), Arc::clone(domain)));
+                let place = domain.map(|domain| place(slice, Technology::Airtime, domain));
                 if let Some(promise) = place.and_then(|place| self.promises.get_mut(&place)) {
                     promise.corrections += 1;
                 }
@@ -155,76 +181,152 @@ impl Record {
         list
     }
 
+    fn prb_corrections(&mut self, decision: &Decision) -> Vec<Value> {
+        let entry = |correction: &PrbCorrection| {
+            let PrbCorrection {
+                cell,
+                profile,
+                slice,
+                direction,
+                min_ratio,
+            } = correction;
+            let technology = match direction {
+                Direction::Down => Technology::PrbDown,
+                Direction::Up => Technology::PrbUp,
+            };
+            let place = place(slice, technology, &cell.to_string().into());
+            if let Some(promise) = self.promises.get_mut(&place) {
+                promise.corrections += 1;
+            }
+            json!({
+                "node": cell.node.as_ref(),
+                "cell": cell.radio.as_ref(),
+                "slice-profile": profile.as_ref(),
+                "direction": direction.as_str(),
+                "slice": slice.as_ref(),
+                "min-ratio": percent(*min_ratio, 100.0),
+            })
+        };
+        decision.prb.iter().map(entry).collect()
+    }
+
     fn verdicts(&mut self, moment: Moment, decision: &Decision) -> Vec<Notice> {
-        let mut notices = Vec::new();
-        for verdict in &decision.events {
-            match verdict {
-                Verdict::Violated { slice, domain, .. } => {
-                    let place = (Arc::clone(slice), Arc::clone(domain));
-                    if let Some(promise) = self.promises.get_mut(&place) {
-                        promise.violations += 1;
-                        promise.violated_at = Some(moment.time);
-                        notices.push(("sla-violated", members(measure_json(&promise.last))));
-                    }
+        let notices = decision.events.iter();
+        notices
+            .filter_map(|verdict| self.verdict(moment, verdict))
+            .collect()
+    }
+
+    fn verdict(&mut self, moment: Moment, verdict: &Verdict) -> Option<Notice> {
+        match verdict {
+            Verdict::Violated {
+                slice,
+                technology,
+                domain,
+                ..
+            } => {
+                let promise = self.promises.get_mut(&place(slice, *technology, domain))?;
+                promise.violations += 1;
+                promise.violated_at = Some(moment.time);
+                Some(("sla-violated", members(measure_json(&promise.last))))
+            }
+            Verdict::Cleared {
+                slice,
+                technology,
+                domain,
+                ..
+            } => {
+                let promise = self.promises.get_mut(&place(slice, *technology, domain))?;
+                let mut content = members(measure_json(&promise.last));
+                if let Some(from) = promise.violated_at.take() {
+                    let lasted = moment.time.duration_since(from).unwrap_or_default();
+                    content.insert("violated-for".into(), whole_seconds(lasted).into());
                 }
-                Verdict::Cleared { slice, domain, .. } => {
-                    let place = (Arc::clone(slice), Arc::clone(domain));
-                    if let Some(promise) = self.promises.get_mut(&place) {
-                        let mut content = members(measure_json(&promise.last));
-                        if let Some(from) = promise.violated_at.take() {
-                            let lasted = moment.time.duration_since(from).unwrap_or_default();
-                            content.insert("violated-for".into(), whole_seconds(lasted).into());
-                        }
-                        notices.push(("sla-cleared", content));
-                    }
-                }
-                Verdict::Infeasible { domain, asked, .. } => {
-                    let available = self.domains.get(domain).map_or(0.0, |d| d.capacity);
-                    let content = json!({
-                        "domain": domain.as_ref(),
-                        "available": percent(available, 100.0),
-                        // The verdict is in percent of what is available, the notification in percent of wall time.
-                        "owed": percent(asked * available / 100.0, 1000.0),
-                    });
-                    notices.push(("sla-infeasible", members(content)));
-                }
-                Verdict::Feasible { domain } => {
-                    tracing::info!(%domain, "the guarantees of the domain can be met again");
-                }
+                Some(("sla-cleared", content))
+            }
+            Verdict::Infeasible {
+                technology,
+                domain,
+                asked,
+                ..
+            } => {
+                let measure = self.domains.get(&(*technology, Arc::clone(domain)));
+                let available = measure.map_or(0.0, |d| d.capacity);
+                let content = json!({
+                    "technology": technology.as_str(),
+                    "domain": domain.as_ref(),
+                    "available": percent(available, 100.0),
+                    // The verdict is in percent of what is available, the notification in percent of wall time.
+                    "owed": percent(asked * available / 100.0, 1000.0),
+                });
+                Some(("sla-infeasible", members(content)))
+            }
+            Verdict::OutOfReach {
+                slice,
+                owed,
+                possible,
+            } => {
+                let content = json!({
+                    "technology": Technology::Aggregate.as_str(),
+                    "domain": "all",
+                    "slice": slice.as_ref(),
+                    "available": percent(*possible, 100.0),
+                    "owed": percent(*owed, 1000.0),
+                });
+                Some(("sla-infeasible", members(content)))
+            }
+            Verdict::Feasible { technology, domain } => {
+                let technology = technology.as_str();
+                tracing::info!(%domain, technology, "the guarantees can be met again");
+                None
+            }
+            Verdict::InReach { slice } => {
+                tracing::info!(%slice, "the aggregate promise can be kept again");
+                None
             }
         }
-        notices
     }
 
     /// Forgets what was promised to slices that are no more.
     pub fn forget(&mut self, removed: impl Fn(&str) -> bool) {
-        self.promises.retain(|(slice, _), _| !removed(slice));
+        self.promises.retain(|(slice, ..), _| !removed(slice));
+        self.states.retain(|slice, _| !removed(slice));
     }
 
     /// State of `sla/slice`: the last period of every slice.
     #[must_use]
     pub fn slices(&self) -> Value {
-        let mut slices: Vec<(&str, Vec<Value>)> = Vec::new();
-        for ((slice, domain), promise) in &self.promises {
-            let entry = self.domain_json(domain, promise);
-            match slices.last_mut() {
-                Some((id, domains)) if *id == slice.as_ref() => domains.push(entry),
-                _ => slices.push((slice, vec![entry])),
-            }
+        let mut domains: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+        for ((slice, technology, domain), promise) in &self.promises {
+            let entry = self.domain_json((*technology, domain), promise);
+            domains.entry(slice).or_default().push(entry);
         }
-        let list = slices
-            .into_iter()
-            .map(|(id, domains)| json!({ "id": id, "domain": domains }));
+        let list = domains.into_iter().map(|(id, domains)| {
+            let mut slice = Map::new();
+            slice.insert("id".into(), id.into());
+            if let Some((state, since)) = self.states.get(id) {
+                slice.insert("state".into(), state_name(*state).into());
+                slice.insert("since".into(), rfc3339(*since).into());
+            }
+            slice.insert("domain".into(), domains.into());
+            slice.into()
+        });
         Value::Array(list.collect())
     }
 
-    fn domain_json(&self, name: &Arc<str>, promise: &Promise) -> Value {
+    fn domain_json(&self, (technology, name): (Technology, &Arc<str>), promise: &Promise) -> Value {
         let mut entry = Map::new();
+        entry.insert("technology".into(), technology.as_str().into());
         entry.insert("name".into(), name.as_ref().into());
-        if let Some(domain) = self.domains.get(name) {
+        if let Some(domain) = self.domains.get(&(technology, Arc::clone(name))) {
             let radios: Vec<Value> = domain.radios.iter().map(|r| r.to_string().into()).collect();
-            entry.insert("radio".into(), radios.into());
+            if !radios.is_empty() {
+                entry.insert("radio".into(), radios.into());
+            }
             entry.insert("available".into(), percent(domain.capacity, 100.0));
+            if let Some(refused) = &domain.refused {
+                entry.insert("refused".into(), refused.as_ref().into());
+            }
         }
         let mut measure = members(measure_json(&promise.last));
         for leaf in ["owed", "measured", "backlogged", "state"] {
@@ -281,17 +383,36 @@ impl Promise {
 fn measure_json(measure: &SliceMeasure) -> Value {
     json!({
         "slice": measure.slice.as_ref(),
+        "technology": measure.technology.as_str(),
         "domain": measure.domain.as_ref(),
         "owed": percent(measure.owed, 1000.0),
         "measured": percent(measure.measured, 1000.0),
         "backlogged": measure.demand.is_none(),
-        "state": match measure.state {
-            SliceState::Met => "met",
-            SliceState::Violated => "violated",
-            SliceState::Idle => "idle",
-            SliceState::Unknown => "unknown",
-        },
+        "state": state_name(measure.state),
     })
+}
+
+fn place(slice: &Arc<str>, technology: Technology, domain: &Arc<str>) -> Place {
+    (Arc::clone(slice), technology, Arc::clone(domain))
+}
+
+fn state_name(state: SliceState) -> &'static str {
+    match state {
+        SliceState::Met => "met",
+        SliceState::Violated => "violated",
+        SliceState::Idle => "idle",
+        SliceState::Unknown => "unknown",
+    }
+}
+
+/// Which of two states an operator should hear of.
+fn rank(state: SliceState) -> u8 {
+    match state {
+        SliceState::Idle => 0,
+        SliceState::Met => 1,
+        SliceState::Unknown => 2,
+        SliceState::Violated => 3,
+    }
 }
 
 /// A percentage as a `decimal64` of two digits, within the range of its type.
@@ -335,8 +456,16 @@ mod tests {
                 min_ratio: 71.256,
                 max_ratio: 80.0,
             }],
+            prb: vec![PrbCorrection {
+                cell: RadioId::new("n1", "c1"),
+                profile: "a-lte".into(),
+                slice: "a".into(),
+                direction: Direction::Down,
+                min_ratio: 40.0,
+            }],
             slices: vec![SliceMeasure {
                 slice: "a".into(),
+                technology: Technology::Airtime,
                 domain: "n1/phy0".into(),
                 owed: 30.0,
                 measured,
@@ -345,6 +474,8 @@ mod tests {
                 state,
             }],
             domains: vec![DomainMeasure {
+                technology: Technology::Airtime,
+                refused: None,
                 domain: "n1/phy0".into(),
                 radios: [radio].into(),
                 capacity: 80.0,
@@ -368,11 +499,12 @@ mod tests {
     fn a_violation_is_told_counted_and_timed() {
         let mut record = Record::new(2);
         let slice_of = |_: &Correction| Some("a".into());
-        let place = || ("a".into(), "n1/phy0".into());
-        let (slice, domain): Place = place();
+        let (technology, domain): (_, Arc<str>) = (Technology::Airtime, "n1/phy0".into());
+        let slice = || "a".into();
         let broken = Verdict::Violated {
-            slice,
-            domain,
+            slice: slice(),
+            technology,
+            domain: domain.clone(),
             owed: 30.0,
             measured: 20.0,
         };
@@ -386,9 +518,9 @@ mod tests {
             ["sla-violated", "sla-period"]
         );
         assert_eq!(notices[0].1["measured"], "20.00");
-        let (slice, domain): Place = place();
         let kept = Verdict::Cleared {
-            slice,
+            slice: slice(),
+            technology,
             domain,
             measured: 30.0,
         };
@@ -416,20 +548,29 @@ mod tests {
 
         let schema = crate::service::schema::build().unwrap();
         let namespace = &schema.module("tranche-sla").unwrap().namespace;
-        let (slice, domain): Place = ("a".into(), "n1/phy0".into());
+        let (slice, domain): (Arc<str>, Arc<str>) = ("a".into(), "n1/phy0".into());
+        let technology = Technology::Airtime;
         let events = vec![
             Verdict::Violated {
                 slice: slice.clone(),
+                technology,
                 domain: domain.clone(),
                 owed: 30.0,
                 measured: 20.0,
             },
             Verdict::Cleared {
-                slice,
+                slice: slice.clone(),
+                technology,
                 domain: domain.clone(),
                 measured: 30.0,
             },
+            Verdict::OutOfReach {
+                slice,
+                owed: 40.0,
+                possible: 35.5,
+            },
             Verdict::Infeasible {
+                technology,
                 domain,
                 radio: RadioId::new("n1", "phy0"),
                 asked: 2_000.0,
@@ -439,7 +580,7 @@ mod tests {
         let mut record = Record::new(3);
         let wild = decision(SliceState::Violated, f64::NAN, events);
         let notices = record.take(moment(1), &wild, |_| Some("a".into()));
-        assert_eq!(notices.len(), 4);
+        assert_eq!(notices.len(), 5);
         for (name, content) in notices {
             let json = json!({ (format!("tranche-sla:{name}")): content }).to_string();
             let parsed = schema.parse_operation(Format::Json, &json, Part::Notification, None);
@@ -461,6 +602,39 @@ mod tests {
         } });
         let state = Tree::parse(schema, Format::Json, &state.to_string(), Content::State).unwrap();
         assert!(state.exists("/tranche-sla:sla/history/period[sequence='1']/correction"));
+        assert!(state.exists("/tranche-sla:sla/history/period[sequence='1']/prb-correction"));
+    }
+
+    #[test]
+    fn a_slice_has_one_state_the_worst_of_its_promises() {
+        let mut record = Record::new(3);
+        let on = |technology, domain: &str, state| SliceMeasure {
+            technology,
+            domain: domain.into(),
+            state,
+            ..decision(state, 30.0, vec![]).slices[0].clone()
+        };
+        let mut take = |sequence, states: [SliceState; 3]| {
+            let [air, cell, all] = states;
+            let mut decision = decision(air, 30.0, vec![]);
+            decision.slices.push(on(Technology::PrbDown, "n1/c1", cell));
+            decision.slices.push(on(Technology::Aggregate, "all", all));
+            record.take(moment(sequence), &decision, |_| None);
+            record.slices()[0].clone()
+        };
+        use SliceState::{Idle, Met, Unknown, Violated};
+        let slice = take(1, [Idle, Met, Idle]);
+        assert_eq!(slice["state"], "met");
+        let cell = &slice["domain"][1];
+        assert_eq!(
+            (&cell["technology"], &cell["name"], &cell["corrections"]),
+            (&json!("prb-down"), &json!("n1/c1"), &json!("1"))
+        );
+        assert_eq!(take(2, [Unknown, Met, Met])["state"], "unknown");
+        assert_eq!(take(3, [Unknown, Violated, Met])["state"], "violated");
+        let slice = take(4, [Violated, Met, Met]);
+        assert_eq!(slice["since"], "1970-01-01T00:00:06.000Z");
+        assert_eq!(take(5, [Idle, Idle, Idle])["state"], "idle");
     }
 
     #[test]
@@ -504,6 +678,7 @@ mod tests {
     fn an_infeasible_domain_is_told_in_wall_time() {
         let mut record = Record::new(3);
         let verdict = Verdict::Infeasible {
+            technology: Technology::Airtime,
             domain: "n1/phy0".into(),
             radio: RadioId::new("n1", "phy0"),
             asked: 120.0,

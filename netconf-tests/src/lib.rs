@@ -13,6 +13,7 @@ pub mod medium;
 pub mod prb;
 pub mod process;
 pub mod proxy;
+pub mod ran;
 pub mod restconf;
 pub mod stack;
 pub mod telemetry;

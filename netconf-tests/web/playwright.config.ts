@@ -5,6 +5,8 @@ const MINUTE = 60_000;
 
 export default defineConfig({
   testDir: 'tests',
+  // What there is to see depends on the network that with-stack has started.
+  testMatch: process.env.TRANCHE_SCENE === 'ran' ? 'cells.spec.ts' : 'page.spec.ts',
   outputDir: 'test-results',
   // One network, one story: the tests build on each other.
   workers: 1,

@@ -1,6 +1,6 @@
 //! The task of one node.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rand::RngExt as _;
@@ -10,13 +10,14 @@ use tranche_netconf::message::{CreateSubscription, Notification};
 
 use crate::inventory::Observed;
 
-use super::telemetry::AirtimeReport;
+use super::prb::PrbReport;
+use super::telemetry::{AirtimeReport, Sequence};
 use super::tunnel::TunnelEvent;
 use super::{DeviceError, DeviceEvent, DeviceState, Shared, Status, backoff, read as reader};
 
 /// Other operations are allowed on a session with a subscription (RFC 5277 6).
 const INTERLEAVE: &str = "urn:ietf:params:netconf:capability:interleave:1.0";
-/// The stream of airtime reports.
+/// The stream of reports of airtime and PRB.
 const STREAM: &str = "telemetry";
 /// The stream of all other notifications.
 const EVENTS: &str = "NETCONF";
@@ -61,7 +62,7 @@ pub(super) async fn keep_up(shared: Arc<Shared>, connecting: Arc<Semaphore>) {
             Err(error) => {
                 let state = classify(&error);
                 tracing::debug!(node, %error, "the node cannot be reached");
-                shared.lost(state, plain(&error));
+                shared.lost(state, error.without_node());
                 state
             }
         };
@@ -126,7 +127,7 @@ async fn establish(shared: &Arc<Shared>, connecting: &Semaphore) -> Result<Sessi
         Ok(()) => {}
         // It can be configured all the same.
         Err(error @ tranche_netconf::Error::Rpc(_)) => {
-            session.complaint = Some(format!("no airtime reports: {error}"));
+            session.complaint = Some(format!("no reports: {error}"));
         }
         Err(error) => return Err(netconf(error)),
     }
@@ -148,13 +149,14 @@ async fn serve(shared: &Arc<Shared>, session: Session) -> String {
     tokio::pin!(checks);
     let events = listen_to_events(shared, &client);
     tokio::pin!(events);
+    let mut heard = Heard::default();
     loop {
         tokio::select! {
             why = client.closed() => return why,
             why = subscribed.closed() => return why,
             why = &mut checks => return why,
             why = &mut events => return why,
-            Some(notification) = notifications.recv() => take(shared, &notification),
+            Some(notification) = notifications.recv() => take(shared, &notification, &mut heard),
         }
     }
 }
@@ -170,7 +172,7 @@ async fn check_forever(shared: &Arc<Shared>, client: &Client) -> String {
         tokio::time::sleep(pause).await;
         match read(shared, client).await {
             Ok(_) => failed = false,
-            Err(error) if failed => return plain(&error),
+            Err(error) if failed => return error.without_node(),
             Err(error) => {
                 tracing::warn!(node = shared.config.node, %error, "the node could not be read");
                 failed = true;
@@ -250,25 +252,53 @@ fn is_of_interest(notification: &Notification) -> bool {
     names.iter().any(|name| content.contains(name))
 }
 
-fn take(shared: &Shared, notification: &Notification) {
-    match AirtimeReport::read(notification) {
+fn take(shared: &Shared, notification: &Notification, heard: &mut Heard) {
+    let taken = match AirtimeReport::read(notification) {
+        Ok(None) => match PrbReport::read(notification) {
+            Ok(None) => return,
+            Ok(Some(report)) => {
+                let lost = heard.prb.lost(report.sequence);
+                lock(&shared.cells).push(report);
+                Ok(("PRB", lost))
+            }
+            Err(error) => Err(error),
+        },
         Ok(Some(report)) => {
-            shared
-                .window
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(report);
-            // Every second from every node: not worth waking who watches the status.
-            shared.status.send_if_modified(|status| {
-                status.last_report = Some(SystemTime::now());
-                false
-            });
+            let lost = heard.airtime.lost(report.sequence);
+            lock(&shared.window).push(report);
+            Ok(("airtime", lost))
         }
-        Ok(None) => {}
+        Err(error) => Err(error),
+    };
+    let node = &shared.config.node;
+    let lost = match taken {
+        Ok((_, 0)) => 0,
+        Ok((kind, lost)) => {
+            tracing::warn!(node, kind, lost, "reports of the node did not arrive");
+            lost
+        }
         Err(error) => {
-            tracing::warn!(node = shared.config.node, %error, "an airtime report cannot be read");
+            tracing::warn!(node, %error, "a report of the node cannot be read");
+            return;
         }
-    }
+    };
+    // Every second from every node: not worth waking who watches the status.
+    shared.status.send_if_modified(|status| {
+        status.last_report = Some(SystemTime::now());
+        status.lost_reports += lost;
+        false
+    });
+}
+
+/// What was heard in a session.
+#[derive(Default)]
+struct Heard {
+    airtime: Sequence,
+    prb: Sequence,
+}
+
+fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reads the node and publishes what it has.
@@ -312,15 +342,6 @@ fn classify(error: &DeviceError) -> DeviceState {
     }
 }
 
-/// Without the node's name, which stands beside it wherever it is shown.
-fn plain(error: &DeviceError) -> String {
-    match error {
-        DeviceError::Away { .. } => "away".to_owned(),
-        DeviceError::Netconf { source, .. } => source.to_string(),
-        DeviceError::Read { source, .. } => source.to_string(),
-    }
-}
-
 impl Status {
     fn take(&mut self, observed: Arc<Observed>) {
         self.observed = Some(observed);
@@ -340,10 +361,8 @@ impl Shared {
             session_id = client.session_id(),
             "connected"
         );
-        self.window
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .restart();
+        lock(&self.window).restart();
+        lock(&self.cells).restart();
         self.set_client(Some(client.clone()));
         self.status.send_modify(|status| {
             *status = Status {

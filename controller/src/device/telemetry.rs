@@ -16,6 +16,7 @@ use super::read::{ReadError, WIFI, mandatory, parsed};
 /// One report of a node.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct AirtimeReport {
+    pub(super) sequence: u64,
     /// Length of the node's period.
     interval: Duration,
     radios: Vec<RadioSample>,
@@ -55,9 +56,10 @@ impl AirtimeReport {
             return Ok(None);
         };
         let at = "airtime-report";
-        let missing = || ReadError::Missing(format!("{at}/interval"));
-        let interval = parsed(report, at, "interval")?.ok_or_else(missing)?;
+        let missing = |leaf: &str| ReadError::Missing(format!("{at}/{leaf}"));
+        let interval = parsed(report, at, "interval")?.ok_or_else(|| missing("interval"))?;
         Ok(Some(Self {
+            sequence: parsed(report, at, "sequence")?.ok_or_else(|| missing("sequence"))?,
             interval: Duration::from_millis(interval),
             radios: report
                 .children("radio")
@@ -105,8 +107,23 @@ impl VifSample {
     }
 }
 
-fn ratio(element: &Element, at: &str, leaf: &str) -> Result<Option<f64>, ReadError> {
+pub(super) fn ratio(element: &Element, at: &str, leaf: &str) -> Result<Option<f64>, ReadError> {
     Ok(parsed::<Ratio>(element, at, leaf)?.map(Ratio::percent))
+}
+
+/// The numbers of a node's reports of one kind in one session, which tell of those that were lost.
+#[derive(Debug, Default)]
+pub(super) struct Sequence {
+    last: Option<u64>,
+}
+
+impl Sequence {
+    /// Takes in the number of a report; how many were lost before it. An agent that started again counts from the beginning.
+    pub(super) fn lost(&mut self, number: u64) -> u64 {
+        let last = self.last.replace(number);
+        let lost = last.and_then(|last| number.checked_sub(last.saturating_add(1)));
+        lost.unwrap_or(0)
+    }
 }
 
 /// Reports of one node since the scheduler last looked.
@@ -278,6 +295,13 @@ mod tests {
         );
         assert_eq!(vif.effective_max, Some(30.9));
         assert_eq!(radio.vifs[1].slice, None, "not ours");
+    }
+
+    #[test]
+    fn lost_reports_are_counted_and_a_new_beginning_is_none() {
+        let mut sequence = Sequence::default();
+        let lost: Vec<u64> = [7, 8, 11, 12, 1, 2, 4].map(|n| sequence.lost(n)).into();
+        assert_eq!(lost, [0, 0, 2, 0, 0, 0, 1]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::scheduler::RadioId;
+use crate::scheduler::{Direction, RadioId};
 use crate::toy::{Fault, ToyNode, eventually, quick};
 use tranche_netconf::transport::ssh::HostKey;
 
@@ -246,5 +246,73 @@ async fn a_node_that_is_configured_again_unchanged_keeps_its_session() {
         (node.toy.sessions() == 0).then_some(())
     })
     .await;
+    fleet.shutdown().await;
+}
+
+fn cell_correction(direction: Direction, min_ratio: f64) -> PrbCorrection {
+    PrbCorrection {
+        cell: RadioId::new("n1", "c1"),
+        profile: "a-nr".into(),
+        slice: "a".into(),
+        direction,
+        min_ratio,
+    }
+}
+
+#[test]
+fn a_correction_of_a_cell_is_written_as_the_model_says() {
+    let corrections = [
+        cell_correction(Direction::Down, 42.0),
+        cell_correction(Direction::Up, 7.25),
+    ];
+    assert_eq!(
+        prb::correct_prb(30, &corrections).as_str(),
+        "<correct-prb xmlns=\"urn:tranche:yang:tranche-ran\"><lifetime>30</lifetime>\
+         <slice-profile><name>a-nr</name><cell>c1</cell><direction>down</direction><min-ratio>42.00</min-ratio></slice-profile>\
+         <slice-profile><name>a-nr</name><cell>c1</cell><direction>up</direction><min-ratio>7.25</min-ratio></slice-profile>\
+         </correct-prb>"
+    );
+}
+
+#[tokio::test]
+async fn cells_are_listened_to_lost_reports_counted_and_a_node_that_corrects_none_is_told_apart() {
+    let node = ToyNode::start("n1").await;
+    let fleet = Fleet::new(quick());
+    fleet.configure([node.config.clone()]);
+    state(&fleet, "n1", DeviceState::Connected).await;
+    let report = |sequence: u64| {
+        format!(
+            "<prb-report xmlns='urn:tranche:yang:tranche-ran'><sequence>{sequence}</sequence><interval>1000</interval>\
+             <cell><name>c1</name><ues>2</ues><slice-profile><name>a-nr</name><slice>a</slice>\
+             <down><used-ratio>40.00</used-ratio></down></slice-profile></cell></prb-report>"
+        )
+    };
+    assert!(node.toy.notify(&report(5)) > 0 && node.toy.notify(&report(8)) > 0);
+    let status = eventually("both reports", || {
+        let status = fleet.device("n1")?.status();
+        (status.lost_reports > 0).then_some(status)
+    })
+    .await;
+    assert_eq!(status.lost_reports, 2);
+    let cells = fleet.report(Period(3)).cells;
+    let [cell] = &cells[..] else {
+        panic!("{cells:?}")
+    };
+    assert_eq!(
+        (cell.ended, cell.sequence, cell.ues),
+        (Period(3), 8, Some(2))
+    );
+    assert_eq!(cell.profiles[0].down.used, Some(40.0));
+    assert_eq!(fleet.report(Period(9)).cells[0].ended, Period(3));
+
+    let limits = (Duration::from_secs(30), Duration::from_secs(30));
+    let corrections = [cell_correction(Direction::Down, 42.0)];
+    let failed = fleet.correct_prb(limits.0, limits.1, &corrections).await;
+    assert!(failed[0].1.is_unsupported(), "{failed:?}");
+    assert_eq!(failed[0].1.without_node(), "correct-prb is not supported");
+    node.toy
+        .break_on("correct-prb", Fault::Refuse("not on the cell"));
+    let failed = fleet.correct_prb(limits.0, limits.1, &corrections).await;
+    assert!(!failed[0].1.is_unsupported(), "{failed:?}");
     fleet.shutdown().await;
 }

@@ -1,5 +1,6 @@
 //! The scheduler against a simulated network.
 
+mod aggregate;
 mod delivery;
 
 use super::plant::Plant;
@@ -9,8 +10,7 @@ use super::{Scheduler, Settings};
 fn sla(min_ratio: f64) -> Sla {
     Sla {
         min_ratio,
-        max_ratio: 100.0,
-        priority: 0,
+        ..Sla::default()
     }
 }
 

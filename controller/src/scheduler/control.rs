@@ -2,23 +2,12 @@
 
 use std::sync::Arc;
 
+use super::integral::Seen;
 use super::radio::{Delivery, Radio, Sent, Vif};
 use super::target::BEST_EFFORT;
 use super::types::{Correction, Period, RadioId};
 use super::{Round, Scheduler, Settings};
 
-/// Errors below this part of the target are left alone.
-const DEAD_BAND: f64 = 0.02;
-/// Smoothing of the error.
-const ERROR_ALPHA: f64 = 0.5;
-/// The integral term stays within this part of the target.
-const INTEGRAL_RANGE: f64 = 0.5;
-/// What is left of the integral term after an idle period.
-const IDLE_DECAY: f64 = 0.8;
-/// A target that moves by more than this part is given time to take effect before its error counts.
-const JUMP: f64 = 0.1;
-/// That time, in periods.
-const SETTLE: u8 = 2;
 /// Ceilings stand this factor above what is aimed at.
 const CEILING: f64 = 1.03;
 /// Lowest ceiling, percent: a vif must be able to show that it wants to send.
@@ -52,7 +41,13 @@ impl Scheduler {
             if radio.is_new {
                 let targets = &round.targets.target[round.flows.first[at] as usize..];
                 for (vif, &target) in radio.vifs.iter_mut().zip(targets) {
-                    integrate(vif, target, round.capacity[at], gain);
+                    let seen = Seen {
+                        target,
+                        used: vif.used,
+                        is_short: vif.is_short(),
+                        capacity: round.capacity[at],
+                    };
+                    vif.integral.advance(seen, gain);
                 }
             }
             if !radio.is_fresh(round.now) {
@@ -80,8 +75,7 @@ impl Scheduler {
             radio.relaxed_for = 0;
             let is_fresh = radio.is_fresh(now);
             for vif in &mut radio.vifs {
-                vif.integral = 0.0;
-                vif.error = 0.0;
+                vif.integral.reset();
                 if vif.sent.take().is_some() || (vif.is_unknown() && is_fresh) {
                     vif.delivery = Delivery::UnderWay;
                     corrections.push(Correction {
@@ -115,7 +109,7 @@ impl Scheduler {
                     sum.sends |= wants;
                     sum.guarantee |= wants
                         && flows.slice[flow] != BEST_EFFORT
-                        && round.targets.entitled[flow] > 0.0;
+                        && (round.targets.entitled[flow] > 0.0 || round.targets.lent(flow) > 0.0);
                 }
                 sum
             })
@@ -154,36 +148,9 @@ struct Load {
     guarantee: bool,
 }
 
-/// Moves the integral term by what is between target and use, smoothed. Not while a new target has yet to take effect, for
-/// errors within the dead band, or upwards where the row has no more to give; while the vif asks for less it fades.
-fn integrate(vif: &mut Vif, target: f64, capacity: f64, gain: f64) {
-    let jumped = (target - vif.last_target).abs() > JUMP * target.max(vif.last_target);
-    vif.last_target = target;
-    if jumped {
-        vif.settling = SETTLE;
-        vif.error = 0.0;
-    } else {
-        vif.settling = vif.settling.saturating_sub(1);
-    }
-    if !vif.demand().is_infinite() {
-        vif.error = 0.0;
-        vif.integral *= IDLE_DECAY;
-        return;
-    }
-    if vif.settling == 0 {
-        vif.error += ERROR_ALPHA * ((target - vif.used) - vif.error);
-        let saturated = target + vif.integral >= capacity && vif.error > 0.0;
-        if vif.error.abs() > DEAD_BAND * target && !saturated {
-            vif.integral += gain * vif.error;
-        }
-    }
-    let range = INTEGRAL_RANGE * target;
-    vif.integral = vif.integral.clamp(-range, range);
-}
-
 /// What a vif is steered to: its target corrected by its history, or the room kept open for it while it is quiet.
 fn aim(vif: &Vif, flow: usize, round: &Round<'_>, capacity: f64) -> f64 {
-    let aim = (round.targets.target[flow] + vif.integral).clamp(0.0, capacity);
+    let aim = (round.targets.target[flow] + vif.integral.value()).clamp(0.0, capacity);
     if vif.demand().is_infinite() {
         aim
     } else {

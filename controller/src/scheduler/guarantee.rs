@@ -1,12 +1,10 @@
 //! What is guaranteed to every vif: floors that hold in every row that it counts in.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
 
 use super::fill::Topology;
 use super::rows::{Alone, Parties};
 use super::target::{Flows, Shortage};
-use super::types::Sla;
 
 /// Weight of best effort against guarantees (fractions) when excess is shared out.
 const BASE_WEIGHT: f64 = 0.05;
@@ -29,11 +27,11 @@ pub(super) struct Guarantees {
 }
 
 /// What a slice is owed, and the most it may have, as fractions of a row's capacity.
-#[derive(Clone, Copy)]
-struct Share {
-    min: f64,
-    max: f64,
-    priority: u8,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Share {
+    pub(super) min: f64,
+    pub(super) max: f64,
+    pub(super) priority: u8,
 }
 
 /// What a row promises to a slice.
@@ -109,22 +107,16 @@ pub(super) fn guarantees(
     parties: &Parties,
     flows: &Flows,
     capacity: &[f64],
-    entries: &[(Arc<str>, Sla)],
+    shares: &[Share],
 ) -> Guarantees {
-    let share = |(_, sla): &(Arc<str>, Sla)| Share {
-        min: sla.min_ratio / 100.0,
-        max: sla.max_ratio / 100.0,
-        priority: sla.priority,
-    };
-    let shares: Vec<Share> = entries.iter().map(share).collect();
-    let mut draft = Draft::new(&flows.slice, &shares);
+    let mut draft = Draft::new(&flows.slice, shares);
     for (number, &capacity) in capacity.iter().enumerate() {
         draft.promise(&Row {
             number,
             capacity,
             parties,
             demand: &flows.demand,
-            shares: &shares,
+            shares,
             own: topology.flows(number),
         });
     }

@@ -1,20 +1,26 @@
 //! The global scheduler: from what every radio measured to corrections of the local schedulers.
 //!
 //! Pure: no I/O, no clock, no randomness. [`Scheduler::step`] is called once per period with the newest report of
-//! every radio and what the slices are owed; it returns what to send, how every slice fares, and what changed.
+//! every radio and cell and what the slices are owed; it returns what to send, how every slice fares, and what changed.
 //!
 //! ```text
 //! reports -> graph (who contends) -> capacity (what there is) -> target (what each should get)
-//!                                                                  |-> control (integral, ceilings, minima) -> corrections
-//!                                                                  '-> verdict (owed against measured)      -> events
+//!     |                                                        ^    |-> control (integral, ceilings, minima) -> corrections
+//!     |                             aggregate (the mean) ------|    '-> verdict (owed against measured)      -> events
+//!     |                                                        v
+//!     '-> cell (slice profiles) --------------------------> prb (targets, minima, verdicts of cells)
 //! ```
 //! Left to others: collecting reports (`device`), sending corrections, showing results (`northbound`).
 
+mod aggregate;
 mod capacity;
+mod cell;
 mod control;
 mod fill;
 mod graph;
 mod guarantee;
+mod integral;
+mod prb;
 mod radio;
 mod rows;
 mod target;
@@ -29,17 +35,21 @@ mod plant;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+pub use cell::{CellId, CellReport, Direction, PrbCorrection, PrbUse, ProfileReport};
 pub use types::{
     BadBssid, Bssid, Correction, Decision, DomainId, DomainMeasure, Event, Neighbour,
-    NetworkReport, Period, RadioId, RadioReport, Sla, SlaTable, SliceMeasure, SliceState,
-    VifReport,
+    NetworkReport, Period, PrbSla, RadioId, RadioReport, Sla, SlaTable, SliceMeasure, SliceState,
+    Technology, VifReport,
 };
 
+use aggregate::Aggregates;
 use capacity::Observation;
 use graph::Graph;
+use guarantee::Share;
+use prb::{CellRound, Cells};
 use radio::Radio;
 use rows::Parties;
-use target::{Flows, Sender};
+use target::{Contest, Flows, Rest, Sender};
 
 /// A report older than this many periods says nothing about now.
 const STALE: u64 = 2;
@@ -76,6 +86,8 @@ pub struct Scheduler {
     graph: Graph,
     parties: Parties,
     domains: Vec<Domain>,
+    cells: Cells,
+    aggregates: Aggregates,
 }
 
 /// A connected component of the conflict graph.
@@ -112,6 +124,8 @@ impl Scheduler {
             graph: Graph::default(),
             parties: Parties::default(),
             domains: Vec::new(),
+            cells: Cells::default(),
+            aggregates: Aggregates::default(),
         }
     }
 
@@ -134,6 +148,17 @@ impl Scheduler {
         {
             radio.undelivered();
         }
+    }
+
+    /// The same for what it decided for the cells of a node.
+    pub fn undelivered_prb(&mut self, node: &str) {
+        self.cells.undelivered(node);
+    }
+
+    /// A node takes no corrections of its cells, for that reason: none are sent to it until its agent starts again. Returns whether
+    /// that is news.
+    pub fn refused_prb(&mut self, node: &str, reason: &str) -> bool {
+        self.cells.refused(node, reason)
     }
 
     /// The pairs of radios that contend, each once.
@@ -160,13 +185,21 @@ impl Scheduler {
             .refresh(rows, &flows.first, &flows.slice, sla.entries.len());
         self.observe(&flows);
         let capacity = self.capacities();
-        let targets = target::targets(
-            self.graph.rows(),
-            &self.parties,
-            &flows,
-            &capacity,
-            &sla.entries,
-        );
+        self.cells.ingest(now, &input.cells);
+        let prb = self.cells.flows(now, sla);
+        let standings = self.standings(&flows, &capacity, &prb, sla);
+        let Settings { enabled, gain, .. } = self.settings;
+        let lending = self.aggregates.advance(&standings, sla, (enabled, gain));
+        let shares: Vec<Share> = sla.entries.iter().map(|(_, sla)| airtime(sla)).collect();
+        let targets = target::targets(&Contest {
+            rows: self.graph.rows(),
+            parties: &self.parties,
+            flows: &flows,
+            capacity: &capacity,
+            shares: &shares,
+            asked: &self.asked(&flows, &lending),
+            rest: Rest::ByGuarantee,
+        });
         let round = Round {
             now,
             sla,
@@ -175,11 +208,20 @@ impl Scheduler {
             targets,
         };
         let corrections = self.control(&round);
-        let verdict = self.judge(&round);
-        Decision {
+        let mut decision = Decision {
             corrections,
-            ..verdict
-        }
+            ..self.judge(&round)
+        };
+        let round = CellRound {
+            now,
+            sla,
+            flows: prb,
+            lending: &lending,
+            settings: self.settings,
+        };
+        self.cells.step(&round, &mut decision);
+        self.aggregates.judge(&standings, sla, &mut decision);
+        decision
     }
 
     /// Brings radios and graph up to date. Returns whether the graph changed.
@@ -386,6 +428,15 @@ impl Scheduler {
             }
         }
         capacity
+    }
+}
+
+/// What a slice is owed of a Wi-Fi domain.
+fn airtime(sla: &Sla) -> Share {
+    Share {
+        min: sla.min_ratio / 100.0,
+        max: sla.max_ratio / 100.0,
+        priority: sla.priority,
     }
 }
 

@@ -1,5 +1,7 @@
 //! A simulated network for closed-loop tests: radios of one clique, actuators with unknown gain, noise and delay.
 
+pub(super) mod cells;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -283,7 +285,10 @@ impl Plant {
             radios[silent] = Arc::clone(&self.last[silent]);
         }
         self.last.clone_from(&radios);
-        NetworkReport { radios }
+        NetworkReport {
+            radios,
+            cells: Vec::new(),
+        }
     }
 }
 

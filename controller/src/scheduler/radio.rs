@@ -1,6 +1,7 @@
 //! What the scheduler remembers of a radio and its vifs from one period to the next.
 
 use super::capacity::Capacity;
+use super::integral::Integral;
 use super::types::{Period, RadioId, RadioReport, VifReport};
 use super::verdict::Memory;
 use super::{Name, STALE, is_same};
@@ -55,13 +56,7 @@ pub(super) struct Vif {
     pub(super) configured_min: f64,
     pub(super) configured_max: f64,
     pub(super) effective_max: Option<f64>,
-    /// Smoothed distance from the target.
-    pub(super) error: f64,
-    pub(super) integral: f64,
-    /// Target of the period before.
-    pub(super) last_target: f64,
-    /// Periods to go until a new target has had its effect.
-    pub(super) settling: u8,
+    pub(super) integral: Integral,
     /// The correction decided last; `None`: what is configured.
     pub(super) sent: Option<Sent>,
     pub(super) delivery: Delivery,
@@ -80,9 +75,10 @@ pub(super) struct Sent {
 }
 
 /// What became of the correction decided last, or of taking one back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Delivery {
     /// It is in force.
+    #[default]
     Arrived,
     /// The newest step decided it.
     UnderWay,
@@ -209,10 +205,7 @@ impl Vif {
             configured_min: 0.0,
             configured_max: 100.0,
             effective_max: None,
-            error: 0.0,
-            integral: 0.0,
-            last_target: 0.0,
-            settling: 0,
+            integral: Integral::default(),
             sent: None,
             delivery: Delivery::Arrived,
             held: false,
@@ -272,13 +265,8 @@ impl Vif {
 
     /// What it asks for: without bound while backlogged, unless neither a ceiling nor the channel holds it back.
     pub(super) fn demand(&self) -> f64 {
-        if self.backlogged && self.self_limited_for < SELF_LIMITED_AFTER {
-            f64::INFINITY
-        } else if self.used < IDLE {
-            0.0
-        } else {
-            1.2 * self.used + 0.01
-        }
+        let short = self.backlogged && self.self_limited_for < SELF_LIMITED_AFTER;
+        demand(self.used, short)
     }
 
     /// Whether it wanted more than it got, for want of air as far as is known.
@@ -289,5 +277,16 @@ impl Vif {
     /// Whether it did and no ceiling stood in its way.
     pub(super) fn is_short_uncapped(&self) -> bool {
         self.is_short() && !self.held
+    }
+}
+
+/// What somebody asks for who uses so much (fraction), and is short or not.
+pub(super) fn demand(used: f64, is_short: bool) -> f64 {
+    if is_short {
+        f64::INFINITY
+    } else if used < IDLE {
+        0.0
+    } else {
+        1.2 * used + 0.01
     }
 }

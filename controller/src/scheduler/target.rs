@@ -1,11 +1,8 @@
 //! What every vif should get: guaranteed floors first, the rest by weighted max-min.
 
-use std::sync::Arc;
-
 use super::fill::{Topology, water_fill};
-use super::guarantee::{Guarantees, guarantees};
+use super::guarantee::{Guarantees, Share, guarantees};
 use super::rows::{Parties, Rows};
-use super::types::Sla;
 
 /// A flow of a slice without SLA: best effort.
 pub(crate) const BEST_EFFORT: u32 = u32::MAX;
@@ -60,18 +57,52 @@ pub(crate) struct Targets {
     pub(crate) promised: Vec<f64>,
     /// What would be guaranteed if the whole slice asked for it: room kept open for an idle vif.
     pub(crate) entitled: Vec<f64>,
+    /// What aggregate promises got beyond the guarantee, which is part of the target; empty where they ask for nothing.
+    lent: Vec<f64>,
     /// Rows whose guarantees do not fit.
     pub(crate) shortages: Vec<Shortage>,
 }
 
-/// Computes floors and targets for rows of the given capacity. `parties` is `flows` as laid out for `rows`.
-pub(crate) fn targets(
-    rows: &Rows,
-    parties: &Parties,
-    flows: &Flows,
-    capacity: &[f64],
-    entries: &[(Arc<str>, Sla)],
-) -> Targets {
+impl Targets {
+    /// What aggregate promises got for a flow.
+    pub(crate) fn lent(&self, flow: usize) -> f64 {
+        self.lent.get(flow).copied().unwrap_or(0.0)
+    }
+}
+
+/// How what is left when all guarantees are met is shared out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Who is guaranteed more gets more.
+    ByGuarantee,
+    /// In equal parts, as a cell does by itself.
+    Evenly,
+}
+
+/// What is shared out, and among whom. `parties` is `flows` as laid out for `rows`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Contest<'a> {
+    pub(crate) rows: &'a Rows,
+    pub(crate) parties: &'a Parties,
+    pub(crate) flows: &'a Flows,
+    /// Of each row, fraction of wall-clock time.
+    pub(crate) capacity: &'a [f64],
+    /// By position in the SLA table.
+    pub(crate) shares: &'a [Share],
+    /// What aggregate promises ask for each flow beyond its guarantee, fraction of wall-clock time; empty: for none. It comes after
+    /// all guarantees and before the rest, so no guarantee is broken for it.
+    pub(crate) asked: &'a [f64],
+    pub(crate) rest: Rest,
+}
+
+/// Computes floors and targets.
+pub(crate) fn targets(contest: &Contest<'_>) -> Targets {
+    let Contest {
+        rows,
+        flows,
+        capacity,
+        ..
+    } = *contest;
     let topology = Topology {
         rows,
         first: &flows.first,
@@ -81,28 +112,45 @@ pub(crate) fn targets(
         promised,
         entitled,
         limit,
-        weight,
+        mut weight,
         shortages,
-    } = guarantees(topology, parties, flows, capacity, entries);
-    let floors: Vec<f64> = (0..rows.len())
-        .map(|radio| floor[topology.flows(radio)].iter().sum())
-        .collect();
-    let left = |(row, capacity): (&[u32], &f64)| {
-        let taken: f64 = row.iter().map(|&member| floors[member as usize]).sum();
-        (capacity - taken).max(0.0)
+    } = guarantees(topology, contest.parties, flows, capacity, contest.shares);
+    let left = |given: &[f64]| -> Vec<f64> {
+        let sum = |radio| given[topology.flows(radio)].iter().sum();
+        let given: Vec<f64> = (0..rows.len()).map(sum).collect();
+        let left = |(row, capacity): (&[u32], &f64)| {
+            let taken: f64 = row.iter().map(|&member| given[member as usize]).sum();
+            (capacity - taken).max(0.0)
+        };
+        rows.iter().zip(capacity).map(left).collect()
     };
-    let left: Vec<f64> = rows.iter().zip(capacity).map(left).collect();
-    let wanted: Vec<f64> = (0..floor.len())
-        .map(|flow| (flows.demand[flow].min(limit[flow]) - floor[flow]).max(0.0))
-        .collect();
-    let mut target = water_fill(topology, &left, &weight, &wanted);
-    for (target, floor) in target.iter_mut().zip(&floor) {
-        *target += floor;
+    let more =
+        |given: &[f64], flow: usize| (flows.demand[flow].min(limit[flow]) - given[flow]).max(0.0);
+    let mut target = floor;
+    let mut lent = Vec::new();
+    if !contest.asked.is_empty() {
+        let asked = contest.asked.iter().enumerate();
+        let asked: Vec<f64> = asked
+            .map(|(flow, asked)| asked.min(more(&target, flow)))
+            .collect();
+        lent = water_fill(topology, &left(&target), contest.asked, &asked);
+        for (target, lent) in target.iter_mut().zip(&lent) {
+            *target += lent;
+        }
+    }
+    if contest.rest == Rest::Evenly {
+        weight.fill(1.0);
+    }
+    let wanted: Vec<f64> = (0..target.len()).map(|flow| more(&target, flow)).collect();
+    let rest = water_fill(topology, &left(&target), &weight, &wanted);
+    for (target, rest) in target.iter_mut().zip(rest) {
+        *target += rest;
     }
     Targets {
         target,
         promised,
         entitled,
+        lent,
         shortages,
     }
 }
@@ -115,15 +163,12 @@ mod tests {
 
     const MORE: f64 = f64::INFINITY;
 
-    fn sla(min_ratio: f64, max_ratio: f64, priority: u8) -> (Arc<str>, Sla) {
-        (
-            "slice".into(),
-            Sla {
-                min_ratio,
-                max_ratio,
-                priority,
-            },
-        )
+    fn sla(min: f64, max: f64, priority: u8) -> Share {
+        Share {
+            min: min / 100.0,
+            max: max / 100.0,
+            priority,
+        }
     }
 
     fn clique(radios: u32) -> Rows {
@@ -136,14 +181,27 @@ mod tests {
         parties
     }
 
-    fn targets(
+    fn targets(rows: &Rows, flows: &Flows, capacity: &[f64], shares: &[Share]) -> Targets {
+        lending(rows, flows, capacity, shares, &[])
+    }
+
+    fn lending(
         rows: &Rows,
         flows: &Flows,
         capacity: &[f64],
-        entries: &[(Arc<str>, Sla)],
+        shares: &[Share],
+        asked: &[f64],
     ) -> Targets {
-        let parties = laid_out(rows, flows, entries.len());
-        super::targets(rows, &parties, flows, capacity, entries)
+        let parties = laid_out(rows, flows, shares.len());
+        super::targets(&Contest {
+            rows,
+            parties: &parties,
+            flows,
+            capacity,
+            shares,
+            asked,
+            rest: Rest::ByGuarantee,
+        })
     }
 
     /// One flow per radio.
@@ -159,12 +217,7 @@ mod tests {
         }
     }
 
-    fn floors(
-        rows: &Rows,
-        flows: &Flows,
-        capacity: &[f64],
-        entries: &[(Arc<str>, Sla)],
-    ) -> Vec<f64> {
+    fn floors(rows: &Rows, flows: &Flows, capacity: &[f64], entries: &[Share]) -> Vec<f64> {
         guarantees(
             Topology {
                 rows,
@@ -278,8 +331,23 @@ mod tests {
         assert!(got.shortages.is_empty());
     }
 
+    #[test]
+    fn what_an_aggregate_asks_for_comes_after_all_guarantees_and_within_the_maximum() {
+        let table = [sla(20., 60., 0), sla(30., 100., 0), sla(0., 100., 0)];
+        let flows = flows(&[0, 1, 2], &[MORE; 3]);
+        let got = |asked: &[f64]| lending(&clique(3), &flows, &[1.0; 3], &table, asked);
+        let few = got(&[0.1, 0.0, 0.0]);
+        assert!((few.lent(0) - 0.1).abs() < 1e-9 && few.target[0] > 0.3);
+        assert!(few.target[1] >= 0.3 && few.target[2] > 0.0);
+        let capped = got(&[0.9, 0.0, 0.0]);
+        assert!((capped.target[0] - 0.6).abs() < 1e-9, "{capped:?}");
+        let all = got(&[0.9, 0.0, 0.9]);
+        assert!((all.lent(0) + all.lent(2) - 0.5).abs() < 1e-9, "{all:?}");
+        assert!((all.target[1] - 0.3).abs() < 1e-9, "{all:?}");
+    }
+
     /// Rows, flows, capacities, slices.
-    type Network = (Rows, Flows, Vec<f64>, Vec<(Arc<str>, Sla)>);
+    type Network = (Rows, Flows, Vec<f64>, Vec<Share>);
 
     fn network() -> impl Strategy<Value = Network> {
         (1usize..10, 1usize..5).prop_flat_map(|(radios, slices)| {
@@ -357,11 +425,11 @@ mod tests {
             if is_clique {
                 let got = targets(&rows, &flows, &vec![even; rows.len()], &table);
                 if got.shortages.is_empty() {
-                    for (slice, (_, sla)) in table.iter().enumerate() {
+                    for (slice, share) in table.iter().enumerate() {
                         let of = |what: &[f64]| -> f64 {
                             (0..what.len()).filter(|&f| flows.slice[f] as usize == slice).map(|f| what[f]).sum()
                         };
-                        let owed = (sla.min_ratio / 100.0 * even).min(of(&flows.demand));
+                        let owed = (share.min * even).min(of(&flows.demand));
                         let active = flows.slice.iter().zip(&flows.demand).filter(|(s, d)| **s as usize == slice && **d > 0.0);
                         // Two passes approach the even split from below; with a backlogged vif it is exact.
                         if active.clone().any(|(_, d)| d.is_infinite()) || active.count() < 2 {

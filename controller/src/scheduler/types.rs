@@ -5,6 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::cell::{CellReport, PrbCorrection};
+
 /// Number of a scheduling period, counted from the start of the controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Period(pub u64);
@@ -131,16 +133,63 @@ pub struct RadioReport {
     pub neighbours: Arc<[Neighbour]>,
 }
 
-/// The newest report of every radio the controller knows.
+/// The newest report of every radio and cell the controller knows.
 ///
-/// A radio that is missing is forgotten; one whose report is old is kept but not counted.
+/// One that is missing is forgotten; one whose report is old is kept but not counted.
 #[derive(Debug, Clone, Default)]
 pub struct NetworkReport {
     /// In any order; one per radio.
     pub radios: Vec<Arc<RadioReport>>,
+    /// In any order; one per cell.
+    pub cells: Vec<Arc<CellReport>>,
 }
 
-/// What a slice is owed.
+/// What a promise is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Technology {
+    /// Airtime of a Wi-Fi contention domain.
+    Airtime,
+    /// Downlink PRB of a cell.
+    PrbDown,
+    /// Uplink PRB of a cell.
+    PrbUp,
+    /// The mean of a slice's shares over all contention domains: of the airtime of each Wi-Fi domain and of the downlink PRB of
+    /// each cell.
+    Aggregate,
+}
+
+impl Technology {
+    /// As `tranche-sla` names it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Airtime => "airtime",
+            Self::PrbDown => "prb-down",
+            Self::PrbUp => "prb-up",
+            Self::Aggregate => "aggregate",
+        }
+    }
+}
+
+/// What a slice is owed of each cell in one direction, percent of its PRB.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PrbSla {
+    /// Guaranteed.
+    pub min_ratio: f64,
+    /// The most it may take.
+    pub max_ratio: f64,
+}
+
+impl Default for PrbSla {
+    fn default() -> Self {
+        Self {
+            min_ratio: 0.0,
+            max_ratio: 100.0,
+        }
+    }
+}
+
+/// What a slice is owed. By default nothing, and it may take all.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sla {
     /// Guaranteed share of a contention domain's available airtime, percent.
@@ -149,18 +198,40 @@ pub struct Sla {
     pub max_ratio: f64,
     /// Who is served first when not all guarantees can be met; higher first.
     pub priority: u8,
+    /// Downlink of cells.
+    pub down: PrbSla,
+    /// Uplink of cells.
+    pub up: PrbSla,
+    /// Guaranteed mean of its shares over all contention domains it is in, percent; 0: none.
+    pub aggregate: f64,
+}
+
+impl Default for Sla {
+    fn default() -> Self {
+        Self {
+            min_ratio: 0.0,
+            max_ratio: 100.0,
+            priority: 0,
+            down: PrbSla::default(),
+            up: PrbSla::default(),
+            aggregate: 0.0,
+        }
+    }
 }
 
 /// What every slice is owed.
 #[derive(Debug, Clone, Default)]
 pub struct SlaTable {
     pub(super) entries: Vec<(Arc<str>, Sla)>,
+    /// A slice has an aggregate promise.
+    pub(super) has_aggregates: bool,
     index: HashMap<Arc<str>, u32>,
 }
 
 impl SlaTable {
     /// Adds a slice or replaces what it is owed.
     pub fn insert(&mut self, slice: &str, sla: Sla) {
+        self.has_aggregates |= sla.aggregate > 0.0;
         if let Some(&at) = self.index.get(slice) {
             self.entries[at as usize].1 = sla;
         } else {
@@ -201,7 +272,8 @@ impl<'a> FromIterator<(&'a str, Sla)> for SlaTable {
     }
 }
 
-/// Name of a contention domain: its first radio in the order of names, as `node/radio`.
+/// Name of a contention domain: its first radio in the order of names, as `node/radio`, or the cell, as `node/cell`; `all` for an
+/// aggregate.
 pub type DomainId = Arc<str>;
 
 /// One line of a `correct-airtime`.
@@ -230,7 +302,8 @@ pub enum SliceState {
     Unknown,
 }
 
-/// A slice in a contention domain over the last period.
+/// A slice in a contention domain over the last period. For a cell `owed`, `measured` and `target` are percent of its PRB, for an
+/// aggregate the mean over its domains of percent of wall-clock time or PRB. For airtime:
 ///
 /// `owed`, `measured` and `target` are percent of the domain's available airtime (its capacity), so they can be compared, and in a
 /// fully loaded domain the measured ones sum to about 100. Where not all radios of the domain hear each other, they
@@ -239,6 +312,8 @@ pub enum SliceState {
 pub struct SliceMeasure {
     /// Which slice.
     pub slice: Arc<str>,
+    /// Of what.
+    pub technology: Technology,
     /// Where.
     pub domain: DomainId,
     /// Guaranteed.
@@ -256,16 +331,20 @@ pub struct SliceMeasure {
 /// A contention domain over the last period.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DomainMeasure {
+    /// Of what: a cell is two domains.
+    pub technology: Technology,
     /// Name.
     pub domain: DomainId,
-    /// Its radios, in the order of names.
+    /// Its radios, in the order of names; none for a cell.
     pub radios: Arc<[RadioId]>,
     /// Airtime available to our vifs at the tightest spot.
     pub capacity: f64,
     /// Airtime taken by others (received airtime included) at the tightest spot.
     pub external: f64,
-    /// Whether ceilings are in force somewhere in it.
+    /// Whether ceilings are in force somewhere in it, or the minimum of a slice is raised.
     pub corrected: bool,
+    /// Why nothing is corrected, in the node's words, where it refuses.
+    pub refused: Option<Arc<str>>,
 }
 
 /// Something worth telling an operator.
@@ -275,6 +354,8 @@ pub enum Event {
     Violated {
         /// Which.
         slice: Arc<str>,
+        /// Of what.
+        technology: Technology,
         /// Where.
         domain: DomainId,
         /// Percent of available airtime owed.
@@ -286,6 +367,8 @@ pub enum Event {
     Cleared {
         /// Which.
         slice: Arc<str>,
+        /// Of what.
+        technology: Technology,
         /// Where.
         domain: DomainId,
         /// Percent of available airtime got.
@@ -293,17 +376,35 @@ pub enum Event {
     },
     /// The guarantees of the slices active around a radio exceed its airtime: lower priorities are scaled down.
     Infeasible {
+        /// Of what.
+        technology: Technology,
         /// Where.
         domain: DomainId,
-        /// The radio with the greatest excess.
+        /// The radio with the greatest excess, or the cell.
         radio: RadioId,
-        /// Sum of the guarantees there, percent of available airtime.
+        /// Sum of the guarantees there, percent of what is available.
         asked: f64,
         /// The slices that get less than their guarantee.
         slices: Vec<Arc<str>>,
     },
+    /// An aggregate promise cannot be kept without breaking a guarantee of another slice or passing a ceiling of its own.
+    OutOfReach {
+        /// Which.
+        slice: Arc<str>,
+        /// Percent promised.
+        owed: f64,
+        /// Percent that could be reached at most.
+        possible: f64,
+    },
+    /// It can again.
+    InReach {
+        /// Which.
+        slice: Arc<str>,
+    },
     /// The guarantees of a domain fit again.
     Feasible {
+        /// Of what.
+        technology: Technology,
         /// Where.
         domain: DomainId,
     },
@@ -312,11 +413,13 @@ pub enum Event {
 /// The outcome of one step.
 #[derive(Debug, Clone, Default)]
 pub struct Decision {
-    /// What to send; empty while disabled.
+    /// What to send to radios; empty while disabled.
     pub corrections: Vec<Correction>,
-    /// Every slice in every domain where it has a vif, by domain then slice.
+    /// What to send to cells, in this order; empty while disabled.
+    pub prb: Vec<PrbCorrection>,
+    /// Every slice in every domain where it has a vif, by domain then slice; then on every cell, then aggregates.
     pub slices: Vec<SliceMeasure>,
-    /// Every domain.
+    /// Every domain: those of radios, then cells.
     pub domains: Vec<DomainMeasure>,
     /// What changed.
     pub events: Vec<Event>,

@@ -11,7 +11,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::types::{Decision, DomainMeasure, Event, SliceMeasure, SliceState};
+use super::target::{Flows, Targets};
+use super::types::{Decision, DomainMeasure, Event, SliceMeasure, SliceState, Technology};
 use super::{Domain, Name, Round, Scheduler};
 
 const SHORT: f64 = 0.05;
@@ -37,17 +38,24 @@ struct Track {
     seen: bool,
 }
 
+/// Where something is promised.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) technology: Technology,
+    pub(super) domain: &'a Name,
+}
+
 /// A slice in one row.
 #[derive(Debug, Clone, Copy, Default)]
-struct Spot {
-    unknown: bool,
-    backlogged: bool,
-    used: f64,
-    target: f64,
-    promised: f64,
-    demand: f64,
+pub(super) struct Spot {
+    pub(super) unknown: bool,
+    pub(super) backlogged: bool,
+    pub(super) used: f64,
+    pub(super) target: f64,
+    pub(super) promised: f64,
+    pub(super) demand: f64,
     /// Of the row; zero where there is no spot yet.
-    capacity: f64,
+    pub(super) capacity: f64,
 }
 
 impl Spot {
@@ -97,27 +105,13 @@ impl Scheduler {
                 } else {
                     sla.min_ratio
                 };
-                let measured = 100.0 * spot.used / spot.capacity;
-                let state = memory.judge(
-                    name,
-                    &spot,
-                    &domain.name,
-                    (owed, measured),
-                    &mut decision.events,
-                );
-                decision.slices.push(SliceMeasure {
-                    slice: name.clone(),
-                    domain: domain.name.clone(),
-                    owed,
-                    measured,
-                    demand: (!spot.backlogged).then_some(100.0 * spot.demand / spot.capacity),
-                    target: 100.0 * spot.target / spot.capacity,
-                    state,
-                });
+                let place = Place {
+                    technology: Technology::Airtime,
+                    domain: &domain.name,
+                };
+                memory.measure(name, owed, &spot, place, &mut decision);
             }
-            memory
-                .tracks
-                .retain_mut(|track| std::mem::take(&mut track.seen));
+            memory.forget_unseen();
         }
         decision
     }
@@ -136,7 +130,7 @@ impl Scheduler {
                 if !domain.clique && !flows.iter().any(|flow| own.contains(flow)) {
                     continue;
                 }
-                let spot = spot(flows, round.capacity[row], round);
+                let spot = spot(flows, round.capacity[row], &round.flows, &round.targets);
                 let worst = &mut scratch.worst[slice as usize];
                 if worst.capacity == 0.0 {
                     scratch.touched.push(slice);
@@ -163,6 +157,7 @@ impl Scheduler {
         };
         let least = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::INFINITY, f64::min);
         DomainMeasure {
+            technology: Technology::Airtime,
             domain: domain.name.clone(),
             radios: Arc::clone(&domain.radios),
             capacity: 100.0
@@ -177,6 +172,7 @@ impl Scheduler {
                     .map(|radio| radio.capacity.external())
                     .fold(0.0, f64::max),
             corrected: radios().any(|radio| radio.capped),
+            refused: None,
         }
     }
 
@@ -195,12 +191,11 @@ impl Scheduler {
             .map(|at| &round.targets.shortages[at])
             .max_by(|a, b| a.asked.total_cmp(&b.asked));
         let infeasible = worst.is_some();
-        let was = std::mem::replace(
-            &mut self.radios[domain.lead as usize].memory.infeasible,
-            infeasible,
-        );
+        let lead = &mut self.radios[domain.lead as usize];
+        let was = lead.memory.set_infeasible(infeasible);
         match worst {
             Some(worst) if !was => events.push(Event::Infeasible {
+                technology: Technology::Airtime,
                 domain: domain.name.clone(),
                 radio: self.radios[worst.row as usize].id.clone(),
                 asked: 100.0 * worst.asked,
@@ -211,6 +206,7 @@ impl Scheduler {
                     .collect(),
             }),
             None if was => events.push(Event::Feasible {
+                technology: Technology::Airtime,
                 domain: domain.name.clone(),
             }),
             Some(_) | None => {}
@@ -219,8 +215,7 @@ impl Scheduler {
 }
 
 /// A slice in a row, where it has these flows.
-fn spot(of: &[u32], capacity: f64, round: &Round<'_>) -> Spot {
-    let (flows, targets) = (&round.flows, &round.targets);
+pub(super) fn spot(of: &[u32], capacity: f64, flows: &Flows, targets: &Targets) -> Spot {
     let mut spot = Spot {
         capacity,
         ..Spot::default()
@@ -237,11 +232,45 @@ fn spot(of: &[u32], capacity: f64, round: &Round<'_>) -> Spot {
 }
 
 impl Memory {
+    /// Judges a slice that is owed so much (percent of what is available), and adds it to the decision.
+    pub(super) fn measure(
+        &mut self,
+        slice: &Name,
+        owed: f64,
+        spot: &Spot,
+        place: Place<'_>,
+        decision: &mut Decision,
+    ) {
+        let measured = 100.0 * spot.used / spot.capacity;
+        let state = self.judge(slice, spot, place, (owed, measured), &mut decision.events);
+        decision.slices.push(SliceMeasure {
+            slice: slice.clone(),
+            technology: place.technology,
+            domain: place.domain.clone(),
+            owed,
+            measured,
+            demand: (!spot.backlogged).then_some(100.0 * spot.demand / spot.capacity),
+            target: 100.0 * spot.target / spot.capacity,
+            state,
+        });
+    }
+
+    /// Forgets the slices that were not measured since the last call.
+    pub(super) fn forget_unseen(&mut self) {
+        self.tracks
+            .retain_mut(|track| std::mem::take(&mut track.seen));
+    }
+
+    /// Takes note of whether the guarantees fit; what was so before.
+    pub(super) fn set_infeasible(&mut self, infeasible: bool) -> bool {
+        std::mem::replace(&mut self.infeasible, infeasible)
+    }
+
     fn judge(
         &mut self,
         slice: &Name,
         spot: &Spot,
-        domain: &Name,
+        place: Place<'_>,
         (owed, measured): (f64, f64),
         events: &mut Vec<Event>,
     ) -> SliceState {
@@ -270,14 +299,16 @@ impl Memory {
         match (was, track.violated) {
             (false, true) => events.push(Event::Violated {
                 slice: slice.clone(),
-                domain: domain.clone(),
+                technology: place.technology,
+                domain: place.domain.clone(),
                 owed,
                 measured,
             }),
             (true, false) => {
                 events.push(Event::Cleared {
                     slice: slice.clone(),
-                    domain: domain.clone(),
+                    technology: place.technology,
+                    domain: place.domain.clone(),
                     measured,
                 });
             }

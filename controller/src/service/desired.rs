@@ -12,11 +12,11 @@ use tranche_yang::{Format, Tree};
 
 use crate::device::DeviceConfig;
 use crate::intent::{
-    Allocation, ErrorKind, Intent, IntentError, NodePlan, Slice, allocate, check_keys, compile,
-    compile_change, compile_tunnels,
+    Allocation, ErrorKind, Intent, IntentError, NodePlan, Share, Slice, allocate, check_keys,
+    compile, compile_change, compile_tunnels,
 };
 use crate::inventory::{Inventory, NodeConfig, NodeName};
-use crate::scheduler::{Sla, SlaTable};
+use crate::scheduler::{PrbSla, Sla, SlaTable};
 
 /// Nodes, slices and the scheduler's settings.
 #[derive(Debug, Clone, Default)]
@@ -94,12 +94,19 @@ impl Desired {
     #[must_use]
     pub fn promises(&self) -> SlaTable {
         let enabled = self.intent.slices.values().filter(|slice| slice.enabled);
+        let prb = |share: &Share| PrbSla {
+            min_ratio: share.min_ratio.percent(),
+            max_ratio: share.max_ratio.percent(),
+        };
         enabled
             .map(|slice| {
                 let sla = Sla {
                     min_ratio: slice.sla.airtime.min_ratio.percent(),
                     max_ratio: slice.sla.airtime.max_ratio.percent(),
                     priority: slice.sla.priority,
+                    down: prb(&slice.sla.prb.down),
+                    up: prb(&slice.sla.prb.up),
+                    aggregate: slice.sla.aggregate.min_ratio.percent(),
                 };
                 (slice.id.as_str(), sla)
             })

@@ -48,6 +48,7 @@ impl Service {
         let slices: Vec<Node<'_>> = tree.find("/tranche-slice:slices/slice")?.collect();
         let nodes: Vec<Node<'_>> = tree.find("/tranche-inventory:inventory/node")?.collect();
         let owed: Vec<Node<'_>> = tree.find("/tranche-sla:sla/slice/domain")?.collect();
+        let states: Vec<Node<'_>> = tree.find("/tranche-sla:sla/slice")?.collect();
         let state = "state/oper-state";
         let mut families = vec![
             counted(
@@ -67,19 +68,9 @@ impl Service {
                 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 commits")]
                 samples: vec![(Vec::new(), self.published().version.commit as f64)],
             },
-            airtime(
-                "tranche_slice_airtime_owed_ratio",
-                "owed",
-                "Airtime that a slice is owed in a contention domain, as a ratio.",
-                &owed,
-            ),
-            airtime(
-                "tranche_slice_airtime_used_ratio",
-                "measured",
-                "Airtime that a slice used in a contention domain, as a ratio.",
-                &owed,
-            ),
         ];
+        families.extend(promises(&owed));
+        families.push(violated(&states));
         families.extend(tunnels(&slices));
         families.extend(self.lifecycles(&slices));
         Ok(families)
@@ -142,17 +133,93 @@ fn counted<'a>(
     }
 }
 
-fn airtime(name: &'static str, leaf: &str, help: &'static str, domains: &[Node<'_>]) -> Family {
-    let samples = domains.iter().filter_map(|domain| {
-        let percent: f64 = domain.get(leaf)?.parse().ok()?;
-        let slice = domain.parent()?.get("id")?.to_owned();
-        let domain = domain.get("name")?.to_owned();
-        Some((vec![("slice", slice), ("domain", domain)], percent / 100.0))
+/// What slices are owed and used, by technology, and how often that was too little.
+fn promises(domains: &[Node<'_>]) -> [Family; 7] {
+    let shares = |technology: &str, leaf: &str| -> Vec<Sample> {
+        let of = domains.iter().filter_map(|domain| {
+            let (labels, is_it) = place(domain, technology)?;
+            let percent: f64 = domain.get(leaf)?.parse().ok()?;
+            is_it.then_some((labels, percent / 100.0))
+        });
+        of.collect()
+    };
+    let prb = |leaf: &str| [shares("prb-down", leaf), shares("prb-up", leaf)].concat();
+    let violations = domains.iter().filter_map(|domain| {
+        let technology = domain.get("technology")?;
+        let (mut labels, _) = place(domain, technology)?;
+        labels.push(("technology", technology.to_owned()));
+        Some((labels, domain.get("violations")?.parse().ok()?))
     });
-    Family {
+    let gauge = |name, help, samples| Family {
         name,
         kind: "gauge",
         help,
+        samples,
+    };
+    [
+        gauge(
+            "tranche_slice_airtime_owed_ratio",
+            "Airtime that a slice is owed in a contention domain, as a ratio.",
+            shares("airtime", "owed"),
+        ),
+        gauge(
+            "tranche_slice_airtime_used_ratio",
+            "Airtime that a slice used in a contention domain, as a ratio.",
+            shares("airtime", "measured"),
+        ),
+        gauge(
+            "tranche_slice_prb_owed_ratio",
+            "PRB that a slice is owed of a cell, as a ratio.",
+            prb("owed"),
+        ),
+        gauge(
+            "tranche_slice_prb_used_ratio",
+            "PRB that a slice used of a cell, as a ratio.",
+            prb("measured"),
+        ),
+        gauge(
+            "tranche_slice_aggregate_owed_ratio",
+            "Mean share that a slice is owed over all contention domains and cells, as a ratio.",
+            shares("aggregate", "owed"),
+        ),
+        gauge(
+            "tranche_slice_aggregate_used_ratio",
+            "Mean share that a slice used over all contention domains and cells, as a ratio.",
+            shares("aggregate", "measured"),
+        ),
+        Family {
+            name: "tranche_slice_sla_violations_total",
+            kind: "counter",
+            help: "Times that a promise was broken since the controller started.",
+            samples: violations.collect(),
+        },
+    ]
+}
+
+/// The labels of a promise, and whether it is of that technology.
+fn place(domain: &Node<'_>, technology: &str) -> Option<(Vec<(&'static str, String)>, bool)> {
+    let mut labels = vec![("slice", domain.parent()?.get("id")?.to_owned())];
+    let name = domain.get("name")?.to_owned();
+    match technology {
+        "prb-down" => labels.extend([("cell", name), ("direction", "down".to_owned())]),
+        "prb-up" => labels.extend([("cell", name), ("direction", "up".to_owned())]),
+        "aggregate" => {}
+        _ => labels.push(("domain", name)),
+    }
+    Some((labels, domain.get("technology") == Some(technology)))
+}
+
+/// Which slices have a broken promise, of whatever technology.
+fn violated(slices: &[Node<'_>]) -> Family {
+    let samples = slices.iter().filter_map(|slice| {
+        let is_violated = slice.get("state")? == "violated";
+        let labels = vec![("slice", slice.get("id")?.to_owned())];
+        Some((labels, f64::from(u8::from(is_violated))))
+    });
+    Family {
+        name: "tranche_slice_sla_violated",
+        kind: "gauge",
+        help: "1 while any promise to a slice is broken.",
         samples: samples.collect(),
     }
 }

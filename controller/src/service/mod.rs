@@ -11,6 +11,7 @@ mod apply;
 mod cells;
 mod change;
 pub mod desired;
+mod fresh;
 mod metrics;
 mod peers;
 mod regulate;

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tranche_yang::clock::rfc3339;
 
+use super::state::plain;
 use super::{Service, blocking};
 use crate::device::DeviceEvent;
 use crate::event::Event;
@@ -66,9 +67,21 @@ pub(super) async fn schedule(service: Arc<Service>, shutdown: CancellationToken)
         let lifetime = settings.ceiling_lifetime;
         let limit = settings.interval;
         let fleet = service.network.fleet();
-        for (node, error) in fleet.correct(lifetime, limit, &decision.corrections).await {
+        let (airtime, prb) = tokio::join!(
+            fleet.correct(lifetime, limit, &decision.corrections),
+            fleet.correct_prb(lifetime, limit, &decision.prb),
+        );
+        for (node, error) in airtime {
             tracing::warn!(node, %error, "a correction did not arrive");
             scheduler.undelivered(&node);
+        }
+        for (node, error) in prb {
+            if !error.is_unsupported() {
+                tracing::warn!(node, %error, "a correction of a cell did not arrive");
+                scheduler.undelivered_prb(&node);
+            } else if scheduler.refused_prb(&node, &plain(&error.without_node())) {
+                tracing::warn!(node, %error, "the node's cells are not corrected");
+            }
         }
         let moment = Moment {
             sequence: period.0,

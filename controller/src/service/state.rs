@@ -11,7 +11,7 @@ use tranche_yang::{Content, Format, Kind, Schema, SchemaNode, Tree};
 use super::cells::{SeenCells, cells_json};
 use super::desired::Desired;
 use super::tunnels::SeenTunnels;
-use super::{Live, Service, rpc_errors};
+use super::{Live, Service, fresh, rpc_errors};
 use crate::device::DeviceState;
 use crate::intent::{Intent, NodePlan, Ratio, Slice, unpromised_airtime};
 use crate::inventory::{NodeConfig, NodeName, Observed, Radio};
@@ -166,6 +166,8 @@ impl Service {
         }
         if let Some(report) = status.last_report {
             state.insert("last-report".into(), rfc3339(report).into());
+            let lost = status.lost_reports.to_string();
+            state.insert("lost-reports".into(), lost.into());
         }
         if let Some(observed) = &status.observed {
             let plan = self.network.wanted(&config.name).unwrap_or_default();
@@ -181,7 +183,9 @@ impl Service {
                 .collect();
             state.insert("radio".into(), radios.into());
             let connected = status.state == DeviceState::Connected;
-            state.insert("cell".into(), cells_json(&plan, observed, connected));
+            let mut cells = cells_json(&plan, observed, connected);
+            fresh::node_cells(&mut cells, &config.name, &live.report);
+            state.insert("cell".into(), cells);
         }
         state.into()
     }
@@ -224,7 +228,11 @@ impl Service {
             .map(|slice| {
                 let mut seen = seen.remove(slice.id.as_str()).unwrap_or_default();
                 seen.tunnels = tunnels.remove(&slice.id).unwrap_or_default();
-                json!({ "id": slice.id, "state": slice_json(slice, seen, &live) })
+                let mut state = slice_json(slice, seen, &live);
+                if let Some(cells) = state.get_mut("cell") {
+                    fresh::slice_cells(cells, &live.report);
+                }
+                json!({ "id": slice.id, "state": state })
             })
             .collect();
         json!({ "slice": slices })
@@ -465,7 +473,9 @@ pub(super) fn plain(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::intent::Intent;
-    use crate::scheduler::{Decision, DomainMeasure, NetworkReport, Period, RadioReport};
+    use crate::scheduler::{
+        Decision, DomainMeasure, NetworkReport, Period, RadioReport, Technology,
+    };
     use crate::sla::Moment;
     use std::time::SystemTime;
 
@@ -510,10 +520,13 @@ mod tests {
             conflicts: vec![(ids[0].clone(), ids[1].clone())],
             report: NetworkReport {
                 radios: ids.iter().map(report).collect(),
+                cells: Vec::new(),
             },
             ..Live::default()
         };
         let domain = DomainMeasure {
+            technology: Technology::Airtime,
+            refused: None,
             domain: "n1/phy0".into(),
             radios: ids.clone().into(),
             capacity: 80.0,

@@ -14,9 +14,10 @@ NAME
     with-stack - run a command against two simulated nodes and their controller
 
 SYNOPSIS
-    with-stack [--no-controller] [--listen ADDR:PORT] -- COMMAND [ARGUMENT...]
+    with-stack [--ran] [--no-controller] [--listen ADDR:PORT] -- COMMAND [ARGUMENT...]
 
 OPTIONS
+    --ran                Two access points and a node with an LTE and an NR cell instead; before the other options.
     --no-controller      Start the nodes only.
     --listen ADDR:PORT   Where the controller listens [default: 127.0.0.1:0, a free port].
 
@@ -29,7 +30,8 @@ ENVIRONMENT of the command
     TRANCHE_OBSERVER             A user who may read and listen at the nodes.
     TRANCHE_OBSERVER_PASSWORD    The password of that user.
     TRANCHE_NODES                JSON: [{name, host, port, host_key, fingerprint}...].
-    TRANCHE_SLICES               JSON: the slices of figure 21, none of which exists at the start.
+    TRANCHE_SLICES               JSON: the slices of figure 21, or those of --ran; none of them exists at the start.
+    TRANCHE_SCENE                figure-21 or ran.
 
 EXIT STATUS
     That of the command; 125 when the network could not be started.
@@ -56,12 +58,17 @@ fn report(text: &str) {
 #[tokio::main]
 async fn run() -> anyhow::Result<ExitCode> {
     let mut setup = Setup::figure_21();
+    let mut scene = ("figure-21", tranche_tests::figure_21::SLICES);
     let mut arguments = std::env::args().skip(1);
     loop {
         match arguments.next().as_deref() {
             Some("--help" | "-h") => {
                 report(USAGE);
                 return Ok(ExitCode::SUCCESS);
+            }
+            Some("--ran") => {
+                setup = tranche_tests::ran::setup();
+                scene = ("ran", tranche_tests::ran::SLICES);
             }
             Some("--no-controller") => setup = setup.without_controller(),
             Some("--listen") => {
@@ -83,7 +90,7 @@ async fn run() -> anyhow::Result<ExitCode> {
 
     let mut command = tokio::process::Command::new(&program);
     command.args(arguments).kill_on_drop(true);
-    for (name, value) in environment(&stack, with_controller) {
+    for (name, value) in environment(&stack, with_controller, scene) {
         command.env(name, value);
     }
     let mut child = command.spawn().with_context(|| program.clone())?;
@@ -103,7 +110,11 @@ async fn run() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
-fn environment(stack: &Stack, with_controller: bool) -> Vec<(&'static str, String)> {
+fn environment(
+    stack: &Stack,
+    with_controller: bool,
+    (scene, slices): (&str, &str),
+) -> Vec<(&'static str, String)> {
     let nodes: Vec<_> = stack
         .nodes
         .iter()
@@ -124,10 +135,8 @@ fn environment(stack: &Stack, with_controller: bool) -> Vec<(&'static str, Strin
         ("TRANCHE_OBSERVER", "observer".to_owned()),
         ("TRANCHE_OBSERVER_PASSWORD", stack.observer_password.clone()),
         ("TRANCHE_NODES", json!(nodes).to_string()),
-        (
-            "TRANCHE_SLICES",
-            tranche_tests::figure_21::SLICES.to_owned(),
-        ),
+        ("TRANCHE_SLICES", slices.to_owned()),
+        ("TRANCHE_SCENE", scene.to_owned()),
     ];
     if with_controller {
         variables.push(("TRANCHE_URL", stack.page().to_owned()));

@@ -1,7 +1,8 @@
 /** The event log: one line for each thing an operator would want to have seen. */
 
 import { duration, percent } from './format';
-import type { Correction, Measure, Notice, Period } from './model';
+import { placeOf, type Correction, type Measure, type Notice, type Period } from './model';
+import { placeName } from './view';
 
 export type EventKind = 'violated' | 'cleared' | 'infeasible' | 'correction' | 'node' | 'scheduler' | 'link';
 export type Tone = 'bad' | 'good' | 'warn' | 'info';
@@ -48,20 +49,21 @@ function line(
 export function logNotice(notice: Notice): LogEntry | null {
   switch (notice.kind) {
     case 'violated': {
-      const { slice, domain, owed, measured } = notice.measure;
+      const { slice, owed, measured } = notice.measure;
       return line(
         notice.time,
         'violated',
         'bad',
         `${slice} violated`,
-        `${domain}: owed ${percent(owed)}, got ${percent(measured)}`,
+        `${placeName(placeOf(notice.measure))}: owed ${percent(owed)}, got ${percent(measured)}`,
         [slice],
       );
     }
     case 'cleared': {
-      const { slice, domain, measured } = notice.measure;
+      const { slice, measured } = notice.measure;
+      const place = placeName(placeOf(notice.measure));
       const after = notice.violatedFor === null ? '' : `, was violated for ${duration(notice.violatedFor * 1000)}`;
-      return line(notice.time, 'cleared', 'good', `${slice} met again`, `${domain}: now ${percent(measured)}${after}`, [
+      return line(notice.time, 'cleared', 'good', `${slice} met again`, `${place}: now ${percent(measured)}${after}`, [
         slice,
       ]);
     }
@@ -70,8 +72,11 @@ export function logNotice(notice: Notice): LogEntry | null {
         notice.time,
         'infeasible',
         'warn',
-        `Not enough airtime in ${notice.domain}`,
-        `owed ${percent(notice.owed)} in all, ${percent(notice.available)} available`,
+        notice.slice === null ? `Not enough for ${placeName(notice.place)}` : `${notice.slice} is owed too much in all`,
+        notice.slice === null
+          ? `owed ${percent(notice.owed)} in all, ${percent(notice.available)} available`
+          : `owed ${percent(notice.owed)} on the average, ${percent(notice.available)} within reach`,
+        notice.slice === null ? [] : [notice.slice],
       );
     case 'node': {
       const tone: Tone =
@@ -140,7 +145,7 @@ function describe(c: Correction): string {
       : c.maxRatio === null
         ? `at least ${percent(c.minRatio)}`
         : `${c.minRatio.toFixed(1)} to ${percent(c.maxRatio)}`;
-  return `${c.node} ${c.vif}: ${range}`;
+  return `${c.node}${c.cell === null ? '' : `/${c.cell.name}`} ${c.vif}: ${range}`;
 }
 
 function some(names: string[]): string {
@@ -170,13 +175,13 @@ export function logHistory(periods: Period[], before: Map<string, Measure[]> = n
   const lines: LogEntry[] = [];
   const states = new Map<string, { violated: boolean; from: number | null }>();
   for (const m of [...before.values()].flat())
-    states.set(`${m.slice}\n${m.domain}`, { violated: m.state === 'violated', from: null });
+    states.set(`${m.slice}\n${placeOf(m)}`, { violated: m.state === 'violated', from: null });
   let enabled: boolean | null = null;
   for (const p of periods) {
     if (enabled !== null && enabled !== p.schedulerEnabled) lines.push(logScheduler(p.time, p.schedulerEnabled));
     enabled = p.schedulerEnabled;
     for (const m of p.measures) {
-      const key = `${m.slice}\n${m.domain}`;
+      const key = `${m.slice}\n${placeOf(m)}`;
       const was = states.get(key);
       const violated = m.state === 'violated';
       if (was?.violated !== violated) {

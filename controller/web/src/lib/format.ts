@@ -34,3 +34,10 @@ export function fullTime(ms: number | null): string {
 export function count(n: number, one: string, many = `${one}s`): string {
   return `${n} ${n === 1 ? one : many}`;
 }
+
+/** Bit/s with a unit. */
+export function bitRate(bps: number | null): string {
+  if (bps === null) return '–';
+  if (bps >= 1e6) return `${(bps / 1e6).toFixed(1)} Mbit/s`;
+  return `${(bps / 1e3).toFixed(1)} kbit/s`;
+}

@@ -34,6 +34,9 @@ test('decimal64 and 64-bit numbers are read from strings', () => {
             { slice: 'a', domain: 'n/phy0', owed: '30.00', measured: '49.80', backlogged: true, state: 'violated' },
           ],
           correction: [{ node: 'n', vif: 'w0', slice: 'a', 'min-ratio': '31.5' }],
+          'prb-correction': [
+            { node: 'n', cell: 'c', 'slice-profile': 'a-nr', direction: 'down', slice: 'a', 'min-ratio': '42.0' },
+          ],
         },
       },
     }),
@@ -44,8 +47,13 @@ test('decimal64 and 64-bit numbers are read from strings', () => {
       sequence: 12,
       time: Date.UTC(2026, 10, 21, 4, 0, 0, 250),
       schedulerEnabled: false,
-      measures: [{ slice: 'a', domain: 'n/phy0', owed: 30, measured: 49.8, backlogged: true, state: 'violated' }],
-      corrections: [{ node: 'n', vif: 'w0', slice: 'a', minRatio: 31.5, maxRatio: null }],
+      measures: [
+        { slice: 'a', technology: 'airtime', domain: 'n/phy0', owed: 30, measured: 49.8, backlogged: true, state: 'violated' },
+      ],
+      corrections: [
+        { node: 'n', vif: 'w0', cell: null, slice: 'a', minRatio: 31.5, maxRatio: null },
+        { node: 'n', vif: 'a-nr', cell: { name: 'c', technology: 'prb-down' }, slice: 'a', minRatio: 42, maxRatio: null },
+      ],
     },
   });
 });

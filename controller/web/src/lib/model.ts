@@ -19,6 +19,20 @@ export interface Radio {
   hears: string[];
 }
 
+/** An LTE or NR cell of a node. Shares in percent of its PRB. */
+export interface Cell {
+  name: string;
+  rat: string;
+  prb: number | null;
+  state: string;
+  ues: number | null;
+  usedDown: number | null;
+  usedUp: number | null;
+  /** What can still be promised. */
+  unpromisedDown: number | null;
+  unpromisedUp: number | null;
+}
+
 export interface Node {
   name: string;
   enabled: boolean;
@@ -36,7 +50,9 @@ export interface Node {
   drift: string | null;
   lastRead: number | null;
   lastReport: number | null;
+  lostReports: number;
   radios: Radio[];
+  cells: Cell[];
 }
 
 export interface Site {
@@ -58,6 +74,23 @@ export interface AccessPoint {
   usedRatio: number | null;
 }
 
+/** A slice on one cell. */
+export interface SliceCell {
+  node: string;
+  name: string;
+  profile: string;
+  rat: string;
+  state: string;
+  cause: string | null;
+  core: string | null;
+  ues: number | null;
+  usedDown: number | null;
+  usedUp: number | null;
+  /** Bit/s. */
+  throughputDown: number | null;
+  throughputUp: number | null;
+}
+
 export interface Slice {
   id: string;
   tenant: string;
@@ -65,11 +98,20 @@ export interface Slice {
   enabled: boolean;
   minRatio: number;
   maxRatio: number;
+  /** Guaranteed of each cell, percent. */
+  prbDown: number;
+  prbUp: number;
+  /** Guaranteed mean over all domains and cells; 0: none. */
+  aggregate: number;
   priority: number;
   nodes: string[];
   sites: string[];
   labels: string[];
   bands: string[];
+  /** Only cells of these names; all where empty. */
+  cellNames: string[];
+  hasWifi: boolean;
+  hasRan: boolean;
   ssid: string;
   hidden: boolean;
   maxStations: number | null;
@@ -81,6 +123,7 @@ export interface Slice {
   appliedAt: number | null;
   message: string | null;
   accessPoints: AccessPoint[];
+  cells: SliceCell[];
   /** Its encrypted path; null without. */
   backhaul: Backhaul | null;
 }
@@ -125,8 +168,11 @@ export interface Security {
   radius: { address: string; port: number; secret: string | null } | null;
 }
 
+export type Technology = 'airtime' | 'prb-down' | 'prb-up' | 'aggregate';
+
 export interface Measure {
   slice: string;
+  technology: Technology;
   domain: string;
   owed: number | null;
   measured: number | null;
@@ -134,9 +180,13 @@ export interface Measure {
   state: SlaState;
 }
 
+/** Of an interface, or of a direction of a slice profile on a cell. */
 export interface Correction {
   node: string;
+  /** The interface, or the slice profile. */
   vif: string;
+  /** Null for an interface. */
+  cell: { name: string; technology: Technology } | null;
   slice: string;
   minRatio: number | null;
   maxRatio: number | null;
@@ -158,6 +208,7 @@ export interface Scheduler {
 
 /** What a slice got in one domain, from the operational state of `tranche-sla`. */
 export interface DomainState {
+  technology: Technology;
   name: string;
   radios: string[];
   available: number | null;
@@ -168,6 +219,8 @@ export interface DomainState {
   since: number | null;
   violations: number;
   corrections: number;
+  /** Why nothing is corrected there, in the node's words. */
+  refused: string | null;
 }
 
 export interface Sla {
@@ -180,7 +233,7 @@ export type Notice =
   | { kind: 'period'; period: Period }
   | { kind: 'violated'; time: number; measure: Measure }
   | { kind: 'cleared'; time: number; measure: Measure; violatedFor: number | null }
-  | { kind: 'infeasible'; time: number; domain: string; available: number | null; owed: number | null }
+  | { kind: 'infeasible'; time: number; place: string; slice: string | null; available: number | null; owed: number | null }
   | { kind: 'node'; time: number; node: string; state: string; reason: string | null }
   | { kind: 'other'; time: number; name: string };
 
@@ -226,6 +279,18 @@ function readNode(n: Json): Node {
     drift: text(state.drift),
     lastRead: time(state['last-read']),
     lastReport: time(state['last-report']),
+    lostReports: number(state['lost-reports']) ?? 0,
+    cells: list(state, 'cell').map((c) => ({
+      name: text(c.name) ?? '',
+      rat: text(c.rat) ?? '',
+      prb: number(c['bandwidth-prb']),
+      state: text(c['oper-state']) ?? 'unknown',
+      ues: number(c.ues),
+      usedDown: number(c['used-down']),
+      usedUp: number(c['used-up']),
+      unpromisedDown: number(c['unpromised-down']),
+      unpromisedUp: number(c['unpromised-up']),
+    })),
     radios: list(state, 'radio').map((r) => ({
       name: text(r.name) ?? '',
       band: text(r.band) ?? '',
@@ -254,6 +319,7 @@ export function readOneSlice(body: unknown): Slice | null {
 function readSlice(s: Json): Slice {
   const sla = child(s, 'sla');
   const airtime = child(sla, 'airtime');
+  const prb = child(sla, 'prb');
   const where = child(s, 'where');
   const wifi = child(s, 'wifi');
   const security = child(wifi, 'security');
@@ -267,11 +333,17 @@ function readSlice(s: Json): Slice {
     enabled,
     minRatio: number(airtime['min-ratio']) ?? 0,
     maxRatio: number(airtime['max-ratio']) ?? 100,
+    prbDown: number(child(prb, 'down')['min-ratio']) ?? 0,
+    prbUp: number(child(prb, 'up')['min-ratio']) ?? 0,
+    aggregate: number(child(sla, 'aggregate')['min-ratio']) ?? 0,
     priority: number(sla.priority) ?? 0,
     nodes: words(where.node),
     sites: words(where.site),
     labels: words(where.label),
     bands: words(where.band),
+    cellNames: words(where.cell),
+    hasWifi: s.wifi !== undefined,
+    hasRan: s.ran !== undefined,
     ssid: text(wifi.ssid) ?? '',
     hidden: flag(wifi.hidden, false),
     maxStations: number(wifi['max-stations']),
@@ -293,6 +365,20 @@ function readSlice(s: Json): Slice {
     appliedAt: time(state['applied-at']),
     message: text(state.message),
     backhaul: s.backhaul === undefined ? null : readBackhaul(child(s, 'backhaul'), child(state, 'backhaul')),
+    cells: list(state, 'cell').map((c) => ({
+      node: text(c.node) ?? '',
+      name: text(c.name) ?? '',
+      profile: text(c.profile) ?? '',
+      rat: text(c.rat) ?? '',
+      state: text(c['oper-state']) ?? 'unknown',
+      cause: text(c.cause),
+      core: text(c['active-core']),
+      ues: number(c.ues),
+      usedDown: number(c['used-down']),
+      usedUp: number(c['used-up']),
+      throughputDown: number(c['throughput-down']),
+      throughputUp: number(c['throughput-up']),
+    })),
     accessPoints: list(state, 'access-point').map((a) => ({
       node: text(a.node) ?? '',
       name: text(a.name) ?? '',
@@ -359,6 +445,7 @@ function readScheduler(s: Json): Scheduler {
 
 function readDomains(slice: Json): DomainState[] {
   return list(slice, 'domain').map((d) => ({
+    technology: technology(d.technology),
     name: text(d.name) ?? '',
     radios: words(d.radio),
     available: number(d.available),
@@ -369,6 +456,7 @@ function readDomains(slice: Json): DomainState[] {
     since: time(d.since),
     violations: number(d.violations) ?? 0,
     corrections: number(d.corrections) ?? 0,
+    refused: text(d.refused),
   }));
 }
 
@@ -395,7 +483,8 @@ export function readNotice(data: string): Notice | null {
       return {
         kind: 'infeasible',
         time: at,
-        domain: text(event.domain) ?? '',
+        place: placeOf({ technology: technology(event.technology), domain: text(event.domain) ?? '' }),
+        slice: text(event.slice),
         available: number(event.available),
         owed: number(event.owed),
       };
@@ -418,19 +507,31 @@ function readPeriod(p: Json, at: number): Period {
     time: at,
     schedulerEnabled: flag(p['scheduler-enabled'], true),
     measures: list(p, 'measure').map(readMeasure),
-    corrections: list(p, 'correction').map((c) => ({
-      node: text(c.node) ?? '',
-      vif: text(c.vif) ?? '',
-      slice: text(c.slice) ?? '',
-      minRatio: number(c['min-ratio']),
-      maxRatio: number(c['max-ratio']),
-    })),
+    corrections: [
+      ...list(p, 'correction').map((c) => ({
+        node: text(c.node) ?? '',
+        vif: text(c.vif) ?? '',
+        cell: null,
+        slice: text(c.slice) ?? '',
+        minRatio: number(c['min-ratio']),
+        maxRatio: number(c['max-ratio']),
+      })),
+      ...list(p, 'prb-correction').map((c) => ({
+        node: text(c.node) ?? '',
+        vif: text(c['slice-profile']) ?? '',
+        cell: { name: text(c.cell) ?? '', technology: technology(`prb-${text(c.direction) ?? 'down'}`) },
+        slice: text(c.slice) ?? '',
+        minRatio: number(c['min-ratio']),
+        maxRatio: null,
+      })),
+    ],
   };
 }
 
 function readMeasure(m: Json): Measure {
   return {
     slice: text(m.slice) ?? '',
+    technology: technology(m.technology),
     domain: text(m.domain) ?? '',
     owed: number(m.owed),
     measured: number(m.measured),
@@ -457,6 +558,15 @@ export function readStreams(body: unknown, origin: string): StreamInfo[] {
     streams.push({ name: text(s.name) ?? '', location: url.pathname + url.search });
   }
   return streams;
+}
+
+function technology(value: unknown): Technology {
+  return value === 'prb-down' || value === 'prb-up' || value === 'aggregate' ? value : 'airtime';
+}
+
+/** One text for a technology and a domain: what is promised, and where. */
+export function placeOf({ technology, domain }: { technology: Technology; domain: string }): string {
+  return technology === 'airtime' ? domain : `${technology} ${domain}`;
 }
 
 function slaState(value: unknown): SlaState {

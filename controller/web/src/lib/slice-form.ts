@@ -111,7 +111,7 @@ function keepsKey(original: Slice): boolean {
 
 /**
  * The requests that bring the draft about. One (a transaction by itself) wherever possible: POST for a new slice, so that
- * it never replaces one; PUT for a changed one. Where a secret is kept that can't be read, or a backhaul of which the form
+ * it never replaces one; PUT for a changed one. Where a secret is kept that can't be read, or a backhaul or cells of which the form
  * shows a part, PUT would drop it: then what is
  * set goes in one PATCH, and what is taken away follows.
  */
@@ -119,7 +119,7 @@ export function requests(draft: Draft, original: Slice | null): Request[] {
   const body = sliceBody(draft, original);
   if (!original) return [{ method: 'POST', path: SLICES, body: { 'tranche-slice:slice': [body] } }];
   const path = slicePath(original.id);
-  const replaces = !keepsSecret(draft, original) && !keepsKey(original) && original.backhaul === null;
+  const replaces = !keepsSecret(draft, original) && !keepsKey(original) && original.backhaul === null && !original.hasRan;
   if (replaces) return [{ method: 'PUT', path, body: { 'tranche-slice:slice': [body] } }];
   const all: Request[] = [];
   const removes = takesAway(draft, original);
@@ -148,24 +148,33 @@ function sliceBody(d: Draft, original: Slice | null) {
   if (d.sites.length > 0) where.site = d.sites;
   if (d.labels.length > 0) where.label = d.labels;
   if (d.bands.length > 0) where.band = d.bands;
+  if ((original?.cellNames.length ?? 0) > 0) where.cell = original?.cellNames ?? [];
+  // On cells only: the form has nothing to say of Wi-Fi.
+  const cellsOnly = original !== null && !original.hasWifi && d.ssid === '';
   return {
     id: d.id.trim(),
     ...(d.tenant.trim() === '' ? {} : { tenant: d.tenant.trim() }),
     ...(d.description === '' && !original?.description ? {} : { description: d.description }),
     enabled: d.enabled,
     sla: {
-      airtime: { 'min-ratio': decimal64(d.minRatio), 'max-ratio': decimal64(d.maxRatio) },
+      ...(cellsOnly
+        ? {}
+        : { airtime: { 'min-ratio': decimal64(d.minRatio), 'max-ratio': decimal64(d.maxRatio) } }),
       priority: Number(d.priority),
     },
     where,
-    wifi: {
-      ...(d.ssid === '' ? {} : { ssid: d.ssid }),
-      hidden: d.hidden,
-      ...(d.maxStations.trim() === '' ? {} : { 'max-stations': Number(d.maxStations) }),
-      'station-isolation': d.isolation,
-      security: securityBody(d),
-      ...original?.kept,
-    },
+    ...(cellsOnly
+      ? {}
+      : {
+          wifi: {
+            ...(d.ssid === '' ? {} : { ssid: d.ssid }),
+            hidden: d.hidden,
+            ...(d.maxStations.trim() === '' ? {} : { 'max-stations': Number(d.maxStations) }),
+            'station-isolation': d.isolation,
+            security: securityBody(d),
+            ...original?.kept,
+          },
+        }),
     ...backhaulBody(d, original),
   };
 }

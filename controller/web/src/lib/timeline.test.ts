@@ -1,14 +1,15 @@
 import { expect, test } from 'vitest';
 import { addLines, logHistory } from './events';
-import type { Period, SlaState } from './model';
+import type { Period, SlaState, Technology } from './model';
 import { Timeline } from './timeline';
+import { slaOf } from './view';
 
 function period(sequence: number, seconds: number, state: SlaState = 'met', more: Partial<Period> = {}): Period {
   return {
     sequence,
     time: seconds * 1000,
     schedulerEnabled: true,
-    measures: [{ slice: 'a', domain: 'n/phy0', owed: 30, measured: 29, backlogged: true, state }],
+    measures: [{ slice: 'a', technology: 'airtime', domain: 'n/phy0', owed: 30, measured: 29, backlogged: true, state }],
     corrections: [],
     ...more,
   };
@@ -27,7 +28,7 @@ test('history and stream overlap without doubling, and late periods find their p
 
 test('violations become spans, gaps break the line, corrections belong to their domain', () => {
   const timeline = new Timeline();
-  const fix = (node: string) => [{ node, vif: 'w', slice: 'a', minRatio: 40, maxRatio: null }];
+  const fix = (node: string) => [{ node, vif: 'w', cell: null, slice: 'a', minRatio: 40, maxRatio: null }];
   timeline.add(period(1, 100));
   timeline.add(period(2, 102, 'violated', { schedulerEnabled: false }));
   timeline.add(period(3, 104, 'violated', { corrections: fix('n') }));
@@ -51,7 +52,7 @@ test('memory is bounded and the newest stay', () => {
 });
 
 test('the log of the past tells violation, correction and relief', () => {
-  const correction = [{ node: 'n', vif: 'w', slice: 'a', minRatio: 40, maxRatio: 55.5 }];
+  const correction = [{ node: 'n', vif: 'w', cell: null, slice: 'a', minRatio: 40, maxRatio: 55.5 }];
   const lines = logHistory([
     period(1, 100),
     period(2, 102, 'violated', { schedulerEnabled: false }),
@@ -70,7 +71,7 @@ test('the log of the past tells violation, correction and relief', () => {
 });
 
 test('a run of corrections is one line, and a line told twice is kept once', () => {
-  const fix = (slice: string) => [{ node: 'n', vif: 'w', slice, minRatio: 40, maxRatio: null }];
+  const fix = (slice: string) => [{ node: 'n', vif: 'w', cell: null, slice, minRatio: 40, maxRatio: null }];
   const past = logHistory([
     period(1, 100, 'met', { corrections: fix('b') }),
     period(2, 102, 'met', { corrections: fix('a') }),
@@ -85,10 +86,52 @@ test('a run of corrections is one line, and a line told twice is kept once', () 
     logHistory(
       [period(4, 106, 'violated', { corrections: fix('a') })],
       new Map([
-        ['a', [{ slice: 'a', domain: 'n/phy0', owed: 30, measured: 1, backlogged: true, state: 'violated' as const }]],
+        ['a', [{ slice: 'a', technology: 'airtime' as const, domain: 'n/phy0', owed: 30, measured: 1, backlogged: true, state: 'violated' as const }]],
       ]),
     ),
     10,
   );
   expect(log.map((l) => l.title)).toEqual(['Correction for a', 'a violated', '2 corrections']);
+});
+
+test('cells and the aggregate are places of their own, with their own corrections', () => {
+  const timeline = new Timeline();
+  const measure = (technology: Technology, domain: string, measured: number) => ({
+    slice: 'a',
+    technology,
+    domain,
+    owed: technology === 'prb-up' ? 0 : 20,
+    measured,
+    backlogged: true,
+    state: 'met' as const,
+  });
+  const onCell = { name: 'c', technology: 'prb-down' as const };
+  timeline.add(
+    period(1, 100, 'met', {
+      measures: [
+        measure('aggregate', 'all', 33),
+        measure('prb-up', 'n/c', 0),
+        measure('prb-down', 'n/c', 45),
+        measure('airtime', 'n/c', 21),
+      ],
+      corrections: [{ node: 'n', vif: 'a-nr', cell: onCell, slice: 'a', minRatio: 40, maxRatio: null }],
+    }),
+  );
+  expect(timeline.domainsOf('a')).toEqual(['n/c', 'prb-down n/c', 'aggregate all']);
+  const shown = (place: string) => {
+    const { measured, corrections } = timeline.columns('a', place, 60, null);
+    return [measured, corrections.length];
+  };
+  expect(shown('n/c')).toEqual([[21], 0]);
+  expect(shown('prb-down n/c')).toEqual([[45], 1]);
+  expect(shown('aggregate all')).toEqual([[33], 1]);
+});
+
+test('a slice has one state, the worst of its promises', () => {
+  const of = (...states: SlaState[]) =>
+    slaOf(states.flatMap((state) => period(1, 100, state).measures));
+  expect(of()).toBeNull();
+  expect(of('idle', 'met')).toBe('met');
+  expect(of('met', 'unknown')).toBe('unknown');
+  expect(of('unknown', 'violated', 'met')).toBe('violated');
 });

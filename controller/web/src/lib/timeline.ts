@@ -5,7 +5,7 @@
  * while they are out of sight.
  */
 
-import type { Correction, Measure, Period } from './model';
+import { placeOf, type Correction, type Measure, type Period } from './model';
 
 interface Kept {
   sequence: number;
@@ -32,6 +32,7 @@ export interface Columns {
   violatedPeriods: number;
 }
 
+const ORDER = { airtime: 0, 'prb-down': 1, 'prb-up': 2, aggregate: 3 } as const;
 const LONGEST = 1800;
 const SHORTEST = 150;
 /** Measures kept at most, over all slices and periods. */
@@ -68,12 +69,18 @@ export class Timeline {
     this.#periods = [];
   }
 
-  /** The domains a slice was measured in during the last period it appears in. */
+  /**
+   * The places (see `placeOf`) a slice was measured in during the last period it appears in: airtime, then cells, then the aggregate.
+   * Without the uplink of cells of which nothing is promised or used.
+   */
   domainsOf(slice: string): string[] {
     for (let i = this.#periods.length - 1; i >= Math.max(0, this.#periods.length - 30); i--) {
-      const names: string[] = [];
-      for (const m of (this.#periods[i] as Kept).measures.values()) if (m.slice === slice) names.push(m.domain);
-      if (names.length > 0) return names.sort();
+      const those = [...(this.#periods[i] as Kept).measures.values()].filter((m) => m.slice === slice);
+      if (those.length > 0)
+        return those
+          .filter((m) => m.technology !== 'prb-up' || (m.owed ?? 0) > 0 || (m.measured ?? 0) > 0)
+          .sort((a, b) => ORDER[a.technology] - ORDER[b.technology] || (a.domain < b.domain ? -1 : 1))
+          .map(placeOf);
     }
     return [];
   }
@@ -106,8 +113,8 @@ export class Timeline {
   }
 
   /**
-   * The columns of one slice in one domain over the last `seconds`. `nodes`: whose corrections belong to the domain;
-   * null where that is not known, and all of the slice's count.
+   * The columns of one slice in one place over the last `seconds`. `nodes`: whose corrections belong to a domain of Wi-Fi;
+   * null where that is not known, and all of the slice's count. To the aggregate all of the slice's belong.
    */
   columns(slice: string, domain: string, seconds: number, nodes: Set<string> | null): Columns {
     const out: Columns = {
@@ -142,7 +149,7 @@ export class Timeline {
         extend(out.violated, whole, x);
       }
       if (!p.schedulerEnabled) extend(out.schedulerOff, whole, x);
-      const corrections = p.corrections.get(slice)?.filter((c) => nodes === null || nodes.has(c.node)) ?? [];
+      const corrections = p.corrections.get(slice)?.filter((c) => belongs(c, domain, nodes)) ?? [];
       if (corrections.length > 0) out.corrections.push({ at: x, list: corrections });
       before = x;
     }
@@ -172,9 +179,15 @@ function keep(period: Period): Kept {
     sequence: period.sequence,
     time: period.time,
     schedulerEnabled: period.schedulerEnabled,
-    measures: new Map(period.measures.map((m) => [keyOf(m.slice, m.domain), m])),
+    measures: new Map(period.measures.map((m) => [keyOf(m.slice, placeOf(m)), m])),
     corrections,
   };
+}
+
+function belongs(c: Correction, place: string, nodes: Set<string> | null): boolean {
+  if (place.startsWith('aggregate ')) return true;
+  if (c.cell !== null) return place === placeOf({ technology: c.cell.technology, domain: `${c.node}/${c.cell.name}` });
+  return !place.startsWith('prb-') && (nodes === null || nodes.has(c.node));
 }
 
 function keyOf(slice: string, domain: string): string {

@@ -21,6 +21,12 @@ export function worst(measures: Measure[] | undefined): Measure | null {
   return chosen;
 }
 
+/** The one state of all promises of a slice, as tranche-sla has it; null before the first report. */
+export function slaOf(measures: Measure[] | undefined): SlaState | null {
+  const order: SlaState[] = ['violated', 'unknown', 'met', 'idle'];
+  return order.find((state) => measures?.some((m) => m.state === state)) ?? null;
+}
+
 /** How many slices have a broken promise in some domain. */
 export function violatedSlices(latest: Map<string, Measure[]>): number {
   let violated = 0;
@@ -64,6 +70,30 @@ export function nodeTone(state: string): Tone {
   }
 }
 
+const PLACES: [string, string][] = [
+  ['prb-down ', 'PRB down '],
+  ['prb-up ', 'PRB up '],
+];
+
+/** A place (see `placeOf`) in the operator's words; a domain of Wi-Fi bears its own name. */
+export function placeName(place: string): string {
+  if (place.startsWith('aggregate ')) return 'mean of all';
+  for (const [start, name] of PLACES) if (place.startsWith(start)) return name + place.slice(start.length);
+  return place;
+}
+
+/** What is shared in a place. */
+export function technologyOf(place: string): string {
+  if (place.startsWith('aggregate ')) return 'Aggregate';
+  return place.startsWith('prb-') ? 'PRB' : 'Airtime';
+}
+
+/** UEs of a slice on all cells; null where no node tells. */
+export function ues(slice: Slice): number | null {
+  const told = slice.cells.flatMap((c) => (c.ues === null ? [] : [c.ues]));
+  return told.length === 0 ? null : told.reduce((sum, n) => sum + n, 0);
+}
+
 export function stations(slice: Slice): number {
   return slice.accessPoints.reduce((sum, a) => sum + a.stations, 0);
 }
@@ -75,6 +105,7 @@ export function place(slice: Slice): string {
     some(slice.sites, 'site', 'site '),
     some(slice.labels, 'label', 'label '),
     slice.bands.join(', '),
+    some(slice.cellNames, 'cell', 'cell '),
   ];
   return parts.filter((p) => p !== '').join(' · ');
 }

@@ -5,6 +5,7 @@
 
 mod backhaul;
 mod ledger;
+mod ran;
 mod scene;
 mod table;
 
@@ -23,7 +24,8 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Tenant A is owed 30 % of the airtime, tenant B 70 %. A's traffic is at the first node only, B's at the second only, so that
 /// neither node can see that the two share the channel: without the global scheduler each gets about half. It is off at first.
 ///
-/// With --backhaul, another scene: the encrypted paths of two tenants, and that nothing gets from one to the other.
+/// With --backhaul, another scene: the encrypted paths of two tenants, and that nothing gets from one to the other. With --ran, a
+/// third one: promises over Wi-Fi and cells together.
 #[derive(Debug, Parser)]
 #[command(name = "figure-21", version, after_long_help = AFTER_HELP)]
 struct Arguments {
@@ -31,7 +33,7 @@ struct Arguments {
     /// last 10 s; until Ctrl-C where absent.
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     run_for: Option<Duration>,
-    /// How long to do without the global scheduler first.
+    /// How long to do without the global scheduler first; with --ran, without strangers.
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "15s")]
     without: Duration,
     /// Length of a period: one line of the table, and one round of the global scheduler.
@@ -54,11 +56,16 @@ struct Arguments {
     /// leaves nothing behind.
     #[arg(long, conflicts_with_all = ["without", "listen", "relay", "real", "shown_as", "slices"])]
     backhaul: bool,
+    /// Two tenants on Wi-Fi, LTE and NR at once, on simulated radios and cells: after the time of --without strangers take airtime at one
+    /// access point, and
+    /// what the aggregate promise of tenant A misses there is made up for at the cells. The global scheduler is on all the time.
+    #[arg(long, conflicts_with_all = ["relay", "real", "shown_as", "backhaul"])]
+    ran: bool,
     /// The page's address as you reach it, where that is not where it listens.
     #[arg(long, value_name = "URL")]
     shown_as: Option<String>,
     /// The slices to create, as the body of a request for /data/tranche-slice:slices
-    /// [default: those of examples/figure-21/slices.json].
+    /// [default: those of examples/figure-21/slices.json, with --ran those of examples/ran/slices.json].
     #[arg(long, value_name = "FILE")]
     slices: Option<PathBuf>,
 }
@@ -79,8 +86,16 @@ COLUMNS WITH --backhaul
   strange  packets that came to the slice's users and were not theirs
   wire     frames on the switch in which a packet of the slice can be read
 
+COLUMNS WITH --ran
+  wi-fi N  percent of the airtime that the tenants use between them at node N, from its airtime-report notifications
+  lte, nr  percent of the downlink PRB of that cell, from the prb-report notifications
+  mean     of all four, of Wi-Fi percent of the whole time: what an aggregate promise is about
+  state    the worst of the tenant's promises, as the controller says
+  corrected  new minima at cells, and how many interfaces of access points got new minima and ceilings
+
 EXIT STATUS
-  0    with --for: every tenant was within 2 points of what it is owed over the last 10 s; without: ended by Ctrl-C;
+  0    with --for: every tenant was within 2 points of what it is owed over the last 10 s (with --ran: at most 2 points
+       short of each promise); without: ended by Ctrl-C;
        with --backhaul: every packet arrived, none came from elsewhere, none could be read on the switch
   1    one was not, or something failed
   130  interrupted before --for was over
@@ -109,16 +124,32 @@ fn run() -> anyhow::Result<ExitCode> {
 
 #[tokio::main]
 async fn play(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let settings = arguments.settings()?;
+    let run_for = arguments.run_for;
+    let scene = arguments.scene()?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
     // Whichever way this ends, the scene is dropped and its processes with it.
     tokio::select! {
-        verdict = scene::play(&settings) => Ok(if verdict? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
-        _ = interrupt.recv() => Ok(if settings.run_for.is_none() { ExitCode::SUCCESS } else { ExitCode::from(130) }),
+        verdict = scene.play() => Ok(if verdict? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        _ = interrupt.recv() => Ok(if run_for.is_none() { ExitCode::SUCCESS } else { ExitCode::from(130) }),
         _ = terminate.recv() => Ok(ExitCode::from(143)),
         _ = hang_up.recv() => Ok(ExitCode::from(129)),
+    }
+}
+
+/// A scene on radios and cells.
+enum Scene {
+    Figure21(Box<scene::Settings>),
+    Ran(Box<ran::Settings>),
+}
+
+impl Scene {
+    async fn play(&self) -> anyhow::Result<bool> {
+        match self {
+            Self::Figure21(settings) => scene::play(settings).await,
+            Self::Ran(settings) => ran::play(settings).await,
+        }
     }
 }
 
@@ -130,7 +161,7 @@ impl Arguments {
         Ok(self.period)
     }
 
-    fn settings(self) -> anyhow::Result<scene::Settings> {
+    fn scene(self) -> anyhow::Result<Scene> {
         if let Some(run_for) = self.run_for
             && run_for < ledger::VERDICT
         {
@@ -141,6 +172,7 @@ impl Arguments {
         }
         let period = self.checked_period()?;
         let slices = match &self.slices {
+            None if self.ran => tranche_tests::ran::slices(),
             None => tranche_tests::figure_21::slices(),
             Some(path) => {
                 let text =
@@ -148,7 +180,16 @@ impl Arguments {
                 serde_json::from_str(&text).with_context(|| path.display().to_string())?
             }
         };
-        Ok(scene::Settings {
+        if self.ran {
+            return Ok(Scene::Ran(Box::new(ran::Settings {
+                run_for: self.run_for,
+                without: self.without,
+                period,
+                listen: self.listen,
+                slices,
+            })));
+        }
+        Ok(Scene::Figure21(Box::new(scene::Settings {
             run_for: self.run_for,
             without: self.without,
             period,
@@ -158,7 +199,7 @@ impl Arguments {
             shown_as: self.shown_as,
             promises: ledger::promises(&slices)?,
             slices,
-        })
+        })))
     }
 }
 
