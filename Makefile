@@ -1,7 +1,7 @@
 # Tranche: everything a checkout can do. `make help` explains.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup web demo demo-vm test test-vm check bench bench-backhaul clean
+.PHONY: help setup web demo demo-vm test test-vm check bench bench-backhaul verticals clean
 MAKEFLAGS += --no-print-directory
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)

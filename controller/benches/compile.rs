@@ -63,7 +63,7 @@ fn slice(number: usize) -> Slice {
                 min_ratio: Ratio::from_percent(1.0),
                 max_ratio: Ratio::FULL,
             },
-            priority: 0,
+            ..SliceSla::default()
         },
         place: Place {
             nodes: (0..SPREAD)
@@ -71,7 +71,7 @@ fn slice(number: usize) -> Slice {
                 .collect(),
             ..Place::default()
         },
-        wifi: AccessPoint {
+        wifi: Some(AccessPoint {
             ssid: format!("network {number}"),
             hidden: false,
             max_stations: None,
@@ -82,8 +82,10 @@ fn slice(number: usize) -> Slice {
                 mode: SecurityMode::Open,
                 ..Security::default()
             },
-        },
+        }),
+        ran: None,
         backhaul: None,
+        some_unread: false,
     }
 }
 

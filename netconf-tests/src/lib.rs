@@ -10,6 +10,7 @@ pub mod backhaul;
 pub mod error;
 pub mod figure_21;
 pub mod medium;
+pub mod prb;
 pub mod process;
 pub mod proxy;
 pub mod ran;

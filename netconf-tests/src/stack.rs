@@ -201,6 +201,15 @@ impl Stack {
         self.directory.path().join("admin_key")
     }
 
+    /// The process of the controller.
+    ///
+    /// # Panics
+    /// In a stack without controller.
+    #[must_use]
+    pub fn controller_process(&self) -> &Process {
+        &self.running().process
+    }
+
     /// The process that runs a node, by the node's place in [`Stack::nodes`].
     #[must_use]
     pub fn agent(&self, node: usize) -> &Process {

@@ -85,7 +85,7 @@ pub struct Slice {
     pub backhaul: Option<Backhaul>,
     /// Nodes that it selects were left out because they were never read: they may have what the others lack.
     #[serde(skip)]
-    pub(crate) some_unread: bool,
+    pub some_unread: bool,
 }
 
 impl Slice {

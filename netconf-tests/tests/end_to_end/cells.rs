@@ -134,8 +134,21 @@ async fn a_slice_over_wifi_and_a_cell_comes_changes_and_goes_as_one() {
     assert!(refused.message().contains(words), "{}", refused.message());
     assert_eq!(all(&stack).await, before);
 
-    let lock = json!({"tranche-slice:ran": {"admin-state": "locked"}});
+    // Nor does it get another PLMN unannounced, and who asks is told what that would take.
     let ran_path = format!("{path}/ran");
+    let other = json!({"tranche-slice:ran": {
+        "mnc": "02",
+        "access": {"imsi-range": [{"first": "001010000000001", "roaming": true}]},
+    }});
+    let refused = stack
+        .restconf()
+        .request(Method::PATCH, &ran_path, Some(&other));
+    let refused = refused.await.unwrap();
+    let words = "slice profile cams-nr has 4 UEs, and another PLMN or S-NSSAI deletes it and creates it anew";
+    assert!(refused.message().contains(words), "{}", refused.message());
+    assert_eq!(all(&stack).await, before);
+
+    let lock = json!({"tranche-slice:ran": {"admin-state": "locked"}});
     let locked = stack
         .restconf()
         .demand(Method::PATCH, &ran_path, Some(&lock));
@@ -215,36 +228,41 @@ async fn what_a_cell_cannot_carry_leaves_wifi_untouched_and_the_other_way_round(
 }
 
 #[tokio::test]
-async fn a_refusal_of_the_cells_themselves_takes_the_access_points_back() {
+async fn a_refusal_of_a_node_takes_back_what_the_other_technology_got() {
     let stack = start_with(setup(Layout::Shared)).await;
     let before = all(&stack).await;
     let words = "the baseband is being updated";
-    edit_running(
-        &stack,
-        1,
-        &format!("<sim xmlns=\"{SIM}\"><ran-refuse>{words}</ran-refuse></sim>"),
-    )
-    .await;
-    let answer = put_slices(&stack, &slices(&[spanning("30", "40")])).await;
-    assert!(!answer.is_success());
-    let message = answer.message();
-    assert!(
-        message.contains("node-2") && message.contains(words),
-        "{message}"
-    );
-    assert_eq!(all(&stack).await, before);
-    for node in 0..2 {
-        assert_eq!(vifs(&stack, node).await, []);
-    }
-    edit_running(
-        &stack,
-        1,
-        &format!(
-            "<sim xmlns=\"{SIM}\"><ran-refuse xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\" \
-             nc:operation=\"remove\"/></sim>"
+    let remove = "xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\" nc:operation=\"remove\"";
+    let radio = |refuse: &str| format!("<radio><name>phy0</name>{refuse}</radio>");
+    // The cells of the second node, then the radio of the first.
+    for (node, refuse, relent) in [
+        (
+            1,
+            format!("<ran-refuse>{words}</ran-refuse>"),
+            format!("<ran-refuse {remove}/>"),
         ),
-    )
-    .await;
+        (
+            0,
+            radio(&format!("<refuse>{words}</refuse>")),
+            radio(&format!("<refuse {remove}/>")),
+        ),
+    ] {
+        let sim = |content: &str| format!("<sim xmlns=\"{SIM}\">{content}</sim>");
+        edit_running(&stack, node, &sim(&refuse)).await;
+        let answer = put_slices(&stack, &slices(&[spanning("30", "40")])).await;
+        assert!(!answer.is_success());
+        let message = answer.message();
+        let name = format!("node-{}", node + 1);
+        assert!(
+            message.contains(&name) && message.contains(words),
+            "{message}"
+        );
+        assert_eq!(all(&stack).await, before);
+        for node in 0..2 {
+            assert_eq!(vifs(&stack, node).await, []);
+        }
+        edit_running(&stack, node, &sim(&relent)).await;
+    }
     let answer = put_slices(&stack, &slices(&[spanning("30", "40")])).await;
     assert!(answer.is_success(), "{}", answer.message());
 }

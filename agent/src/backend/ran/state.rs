@@ -148,6 +148,12 @@ pub struct PrbUse {
         skip_serializing_if = "Option::is_none"
     )]
     pub throughput_bps: Option<u64>,
+    /// Mean time that the packets waited which were sent in the last period, in µs, where that is measured and there were any.
+    #[serde(rename = "delay", skip_serializing_if = "Option::is_none")]
+    pub delay_us: Option<u32>,
+    /// What 99 % of them waited at most, in µs.
+    #[serde(rename = "delay-p99", skip_serializing_if = "Option::is_none")]
+    pub delay_p99_us: Option<u32>,
 }
 
 /// `prb-report`.

@@ -155,6 +155,9 @@ impl Cell {
             if traffic.model == TrafficModel::None {
                 flow.backlog_bits = 0;
             }
+            if source.is_none() {
+                flow.packets.clear();
+            }
             if !flow.is_full && flow.backlog_bits == 0 {
                 flow.is_waiting = false;
                 scheduler.slices[slice].forget(slot);
@@ -190,6 +193,7 @@ impl Cell {
             self.take_arrivals();
             let is_idle = self.links.iter().all(|link| link.scheduler.is_idle());
             for link in &mut self.links {
+                link.scheduler.end_ns = (self.now_ms + 1) * NS_PER_MS;
                 if link.scheduler.is_idle() {
                     link.scheduler.rest();
                 } else {
@@ -226,7 +230,11 @@ impl Cell {
             };
             let Link { scheduler, flows } = self.link(direction);
             let flow = &mut flows[slot];
-            flow.backlog_bits = (flow.backlog_bits + source.bits).min(MOST_BACKLOG_BITS);
+            let taken = source
+                .bits
+                .min(MOST_BACKLOG_BITS.saturating_sub(flow.backlog_bits));
+            flow.backlog_bits += taken;
+            flow.packets.push(arrival.due_ns, taken);
             scheduler.slices[slice].enqueue(slot, flows);
             self.arrivals.push(Reverse(Arrival {
                 due_ns: arrival.due_ns + source.interval_ns,

@@ -8,6 +8,7 @@ mod attach;
 mod cell;
 mod config;
 mod core;
+mod delay;
 mod node;
 mod observe;
 #[cfg(test)]

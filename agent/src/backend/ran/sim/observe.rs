@@ -16,6 +16,8 @@ pub(super) struct Period {
     used: Ratio,
     throughput_bps: u64,
     is_backlogged: bool,
+    delay_mean_us: Option<u64>,
+    delay_p99_us: Option<u64>,
 }
 
 impl Node {
@@ -39,12 +41,15 @@ impl Node {
                     // A cell that started again counts from nothing.
                     let prbs = slice.prbs.checked_sub(last.prbs).unwrap_or(slice.prbs);
                     let bits = slice.bits.checked_sub(last.bits).unwrap_or(slice.bits);
+                    let delays = std::mem::take(&mut slice.delays);
                     let period = Period {
                         prbs: slice.prbs,
                         bits: slice.bits,
                         used: Ratio::of(prbs, all),
                         throughput_bps: (bits * 1000).checked_div(interval_ms).unwrap_or(0),
                         is_backlogged: slice.is_waiting() && !slice.was_empty,
+                        delay_mean_us: delays.mean_us(),
+                        delay_p99_us: delays.p99_us(),
                     };
                     slice.was_empty = !slice.is_waiting();
                     self.periods.insert(at, period);
@@ -110,6 +115,8 @@ impl Node {
                 used_ratio: Some(period.used),
                 backlogged: Some(period.is_backlogged),
                 throughput_bps: Some(period.throughput_bps),
+                delay_us: period.delay_mean_us.map(clipped),
+                delay_p99_us: period.delay_p99_us.map(clipped),
             }
         };
         ProfileOnCell {
@@ -164,4 +171,8 @@ impl Node {
         });
         states.collect()
     }
+}
+
+fn clipped(us: u64) -> u32 {
+    u32::try_from(us).unwrap_or(u32::MAX)
 }

@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 
+use super::delay::{Delays, Packets};
 use crate::backend::ran::Share;
 
 /// Tokens of one PRB.
@@ -24,6 +25,8 @@ pub(super) struct Flow {
     pub(super) is_full: bool,
     /// What waits.
     pub(super) backlog_bits: u64,
+    /// The packets that it is of; none where there is always more.
+    pub(super) packets: Packets,
     /// Whether it is among the flows of its slice that want PRB.
     pub(super) is_waiting: bool,
 }
@@ -50,6 +53,8 @@ pub(super) struct Slice {
     pub(super) bits: u64,
     /// Whether at some time since this was last taken back nothing was waiting.
     pub(super) was_empty: bool,
+    /// How long the packets waited that were sent since this was last taken.
+    pub(super) delays: Delays,
 }
 
 impl Slice {
@@ -78,7 +83,7 @@ impl Slice {
     }
 
     /// Lets the flows in the queue have up to `most` PRB; how many they took. Each in turn takes all that it can use.
-    fn serve(&mut self, most: i64, flows: &mut [Flow]) -> i64 {
+    fn serve(&mut self, most: i64, flows: &mut [Flow], end_ns: u64) -> i64 {
         let mut used = 0;
         while used < most
             && let Some(turn) = self.waiting.pop_front()
@@ -93,6 +98,7 @@ impl Slice {
                 let taken = needed.min(left);
                 let sent = flow.backlog_bits.min(taken as u64 * flow.bits_per_prb);
                 flow.backlog_bits -= sent;
+                flow.packets.send(sent, end_ns, &mut self.delays);
                 self.bits += sent;
                 used += taken;
             }
@@ -113,6 +119,8 @@ pub(super) struct Scheduler {
     prbs: i64,
     pub(super) slices: Vec<Slice>,
     turn: usize,
+    /// When the TTI that is being scheduled ends.
+    pub(super) end_ns: u64,
 }
 
 impl Scheduler {
@@ -121,6 +129,7 @@ impl Scheduler {
             prbs: i64::from(prbs),
             slices: Vec::new(),
             turn: 0,
+            end_ns: 0,
         }
     }
 
@@ -164,7 +173,7 @@ impl Scheduler {
             held -= slice.held;
             let guaranteed = slice.guarantee.div_euclid(PRB).max(slice.held);
             let most = guaranteed.min(slice.ceiling / PRB).min(free - held).max(0);
-            let used = slice.serve(most, flows);
+            let used = slice.serve(most, flows, self.end_ns);
             slice.guarantee -= used * PRB;
             free -= used;
             if slice.waiting.is_empty() {
@@ -191,7 +200,7 @@ impl Scheduler {
             for index in (0..count).map(|offset| (first + offset) % count) {
                 let slice = &mut self.slices[index];
                 let most = each.min(slice.ceiling / PRB).min(free);
-                let used = slice.serve(most.max(0), flows);
+                let used = slice.serve(most.max(0), flows, self.end_ns);
                 free -= used;
                 if used > 0 {
                     self.turn = (index + 1) % count;

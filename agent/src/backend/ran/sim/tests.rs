@@ -98,6 +98,12 @@ fn traffic_that_fits_is_carried_as_it_is_offered() {
     );
     assert_eq!(two.up.throughput_bps.unwrap(), 5 * 10 * 1000);
     assert!(!one.down.backlogged.unwrap() && !two.up.backlogged.unwrap());
+    // Ten packets in 24 ms: each goes in the TTI after it came, or in the next.
+    let (mean, p99) = (one.down.delay_us.unwrap(), one.down.delay_p99_us.unwrap());
+    assert!(
+        (1000..=2000).contains(&mean) && mean <= p99 && p99 <= 2064,
+        "{one:?}"
+    );
     assert_eq!(
         (
             one.up.throughput_bps.unwrap(),
@@ -105,11 +111,36 @@ fn traffic_that_fits_is_carried_as_it_is_offered() {
         ),
         (0, 0)
     );
+    assert_eq!((one.up.delay_us, two.down.delay_p99_us), (None, None));
     // Nothing to do costs nothing: packets are few and far between.
     let before = rig.world.ttis();
     rig.change_traffic_off();
     rig.pass(10_000);
     assert!(rig.world.ttis() - before < 10);
+}
+
+#[test]
+fn packets_wait_where_a_slice_has_less_than_it_is_offered_and_nowhere_else() {
+    let mut config = one_cell(&[share(20.0, 100.0, 0.0), share(0.0, 5.0, 0.0)]);
+    let (mut alarms, mut bulk) = (
+        ues(1, 10, TrafficModel::Periodic),
+        ues(2, 10, TrafficModel::Constant),
+    );
+    (alarms.down.interval_ms, alarms.down.packet_bytes) = (10, 125);
+    bulk.down.rate_kbps = 500;
+    config.sim.as_mut().unwrap().ue_groups = vec![alarms, bulk];
+    let rig = Rig::new(config);
+    rig.pass(1000);
+    now_or_never(rig.ran.report()).unwrap();
+    rig.pass(1000);
+    now_or_never(rig.ran.report()).unwrap();
+    let p99 = |slice: &str| rig.state(slice).cells[0].down.delay_p99_us.unwrap();
+    let (alarms, bulk) = (p99("s1"), p99("s2"));
+    assert!(alarms <= 2064, "{alarms}");
+    assert!(
+        bulk > 500_000,
+        "five times what its ceiling lets through: {bulk}"
+    );
 }
 
 impl Rig {

@@ -200,6 +200,8 @@ fn on_cell(cell: &str, profile: &ProfileConfig) -> ProfileOnCell {
         used_ratio: None,
         backlogged: None,
         throughput_bps: None,
+        delay_us: None,
+        delay_p99_us: None,
     };
     ProfileOnCell {
         name: cell.to_owned(),
