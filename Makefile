@@ -22,6 +22,9 @@ TARGETS
              Runs until Ctrl-C. ARGS="--for 45s" ends by itself; ARGS="--help" lists the rest. ARGS="--backhaul" shows two
              tenants' encrypted paths instead, between agents in network namespaces; needs root, ip and nft. ARGS="--ran" shows
              promises over Wi-Fi, LTE and NR together.
+    verticals
+             Broadband, robots and meters on one simulated NR cell, ten users each: what each slice is owed and got, and how long its
+             packets wait. ARGS="--for 60" measures longer.
     demo-vm  The same on a real radio stack, in a virtual machine without KVM: two agents with a hostapd each, clients, a contended
              medium. The page is at port 8080 of this machine; PORT=N takes another. ARGS as above.
     test     Every test that needs no virtual machine: Rust, foreign NETCONF clients, the page in Chromium. Last line: tests: N passed, M failed.
@@ -63,6 +66,12 @@ demo:
 	@$(MAKE) web
 	@cargo build --locked --workspace --bins
 	@$(TARGET_DIR)/debug/figure-21 $(ARGS)
+
+verticals:
+	@.ci/setup build web
+	@$(MAKE) web
+	@cargo build --locked --workspace --bins
+	@$(TARGET_DIR)/debug/verticals $(ARGS)
 
 test: setup
 	@$(MAKE) web
