@@ -104,7 +104,7 @@ impl PrbReports {
     }
 }
 
-fn read(report: &Element) -> Option<PrbReport> {
+pub(crate) fn read(report: &Element) -> Option<PrbReport> {
     let mut profiles = Vec::new();
     for cell in report.children("cell") {
         for profile in cell.children("slice-profile") {

@@ -8,6 +8,7 @@ use tranche_netconf::message::{CreateSubscription, Notification};
 use tranche_netconf::xml::Element;
 
 use crate::error::Error;
+use crate::prb::{self, PrbReport};
 use crate::stack::Node;
 
 /// One `airtime-report` of `tranche-wifi`.
@@ -40,37 +41,18 @@ pub struct Vif {
     pub effective_max: f64,
 }
 
-/// One `prb-report` of `tranche-ran`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PrbReport {
-    /// Name of the node.
-    pub node: String,
-    /// Length of the period.
-    pub interval: Duration,
-    /// What each slice profile got of each cell.
-    pub uses: Vec<PrbUse>,
-}
-
-/// The downlink of one slice profile on one cell in a [`PrbReport`]. Ratios are percent of the cell's PRB.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PrbUse {
-    /// The cell.
-    pub cell: String,
-    /// The slice; empty for none.
-    pub slice: String,
-    /// Share used.
-    pub used: f64,
-    /// Minimum in force at the end of the period.
-    pub effective_min: f64,
-}
-
 /// A report of either technology.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Heard {
     /// Of airtime.
     Airtime(Report),
     /// Of PRB.
-    Prb(PrbReport),
+    Prb {
+        /// Name of the node.
+        node: String,
+        /// What it says.
+        report: PrbReport,
+    },
 }
 
 /// The reports of one node. The session closes when this is dropped.
@@ -159,7 +141,10 @@ impl Reports {
             let named = |name: &str| elements.iter().find(|e| e.name == name);
             let heard = match (named("airtime-report"), named("prb-report")) {
                 (Some(report), _) => read(&self.node, report).map(Heard::Airtime),
-                (None, Some(report)) => read_prb(&self.node, report).map(Heard::Prb),
+                (None, Some(report)) => prb::read(report).map(|report| Heard::Prb {
+                    node: self.node.clone(),
+                    report,
+                }),
                 (None, None) => continue,
             };
             return heard.ok_or_else(|| nonsense(notification.content.as_str().to_owned()));
@@ -183,28 +168,6 @@ fn read(node: &str, report: &Element) -> Option<Report> {
         sequence: report.child_text("sequence")?.parse().ok()?,
         interval: Duration::from_millis(report.child_text("interval")?.parse().ok()?),
         vifs: vifs.map(vif).collect::<Option<_>>()?,
-    })
-}
-
-fn read_prb(node: &str, report: &Element) -> Option<PrbReport> {
-    let cells = report.children("cell").map(|cell| {
-        let name = cell.child_text("name")?;
-        let profiles = cell.children("slice-profile").map(|profile| {
-            let down = profile.children("down").next()?;
-            let ratio = |name| down.child_text(name)?.parse::<f64>().ok();
-            Some(PrbUse {
-                cell: name.to_owned(),
-                slice: profile.child_text("slice").unwrap_or_default().to_owned(),
-                used: ratio("used-ratio")?,
-                effective_min: ratio("effective-min-ratio").unwrap_or(0.0),
-            })
-        });
-        profiles.collect::<Option<Vec<_>>>()
-    });
-    Some(PrbReport {
-        node: node.to_owned(),
-        interval: Duration::from_millis(report.child_text("interval")?.parse().ok()?),
-        uses: cells.collect::<Option<Vec<_>>>()?.concat(),
     })
 }
 
@@ -252,23 +215,6 @@ mod tests {
             effective_max: 100.0,
         };
         assert_eq!(report.vifs, [expected]);
-    }
-
-    #[test]
-    fn a_report_of_prb_is_read() {
-        let xml = "<prb-report xmlns='urn:tranche:yang:tranche-ran'><sequence>7</sequence><interval>500</interval>\
-             <cell><name>nr</name><slice-profile><name>a-nr</name><slice>a</slice><down><effective-min-ratio>20.00\
-             </effective-min-ratio><used-ratio>45.10</used-ratio></down></slice-profile></cell></prb-report>";
-        let fragment = Fragment::from_trusted(xml.to_owned());
-        let report = read_prb("node-3", &fragment.elements().unwrap()[0]).unwrap();
-        let expected = PrbUse {
-            cell: "nr".to_owned(),
-            slice: "a".to_owned(),
-            used: 45.1,
-            effective_min: 20.0,
-        };
-        assert_eq!(report.interval, Duration::from_millis(500));
-        assert_eq!(report.uses, [expected]);
     }
 
     #[test]

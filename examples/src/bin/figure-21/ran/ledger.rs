@@ -100,11 +100,12 @@ impl Ledger {
                 }
                 ((report.node.clone(), false), report.interval)
             }
-            Heard::Prb(report) => {
-                for of in &report.uses {
-                    *used.entry((of.cell.clone(), of.slice.clone())).or_default() += of.used;
+            Heard::Prb { node, report } => {
+                for of in &report.profiles {
+                    *used.entry((of.cell.clone(), of.slice.clone())).or_default() +=
+                        of.directions[0].used;
                 }
-                ((report.node.clone(), true), report.interval)
+                ((node.clone(), true), report.interval)
             }
         };
         let reports = self.reports.entry(from.clone()).or_default();
@@ -214,7 +215,8 @@ pub(super) fn verdict(promises: &[Promise], got: &[Got]) -> (bool, String) {
 
 #[cfg(test)]
 mod tests {
-    use tranche_tests::telemetry::{PrbReport, PrbUse, Report, Vif};
+    use tranche_tests::prb::{OnCell, PrbReport, PrbUse};
+    use tranche_tests::telemetry::{Report, Vif};
 
     use super::*;
 
@@ -236,17 +238,25 @@ mod tests {
     }
 
     fn prb(cell: &str, used: &[(&str, f64)]) -> Heard {
-        let uses = used.iter().map(|(slice, used)| PrbUse {
+        let use_of = |used| PrbUse {
+            used,
+            throughput: 0,
+            delay: None,
+        };
+        let profiles = used.iter().map(|(slice, used)| OnCell {
             cell: cell.to_owned(),
             slice: (*slice).to_owned(),
-            used: *used,
-            effective_min: 0.0,
+            ues: 1,
+            directions: [use_of(*used), use_of(0.0)],
         });
-        Heard::Prb(PrbReport {
-            node: "node-3".to_owned(),
+        let report = PrbReport {
             interval: Duration::from_secs(1),
-            uses: uses.collect(),
-        })
+            profiles: profiles.collect(),
+        };
+        Heard::Prb {
+            node: "node-3".to_owned(),
+            report,
+        }
     }
 
     fn two() -> Vec<Promise> {
