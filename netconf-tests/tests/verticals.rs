@@ -44,9 +44,8 @@ fn robots_wait_a_moment_where_cameras_wait_for_long() {
     let figures = figures(&text);
     let of = |slice: &str, direction: &str| {
         let found = figures.get(&(slice.to_owned(), direction.to_owned()));
-        found
-            .unwrap_or_else(|| panic!("no {slice} {direction}: {text}"))
-            .clone()
+        assert!(found.is_some(), "no {slice} {direction}: {text}");
+        found.unwrap().clone()
     };
     let (cameras, robots, meters) = (of("embb", "down"), of("urllc", "down"), of("miot", "up"));
     assert!(
