@@ -2,8 +2,6 @@
 //!
 //! A program of its own, so that nothing else runs beside the simulated cell, which lives in real time.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::collections::BTreeMap;
 use std::process::Command;
 
