@@ -2,8 +2,6 @@
 //!
 //! A program of its own, so that nothing else runs beside the simulated cell, which lives in real time.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::collections::BTreeMap;
 use std::process::Command;
 
@@ -44,9 +42,8 @@ fn robots_wait_a_moment_where_cameras_wait_for_long() {
     let figures = figures(&text);
     let of = |slice: &str, direction: &str| {
         let found = figures.get(&(slice.to_owned(), direction.to_owned()));
-        found
-            .unwrap_or_else(|| panic!("no {slice} {direction}: {text}"))
-            .clone()
+        assert!(found.is_some(), "no {slice} {direction}: {text}");
+        found.unwrap().clone()
     };
     let (cameras, robots, meters) = (of("embb", "down"), of("urllc", "down"), of("miot", "up"));
     assert!(

@@ -325,9 +325,9 @@ impl Tree {
     #[must_use]
     pub fn has_at_most(&self, limit: usize) -> bool {
         fn left(siblings: impl Iterator<Item = Raw>, limit: usize) -> Option<usize> {
-            siblings
-                .into_iter()
-                .try_fold(limit, |limit, node| left(node.children(), limit.checked_sub(1)?))
+            siblings.into_iter().try_fold(limit, |limit, node| {
+                left(node.children(), limit.checked_sub(1)?)
+            })
         }
         left(self.data.top(), limit).is_some()
     }

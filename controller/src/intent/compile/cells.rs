@@ -40,6 +40,9 @@ pub(super) fn taken(slice: &Slice, observed: &Observed) -> Taken {
     taken
 }
 
+/// The minimum of one direction.
+type Min = fn(&ProfileConfig) -> Ratio;
+
 /// PRB of a cell that can still be promised, down and up: what the minima of the slice profiles in service on it leave.
 #[must_use]
 pub fn unpromised_prb(plan: &NodePlan, observed: &Observed, cell: &str) -> [Ratio; 2] {
@@ -51,7 +54,7 @@ pub fn unpromised_prb(plan: &NodePlan, observed: &Observed, cell: &str) -> [Rati
         .chain(plan.profiles.values())
         .filter(|profile| profile.cells.contains(cell))
         .collect();
-    let left = |min: fn(&ProfileConfig) -> Ratio| {
+    let left = |min: Min| {
         let owed = sum(on_it.iter().map(|profile| owed(profile, min)));
         Ratio::from_hundredths(FULL.saturating_sub(owed))
     };
@@ -62,7 +65,7 @@ pub fn unpromised_prb(plan: &NodePlan, observed: &Observed, cell: &str) -> [Rati
 }
 
 /// One that is locked is owed nothing.
-fn owed(profile: &ProfileConfig, min: fn(&ProfileConfig) -> Ratio) -> Ratio {
+fn owed(profile: &ProfileConfig, min: Min) -> Ratio {
     match profile.admin_state {
         AdminState::Locked => Ratio::ZERO,
         AdminState::ShuttingDown | AdminState::Unlocked => min(profile),
@@ -336,7 +339,7 @@ fn plmns<'a>(at: &str, cell: &Cell, on_it: &[OnCell<'a>]) -> Vec<Fault<'a>> {
 
 /// The minima of each direction sum to 100 % at most.
 fn minima<'a>(at: &str, on_it: &[OnCell<'a>]) -> Vec<Fault<'a>> {
-    let directions: [(&str, fn(&ProfileConfig) -> Ratio); 2] = [
+    let directions: [(&str, Min); 2] = [
         ("down", |profile| profile.prb.down.min_ratio),
         ("up", |profile| profile.prb.up.min_ratio),
     ];

@@ -557,7 +557,7 @@ fn what_others_have_on_a_cell_counts() {
     let promise = json!({ "prb": { "down": { "min-ratio": "60" } } });
     let wanted = with(slice("a", "01"), &["sla"], promise);
     refuse(
-        &[wanted.clone()],
+        std::slice::from_ref(&wanted),
         &has(guest("lab", "")),
         &[(
             "[id='a']/sla/prb/down/min-ratio",
