@@ -396,6 +396,9 @@ fn switching_off_takes_back_what_was_lent() {
     assert!(both.decision.prb.is_empty());
 }
 
+/// What happens to the network.
+type Change = fn(&mut Both);
+
 #[test]
 fn three_slices_over_eight_radios_and_four_cells_keep_every_promise_through_changes() {
     let cell: &[(&'static str, f64)] = &[("a", 15.0), ("b", 25.0), ("c", 0.0)];
@@ -413,7 +416,7 @@ fn three_slices_over_eight_radios_and_four_cells_keep_every_promise_through_chan
         (both.air.noise, both.cells.noise) = (0.03, 0.01);
         (both.air.delay, both.cells.delay) = (delay, delay);
         both.air.spread_gains(0.7, 1.2);
-        let steps: [(&str, fn(&mut Both)); 4] = [
+        let steps: [(&str, Change); 4] = [
             ("start", |_| {}),
             ("a stranger takes the air", |both| both.air.external = 0.6),
             ("a cell is lost", |both| both.cells.silent = vec![0]),
