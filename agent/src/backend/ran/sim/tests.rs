@@ -98,10 +98,10 @@ fn traffic_that_fits_is_carried_as_it_is_offered() {
     );
     assert_eq!(two.up.throughput_bps.unwrap(), 5 * 10 * 1000);
     assert!(!one.down.backlogged.unwrap() && !two.up.backlogged.unwrap());
-    // Ten packets in 24 ms: each goes in the TTI after it came, or in the next.
+    // Ten packets in 24 ms, each of 30 of the 52 PRB: where a few come at once, the last waits for the TTIs of the others.
     let (mean, p99) = (one.down.delay_us.unwrap(), one.down.delay_p99_us.unwrap());
     assert!(
-        (1000..=2000).contains(&mean) && mean <= p99 && p99 <= 2064,
+        (1000..=2000).contains(&mean) && mean <= p99 && p99 <= 4032,
         "{one:?}"
     );
     assert_eq!(
