@@ -1,6 +1,7 @@
 //! Tunnels of real WireGuard between machines that are network namespaces: the suite of the domain, and what only real
 //! packets show.
 
+mod bulk;
 mod isolation;
 mod rig;
 mod traffic;
