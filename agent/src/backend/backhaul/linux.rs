@@ -33,6 +33,8 @@ use userspace::UserspaceDevice;
 
 /// How often the node's wall is looked at while all tunnels are.
 const WALL_LOOK: Duration = Duration::from_secs(1);
+/// How often the kernel is asked for a port before there is none.
+const PORT_TRIES: usize = 100;
 /// What the names of tunnel interfaces begin with in the namespace of a slice, and its table of nftables.
 const PREFIX: &str = "wg";
 const TABLE: &str = "tranche";
@@ -58,11 +60,20 @@ pub(super) struct LinuxPlane {
     spaces: Mutex<HashMap<String, Arc<Space>>>,
     /// Names of the node's ends of attachments, by slice: what the node's wall keeps apart.
     ends: Mutex<BTreeMap<String, BTreeSet<String>>>,
-    /// The node's wall as nft lists it, with when it was looked at last.
-    wall: tokio::sync::Mutex<Option<(String, Instant)>>,
+    /// The node's wall, once there was one.
+    wall: tokio::sync::Mutex<Option<NodeWall>>,
     names: AtomicU32,
     /// Beginnings of the names of interfaces of management tunnels that an earlier agent left here.
     left: Mutex<BTreeSet<String>>,
+}
+
+/// The rules of nftables in the node's namespace.
+struct NodeWall {
+    /// What it keeps apart.
+    ends: BTreeSet<String>,
+    /// What nft lists of it.
+    text: String,
+    looked_at: Instant,
 }
 
 /// Where a tunnel ends, with what the agent holds there: a slice's namespace, or of a management tunnel the node's.
@@ -169,7 +180,14 @@ impl LinuxPlane {
 
     /// What the names of the interfaces of a management tunnel begin with: eleven octets, four are left for a number.
     fn node_prefix(&self, slice: &str) -> String {
-        format!("m{}{:04x}", self.tag, hash(slice.as_bytes()) & 0xffff)
+        let mut hash = hash(slice.as_bytes());
+        hash ^= hash >> 32;
+        let digits = (0..4).map(|_| {
+            let digit = char::from(b"0123456789abcdefghijklmnopqrstuvwxyz"[(hash % 36) as usize]);
+            hash /= 36;
+            digit
+        });
+        format!("m{}{}", self.tag, digits.collect::<String>())
     }
 
     /// Name of a slice's namespace.
@@ -218,6 +236,14 @@ impl LinuxPlane {
         let file = self.birth_namespace.try_clone();
         let file = file.map_err(in_words("of the node"))?;
         let prefix = self.node_prefix(slice);
+        let has_it = |(other, space): &(&String, &Arc<Space>)| {
+            *other != slice && space.is_of_node && space.prefix == prefix
+        };
+        if let Some((other, _)) = self.spaces().iter().find(has_it) {
+            return Err(PlaneError::new(format!(
+                "the interfaces of {slice} and {other} would have the same names: call the tunnel something else"
+            )));
+        }
         let space = Arc::new(Space {
             is_of_node: true,
             table: format!("tranche-{prefix}"),
@@ -297,24 +323,29 @@ impl LinuxPlane {
         ends: BTreeSet<String>,
         look: Look,
     ) -> Result<bool, PlaneError> {
-        let mut wall = self.wall.lock().await;
-        let (is_news, all) = {
+        {
             let mut of_slices = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-            let before = match ends.is_empty() {
-                true => of_slices.remove(slice).unwrap_or_default(),
-                false => of_slices
-                    .insert(slice.to_owned(), ends.clone())
-                    .unwrap_or_default(),
-            };
-            let all: BTreeSet<String> = of_slices.values().flatten().cloned().collect();
-            (before != ends, all)
+            match ends.is_empty() {
+                true => drop(of_slices.remove(slice)),
+                false => drop(of_slices.insert(slice.to_owned(), ends)),
+            }
+        }
+        // Who waited here may find that it was done meanwhile, for all who came at once.
+        let mut wall = self.wall.lock().await;
+        let all: BTreeSet<String> = {
+            let of_slices = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+            of_slices.values().flatten().cloned().collect()
+        };
+        let is_news = match &*wall {
+            Some(wall) => wall.ends != all,
+            None => !all.is_empty(),
         };
         let mut has_fallen = false;
-        if let (false, Look::Everything, Some((text, at))) = (is_news, look, &mut *wall)
-            && at.elapsed() > WALL_LOOK
+        if let (false, Look::Everything, Some(wall)) = (is_news, look, &mut *wall)
+            && wall.looked_at.elapsed() > WALL_LOOK
         {
-            has_fallen = wall::listed_apart(&self.tag).await != *text;
-            *at = Instant::now();
+            has_fallen = wall::listed_apart(&self.tag).await != wall.text;
+            wall.looked_at = Instant::now();
         }
         if is_news || has_fallen {
             wall::keep_apart(&self.tag, &all).await?;
@@ -324,7 +355,11 @@ impl LinuxPlane {
                     "nftables took the node's rules and does not have them",
                 ));
             }
-            *wall = Some((text, Instant::now()));
+            *wall = Some(NodeWall {
+                ends: all,
+                text,
+                looked_at: Instant::now(),
+            });
         }
         Ok(has_fallen)
     }
@@ -461,14 +496,32 @@ impl Plane for LinuxPlane {
         }
     }
 
-    fn free_port(&self) -> Result<u16, PlaneError> {
-        let free = UdpSocket::bind("[::]:0").or_else(|_| UdpSocket::bind("0.0.0.0:0"));
-        let port = free.and_then(|socket| socket.local_addr());
-        port.map(|address| address.port())
-            .map_err(|error| PlaneError {
-                message: format!("no UDP port is free: {error}"),
-                why: Why::NoRoom,
-            })
+    fn free_port(&self, is_taken: &dyn Fn(u16) -> bool) -> Result<u16, PlaneError> {
+        let no_room = |error: String| PlaneError {
+            message: format!("no UDP port is free: {error}"),
+            why: Why::NoRoom,
+        };
+        for _ in 0..PORT_TRIES {
+            let free = UdpSocket::bind("[::]:0").or_else(|_| UdpSocket::bind("0.0.0.0:0"));
+            let port = free.and_then(|socket| socket.local_addr());
+            let port = port.map_err(|error| no_room(error.to_string()))?.port();
+            if !is_taken(port) {
+                return Ok(port);
+            }
+        }
+        Err(no_room(
+            "all that the kernel offers are other tunnels'".to_owned(),
+        ))
+    }
+
+    fn is_free(&self, port: u16) -> bool {
+        // As a tunnel would: of both families, where there are both.
+        let taken = |error: std::io::Error| error.kind() == std::io::ErrorKind::AddrInUse;
+        let both = UdpSocket::bind(("::", port)).or_else(|error| match taken(error) {
+            true => Err(()),
+            false => UdpSocket::bind(("0.0.0.0", port)).map_err(drop),
+        });
+        both.is_ok()
     }
 
     fn prefix(&self, slice: &str, is_of_node: bool) -> String {
