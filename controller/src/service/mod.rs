@@ -176,8 +176,9 @@ impl Service {
         let running = datastores.running();
         let nacm = Nacm::from_running(&running).map_err(|e| vec![e.to_rpc_error()])?;
         let desired = Arc::new(Desired::read(&running)?);
-        let slices = desired.intent.slices.keys().cloned();
-        setup.network.know_slices(slices);
+        // Also those that are gone: a node that was away may still have tunnels of them.
+        let slices = desired.intent.slices.keys().chain(setup.history.slices());
+        setup.network.know_slices(slices.cloned());
         let published = Published::new(running, nacm, version, desired);
         let live = Live {
             record: Record::new(setup.periods),

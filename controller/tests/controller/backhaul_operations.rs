@@ -76,6 +76,102 @@ async fn keys_are_rotated_over_all_nodes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_ports_of_a_rotation_are_of_the_range_that_a_node_has() {
+    let site = three().await;
+    let mut factory = site.inventory();
+    let hub = &mut factory["tranche-inventory:inventory"]["node"][2];
+    hub["underlay"] = json!({ "first-port": 40_000, "last-port": 40_001 });
+    let instance = site.controller(&factory).await;
+    put(&instance, &[slice_with("a", &["node-1"], one_hub())]).await;
+    for expected in [40_000, 40_001, 40_000] {
+        let state = until_up(&instance, "a").await;
+        let nodes = state["node"].as_array().unwrap();
+        let hub = nodes.iter().find(|node| node["name"] == "node-3").unwrap();
+        assert_eq!(hub["listen-port"], expected, "{hub}");
+        let (status, output) = act(&instance, "a", "rotate-keys", json!({})).await;
+        assert_eq!(status, 200, "{output}");
+    }
+    // Another slice takes the other port, and there is none for a next key.
+    let two = [("a", "node-1"), ("b", "node-2")];
+    let two = two.map(|(slice, node)| slice_with(slice, &[node], one_hub()));
+    put(&instance, &two).await;
+    let before = keys(&instance, "a").await;
+    let (status, refusal) = act(&instance, "a", "rotate-keys", json!({})).await;
+    assert!(status >= 400, "{status}");
+    let why = &refusal["ietf-restconf:errors"]["error"][0]["error-message"];
+    assert_eq!(why, "node node-3: it has no port left for the next key");
+    assert_eq!(keys(&instance, "a").await, before);
+    instance.stop().await;
+    site.agent.shutdown().await;
+}
+
+/// As a controller leaves it that dies between two nodes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_in_which_one_node_has_moved_is_carried_on() {
+    let site = three().await;
+    let factory = site.inventory();
+    let instance = site.controller(&factory).await;
+    put(&instance, &[slice_with("a", &["node-1"], one_hub())]).await;
+    let before = keys(&instance, "a").await;
+    instance.stop().await;
+    let backhaul = "urn:tranche:yang:tranche-backhaul";
+    let mut next = Vec::new();
+    for node in [2, 0] {
+        site.act(node, "a", "<rotate-key/>").await;
+        let state = site.get(node, "backhaul", backhaul).await;
+        next.push(next_of(&state));
+    }
+    for (node, peer, (key, port)) in [(2, "node-1", &next[1]), (0, "node-3", &next[0])] {
+        let endpoint = match node {
+            0 => format!("<endpoint><address>127.0.0.1</address><port>{port}</port></endpoint>"),
+            _ => String::new(),
+        };
+        let edit = format!(
+            "<backhaul xmlns=\"{backhaul}\"><tunnel><slice>a</slice><peer><name>{peer}</name>\
+             <next><public-key>{key}</public-key>{endpoint}</next></peer></tunnel></backhaul>"
+        );
+        site.edit(node, &edit).await;
+    }
+    let begin = Instant::now();
+    while !site
+        .get(2, "backhaul", backhaul)
+        .await
+        .contains("<phase>ready</phase>")
+    {
+        assert!(begin.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    site.act(2, "a", "<complete-rotation/>").await;
+    let instance = site.controller(&factory).await;
+    let begin = Instant::now();
+    loop {
+        let now = keys(&instance, "a").await;
+        let is_settled = |tunnel: Option<String>| !tunnel.unwrap().contains("<next>");
+        let all_new = now.iter().all(|key| !before.contains(key));
+        if all_new
+            && is_settled(tunnel(&site, 0, "a").await)
+            && is_settled(tunnel(&site, 2, "a").await)
+        {
+            break;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(60), "{now:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    instance.stop().await;
+    site.agent.shutdown().await;
+}
+
+/// Key and port of the second generation in a node's state.
+fn next_of(state: &str) -> (String, String) {
+    let (_, next) = state.split_once("<next>").unwrap();
+    let text = |name: &str| {
+        let (_, rest) = next.split_once(&format!("<{name}>")).unwrap();
+        rest.split('<').next().unwrap().to_owned()
+    };
+    (text("public-key"), text("listen-port"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_that_a_node_refuses_is_taken_back_everywhere() {
     let deny = json!([{ "name": "no next", "group": ["controllers"], "rule": [{
         "name": "no next", "module-name": "tranche-backhaul",
