@@ -82,8 +82,8 @@ struct Live {
     commits: VecDeque<CommitInfo>,
     /// When what was done for the backhaul of a slice.
     lifecycles: BTreeMap<String, Lifecycle>,
-    /// Slices whose rotation is being carried on.
-    rotating: HashSet<String>,
+    /// Slices whose rotation is being carried on, and whether a node in it was read meanwhile.
+    rotating: BTreeMap<String, bool>,
     /// How often traffic moved from one hub to another, by slice.
     failovers: BTreeMap<String, u64>,
 }
