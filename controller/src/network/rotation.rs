@@ -6,11 +6,12 @@
 //!                 cancel-rotation everywhere                 asked again until it is done, also by a controller that came later
 //! ```
 //! Up to the first `complete-rotation` it can be taken back; from then on it is only carried on. Which of the two it is shows at
-//! the nodes, so that a controller that was started anew knows what to do. The nodes are held: nobody repairs them meanwhile.
+//! the nodes, so that a controller that was started anew knows what to do. The nodes are held: nobody repairs nor changes them meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep};
 use tranche_netconf::Error;
 use tranche_netconf::client::Client;
@@ -89,9 +90,7 @@ impl Network {
         slice: &str,
         ranges: &PortRanges,
     ) -> Result<BTreeMap<NodeName, OwnKey>, RotationError> {
-        let _one_at_a_time = self.changing.lock().await;
-        let nodes = self.nodes_of(slice);
-        let held = self.hold(&nodes).await;
+        let (nodes, held) = self.hold_slice(slice).await;
         let mut rotation = self.open(slice, &nodes).await?;
         if let Some(peer) = rotation.elsewhere() {
             return Err(RotationError::Elsewhere(peer));
@@ -114,9 +113,7 @@ impl Network {
         ranges: &PortRanges,
         forward: bool,
     ) -> Option<Result<(), RotationError>> {
-        let _one_at_a_time = self.changing.lock().await;
-        let nodes = self.nodes_of(slice);
-        let held = self.hold(&nodes).await;
+        let (nodes, held) = self.hold_slice(slice).await;
         let mut rotation = match self.open(slice, &nodes).await {
             Ok(rotation) => rotation,
             Err(error) => return Some(Err(error)),
@@ -162,6 +159,18 @@ impl Network {
                     tunnel.is_some_and(is_rotating)
                 })
         })
+    }
+
+    /// Holds the nodes of a slice, and nothing else: changes of other nodes go on meanwhile. Who changes the slice changes a node
+    /// that has it, and waits.
+    async fn hold_slice(&self, slice: &str) -> (Vec<NodeName>, Vec<OwnedMutexGuard<()>>) {
+        loop {
+            let nodes = self.nodes_of(slice);
+            let held = self.hold(&nodes).await;
+            if nodes == self.nodes_of(slice) {
+                return (nodes, held);
+            }
+        }
     }
 
     fn check_all(&self, nodes: &[NodeName]) {

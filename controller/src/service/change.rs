@@ -116,6 +116,9 @@ impl Service {
         let config = print(proposal.new());
         let mut info = None;
         let (history, noted) = (&mut writer.history, &mut info);
+        // What was before may be of a factory default, which no commit named.
+        let slices = before.desired.intent.slices.keys();
+        history.name_slices(slices.chain(consequence.desired.intent.slices.keys()));
         let kept = async {
             let name = &author.user.name;
             let commit = history.commit(name, &author.label, config.into_bytes());

@@ -84,8 +84,8 @@ struct Live {
     commits: VecDeque<CommitInfo>,
     /// When what was done for the backhaul of a slice.
     lifecycles: BTreeMap<String, Lifecycle>,
-    /// Slices whose rotation is being carried on.
-    rotating: HashSet<String>,
+    /// Slices whose rotation is being carried on, and whether a node in it was read meanwhile.
+    rotating: BTreeMap<String, bool>,
     /// How often traffic moved from one hub to another, by slice.
     failovers: BTreeMap<String, u64>,
 }
@@ -178,8 +178,9 @@ impl Service {
         let running = datastores.running();
         let nacm = Nacm::from_running(&running).map_err(|e| vec![e.to_rpc_error()])?;
         let desired = Arc::new(Desired::read(&running)?);
-        let slices = desired.intent.slices.keys().cloned();
-        setup.network.know_slices(slices);
+        // Also those that are gone: a node that was away may still have tunnels of them.
+        let slices = desired.intent.slices.keys().chain(setup.history.slices());
+        setup.network.know_slices(slices.cloned());
         let published = Published::new(running, nacm, version, desired);
         let live = Live {
             record: Record::new(setup.periods),

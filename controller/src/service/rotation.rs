@@ -1,11 +1,11 @@
 //! Rotation of a slice's keys: on request, when a node says that one is due, and after a controller left one halfway.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use tranche_netconf::error::{ErrorTag, RpcError};
 use tranche_yang::Operation;
 
-use super::Service;
+use super::{Live, Service};
 use crate::network::{PortRanges, RotationError};
 
 impl Service {
@@ -49,32 +49,51 @@ impl Service {
     /// Carries on the rotations that a node was just seen to be in the middle of.
     pub(super) fn resume_rotations(self: &Arc<Self>, node: &str) {
         for slice in self.network.rotating(node) {
-            let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-            if !live.rotating.insert(slice.clone()) {
+            let mut live = self.live();
+            if let Some(seen_again) = live.rotating.get_mut(&slice) {
+                // It may have come back just after it was found to be away.
+                *seen_again = true;
                 continue;
             }
+            live.rotating.insert(slice.clone(), false);
             drop(live);
             let service = Arc::clone(self);
             self.tasks.spawn(async move {
-                let desired = Arc::clone(&service.published().desired);
-                let backhaul = desired.intent.slices.get(&slice);
-                let backhaul = backhaul.and_then(|slice| slice.backhaul.as_ref());
-                let due = backhaul.is_some_and(|b| b.rotation.interval.is_some());
-                let ranges = service.port_ranges();
-                let resumed = service.network.resume_rotation(&slice, &ranges, due).await;
-                match resumed {
-                    None => {}
-                    Some(Ok(())) => {
-                        tracing::info!(slice, "a rotation of keys was carried on or taken back")
-                    }
-                    Some(Err(error)) => {
-                        tracing::warn!(slice, %error, "a rotation of keys could not be carried on");
+                loop {
+                    let is_over = service.resume_rotation(&slice).await;
+                    let mut live = service.live();
+                    let seen_again = live.rotating.insert(slice.clone(), false);
+                    if is_over || seen_again != Some(true) {
+                        live.rotating.remove(&slice);
+                        return;
                     }
                 }
-                let mut live = service.live.lock().unwrap_or_else(PoisonError::into_inner);
-                live.rotating.remove(&slice);
             });
         }
+    }
+
+    /// Whether there is nothing to carry on any more.
+    async fn resume_rotation(&self, slice: &str) -> bool {
+        let desired = Arc::clone(&self.published().desired);
+        let backhaul = desired.intent.slices.get(slice);
+        let backhaul = backhaul.and_then(|slice| slice.backhaul.as_ref());
+        let due = backhaul.is_some_and(|b| b.rotation.interval.is_some());
+        let ranges = self.port_ranges();
+        match self.network.resume_rotation(slice, &ranges, due).await {
+            None => true,
+            Some(Ok(())) => {
+                tracing::info!(slice, "a rotation of keys was carried on or taken back");
+                true
+            }
+            Some(Err(error)) => {
+                tracing::warn!(slice, %error, "a rotation of keys could not be carried on");
+                false
+            }
+        }
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The ports of the nodes that have a range.

@@ -3,6 +3,7 @@
 //! A commit is written together with the configuration it leads to, in one transaction that fails if another came first. The
 //! oldest commits go when there are more than the bound, in the same transaction.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,6 +18,8 @@ const HEAD: &[u8] = b"config/head";
 const CONFIG: &str = "config/at/";
 /// Everything else about a commit, by id.
 const INFO: &str = "config/commit/";
+/// Names of the slices that there ever were; they outlive the commits.
+const SLICE: &str = "config/slice/";
 
 /// A commit without the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +82,9 @@ pub struct History {
     store: Arc<dyn Store>,
     keep: usize,
     head: Option<(u64, Revision)>,
+    slices: BTreeSet<String>,
+    /// Of those, the ones that go to the store with the next commit.
+    new_slices: BTreeSet<String>,
 }
 
 impl History {
@@ -103,11 +109,30 @@ impl History {
                     Some((id, revision))
                 }
             };
+        let (from, to) = prefix(SLICE.as_bytes());
+        let slices = store.range(from, to).await?.into_iter();
+        let slices = slices
+            .map(|entry| String::from_utf8_lossy(&entry.key[SLICE.len()..]).into_owned())
+            .collect();
         Ok(Self {
             store,
             keep: keep.max(1),
             head,
+            slices,
+            new_slices: BTreeSet::new(),
         })
+    }
+
+    /// The slices that commits ever named: what nodes have of them is ours, also when the slice is gone.
+    pub fn slices(&self) -> impl Iterator<Item = &String> {
+        self.slices.iter()
+    }
+
+    /// The next commit names these slices.
+    pub fn name_slices<'a>(&mut self, slices: impl IntoIterator<Item = &'a String>) {
+        let slices = slices.into_iter();
+        let new = slices.filter(|slice| !self.slices.contains(*slice));
+        self.new_slices = new.cloned().collect();
     }
 
     /// Number of the newest commit; `None`: nothing was ever committed.
@@ -161,6 +186,10 @@ impl History {
                 value: id.to_be_bytes().to_vec(),
             },
         ];
+        ops.extend(self.new_slices.iter().map(|slice| Op::Put {
+            key: [SLICE.as_bytes(), slice.as_bytes()].concat(),
+            value: Vec::new(),
+        }));
         // All that are too old: there may be several after the bound was lowered.
         let oldest = id.saturating_sub(self.keep as u64);
         let (from, _) = prefix(INFO.as_bytes());
@@ -174,6 +203,7 @@ impl History {
         }
         let revision = self.store.txn(vec![guard], ops).await?;
         self.head = Some((id, revision));
+        self.slices.append(&mut self.new_slices);
         Ok(info)
     }
 
@@ -270,6 +300,21 @@ mod tests {
             .map(|info| info.label)
             .collect();
         assert_eq!(labels, ["one", "two", "three"]);
+    }
+
+    #[tokio::test]
+    async fn a_slice_that_a_commit_named_is_known_after_a_restart_and_when_that_commit_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut history = open(&dir, 1).await;
+        history.name_slices(&["a".to_owned(), "b/ö".to_owned()]);
+        assert_eq!(history.slices().count(), 0, "before it is committed");
+        commit(&mut history, "two").await;
+        history.name_slices(&["a".to_owned()]);
+        commit(&mut history, "one").await;
+        drop(history);
+        let history = open(&dir, 1).await;
+        assert_eq!(history.slices().collect::<Vec<_>>(), ["a", "b/ö"]);
+        assert_eq!(history.get(1).await.unwrap(), None);
     }
 
     #[tokio::test]

@@ -294,6 +294,35 @@ async fn what_somebody_changed_is_put_right_and_what_is_not_ours_stays() {
     site.agent.shutdown().await;
 }
 
+/// As at a node that was away when its slice was deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tunnel_of_a_slice_that_is_gone_is_removed_by_a_controller_that_starts_anew() {
+    let site = three().await;
+    let factory = site.inventory();
+    let instance = site.controller(&factory).await;
+    put(&instance, &[slice_with("a", &["node-1"], one_hub())]).await;
+    until_up(&instance, "a").await;
+    put(&instance, &[]).await;
+    assert_eq!(tunnel(&site, 0, "a").await, None);
+    instance.stop().await;
+    for slice in ["a", "lab"] {
+        let left = format!(
+            "<backhaul xmlns=\"urn:tranche:yang:tranche-backhaul\"><tunnel><slice>{slice}</slice>\
+             <role>member</role><address>10.9.0.1</address></tunnel></backhaul>"
+        );
+        site.edit(0, &left).await;
+    }
+    let instance = site.controller(&factory).await;
+    let begin = Instant::now();
+    while tunnel(&site, 0, "a").await.is_some() {
+        assert!(begin.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(tunnel(&site, 0, "lab").await.is_some(), "it is not ours");
+    instance.stop().await;
+    site.agent.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_controller_that_starts_anew_finds_everything_as_it_should_be() {
     let site = three().await;

@@ -85,6 +85,40 @@ async fn keys_are_rotated_over_all_nodes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_ports_of_a_rotation_are_of_the_range_that_a_node_has() {
+    let site = three().await;
+    let mut factory = site.inventory();
+    let nodes = &mut factory["tranche-inventory:inventory"]["node"];
+    nodes[1]["underlay"] = json!({ "first-port": 40_010, "last-port": 40_010 });
+    nodes[2]["underlay"] = json!({ "first-port": 40_000, "last-port": 40_001 });
+    let instance = site.controller(&factory).await;
+    put(&instance, &[slice_with("a", &["node-1"], one_hub())]).await;
+    for expected in [40_000, 40_001, 40_000] {
+        let state = until_up(&instance, "a").await;
+        let nodes = state["node"].as_array().unwrap();
+        let hub = nodes.iter().find(|node| node["name"] == "node-3").unwrap();
+        assert_eq!(hub["listen-port"], expected, "{hub}");
+        let (status, output) = act(&instance, "a", "rotate-keys", json!({})).await;
+        assert_eq!(status, 200, "{output}");
+    }
+    // With one port there is none for a next key.
+    let two = [("a", "node-3"), ("b", "node-2")].map(|(slice, node)| {
+        let mut backhaul = one_hub();
+        backhaul["hub"] = json!([hub(node, 10)]);
+        slice_with(slice, &["node-1"], backhaul)
+    });
+    put(&instance, &two).await;
+    let before = keys(&instance, "b").await;
+    let (status, refusal) = act(&instance, "b", "rotate-keys", json!({})).await;
+    assert!(status >= 400, "{status}");
+    let why = &refusal["ietf-restconf:errors"]["error"][0]["error-message"];
+    assert_eq!(why, "node node-2: it has no port left for the next key");
+    assert_eq!(keys(&instance, "b").await, before);
+    instance.stop().await;
+    site.agent.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_that_a_node_refuses_is_taken_back_everywhere() {
     let deny = json!([{ "name": "no next", "group": ["controllers"], "rule": [{
         "name": "no next", "module-name": "tranche-backhaul",

@@ -1,6 +1,9 @@
 //! The backhaul domain of one node: plans and carries out what is configured, tunnel by tunnel.
 //!
-//! Owns the tasks of the tunnels and what has to be decided across them. Handles of one [`Backhaul`] are the same.
+//! Owns the tasks of the tunnels and what has to be decided across them; in what order they are made is in
+//! `engine/carry_out.rs`. Handles of one [`Backhaul`] are the same.
+
+mod carry_out;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -27,8 +30,8 @@ const DOMAIN: &str = "backhaul";
 const QUEUE: usize = 16;
 /// Events that a reader may lag behind before it loses some.
 const EVENT_QUEUE: usize = 1024;
-/// Tunnels that are brought up at once at start.
-const AT_ONCE: usize = 8;
+/// Tunnels that are made or removed at once: most of the time of one is waiting for the kernel.
+const AT_ONCE: usize = 32;
 
 /// The backhaul domain of a node. Clones are handles of the same tunnels.
 #[derive(Clone)]
@@ -48,14 +51,6 @@ struct Inner {
 struct Task {
     commands: mpsc::Sender<Command>,
     _task: AbortOnDropHandle<()>,
-}
-
-/// What takes back one step.
-enum Undo {
-    /// Remove what was made.
-    Made(String),
-    /// Bring back what was.
-    Was(Box<TunnelConfig>),
 }
 
 impl std::fmt::Debug for Backhaul {
@@ -163,63 +158,6 @@ impl Backhaul {
         let task = self.tasks().remove(slice);
         drop(task);
         Ok(())
-    }
-
-    async fn carry_out(&self, plan: &Plan) -> Result<Vec<Undo>, Refusal> {
-        let (old, new) = (&plan.old().backhaul, &plan.new_config().backhaul);
-        let mut done = Vec::new();
-        // What goes makes room: ports, names and bridges.
-        for tunnel in old
-            .tunnels
-            .iter()
-            .filter(|one| new.tunnel(&one.slice).is_none())
-        {
-            let removed = self.remove(&tunnel.slice).await;
-            self.unless(removed, &mut done).await?;
-            done.push(Undo::Was(Box::new(tunnel.clone())));
-        }
-        for tunnel in &new.tunnels {
-            let before = old.tunnel(&tunnel.slice);
-            if before == Some(tunnel) {
-                continue;
-            }
-            let brought = self.bring(tunnel).await;
-            if brought.is_err() && before.is_none() {
-                // It has put back itself what was before, which is nothing.
-                drop(self.tasks().remove(&tunnel.slice));
-            }
-            self.unless(brought, &mut done).await?;
-            done.push(match before {
-                Some(before) => Undo::Was(Box::new(before.clone())),
-                None => Undo::Made(tunnel.slice.clone()),
-            });
-        }
-        Ok(done)
-    }
-
-    /// Takes back what was done if the next step failed.
-    async fn unless(&self, step: Result<(), Refusal>, done: &mut Vec<Undo>) -> Result<(), Refusal> {
-        let Err(mut refusal) = step else {
-            return Ok(());
-        };
-        if let Err(second) = self.take_back(std::mem::take(done)).await {
-            refusal.message = format!("{}; and then: {second}", refusal.message);
-        }
-        Err(refusal)
-    }
-
-    async fn take_back(&self, done: Vec<Undo>) -> Result<(), Refusal> {
-        let mut first = Ok(());
-        for undo in done.into_iter().rev() {
-            let undone = match undo {
-                Undo::Made(slice) => self.remove(&slice).await,
-                Undo::Was(config) => self.bring(&config).await,
-            };
-            if first.is_ok() {
-                first = undone;
-            }
-        }
-        first
     }
 
     async fn repair(&self, wanted: NodeConfig) -> Result<Reconciled, Refusal> {

@@ -163,6 +163,13 @@ pub(super) fn choose<'a>(
     Some((better.name, FailoverReason::Preferred))
 }
 
+/// Whether the preferred one has the prefixes and answers: from then on one that fails has to hold out before it is back.
+pub(super) fn is_settled(candidates: &[Candidate<'_>], active: &str) -> bool {
+    let preferred = candidates.iter().map(|one| one.priority).min();
+    let active = candidates.iter().find(|one| one.name == active);
+    active.is_some_and(|active| active.answers && Some(active.priority) == preferred)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,6 +252,15 @@ mod tests {
             ..edge
         };
         assert_eq!(choose(&[young, data_centre], "dc", false), None);
+    }
+
+    #[test]
+    fn a_choice_is_settled_when_the_preferred_one_answers_and_has_the_prefixes() {
+        let (edge, dc) = (candidate("edge", 1, true), candidate("dc", 2, true));
+        assert!(is_settled(&[edge, dc], "edge"));
+        assert!(!is_settled(&[edge, dc], "dc"));
+        assert!(!is_settled(&[candidate("edge", 1, false), dc], "edge"));
+        assert!(!is_settled(&[edge], ""));
     }
 
     #[test]

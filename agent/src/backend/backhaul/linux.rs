@@ -10,6 +10,7 @@ mod kernel;
 mod namespace;
 mod net;
 mod probe;
+mod space;
 mod userspace;
 mod wall;
 
@@ -23,16 +24,16 @@ use std::time::{Duration, Instant};
 
 use super::Backhaul;
 use super::config::BackendChoice;
-use super::plane::{BackendInUse, Look, ObservedInterface, Place, Plane, PlaneError, SliceNet};
+use super::plane::{BackendInUse, Look, ObservedInterface, Plane, PlaneError, SliceNet};
 use crate::backend::wifi::link::Links;
 use crate::backend::{BoxFuture, Why};
-use namespace::Namespace;
 use net::Net;
-use probe::{Nudger, Pinger};
-use userspace::UserspaceDevice;
+use space::Space;
 
 /// How often the node's wall is looked at while all tunnels are.
 const WALL_LOOK: Duration = Duration::from_secs(1);
+/// How often the kernel is asked for a port before there is none.
+const PORT_TRIES: usize = 100;
 /// What the names of tunnel interfaces begin with in the namespace of a slice, and its table of nftables.
 const PREFIX: &str = "wg";
 const TABLE: &str = "tranche";
@@ -58,29 +59,20 @@ pub(super) struct LinuxPlane {
     spaces: Mutex<HashMap<String, Arc<Space>>>,
     /// Names of the node's ends of attachments, by slice: what the node's wall keeps apart.
     ends: Mutex<BTreeMap<String, BTreeSet<String>>>,
-    /// The node's wall as nft lists it, with when it was looked at last.
-    wall: tokio::sync::Mutex<Option<(String, Instant)>>,
+    /// The node's wall, once there was one.
+    wall: tokio::sync::Mutex<Option<NodeWall>>,
     names: AtomicU32,
     /// Beginnings of the names of interfaces of management tunnels that an earlier agent left here.
     left: Mutex<BTreeSet<String>>,
 }
 
-/// Where a tunnel ends, with what the agent holds there: a slice's namespace, or of a management tunnel the node's.
-struct Space {
-    is_of_node: bool,
-    /// What the names of its tunnel interfaces begin with.
-    prefix: String,
-    /// Its table of nftables.
-    table: String,
-    namespace: Namespace,
-    net: Net,
-    /// Devices of this process, by interface.
-    devices: tokio::sync::Mutex<HashMap<String, UserspaceDevice>>,
-    /// None in the node's, where it is the node's administrator who says who may send echo requests.
-    pinger: Option<Pinger>,
-    nudger: Nudger,
-    /// The text of the wall that is in force, as far as is known.
-    wall: Mutex<Option<String>>,
+/// The rules of nftables in the node's namespace.
+struct NodeWall {
+    /// What it keeps apart.
+    ends: BTreeSet<String>,
+    /// What nft lists of it.
+    text: String,
+    looked_at: Instant,
 }
 
 impl Backhaul {
@@ -169,7 +161,14 @@ impl LinuxPlane {
 
     /// What the names of the interfaces of a management tunnel begin with: eleven octets, four are left for a number.
     fn node_prefix(&self, slice: &str) -> String {
-        format!("m{}{:04x}", self.tag, hash(slice.as_bytes()) & 0xffff)
+        let mut hash = hash(slice.as_bytes());
+        hash ^= hash >> 32;
+        let digits = (0..4).map(|_| {
+            let digit = char::from(b"0123456789abcdefghijklmnopqrstuvwxyz"[(hash % 36) as usize]);
+            hash /= 36;
+            digit
+        });
+        format!("m{}{}", self.tag, digits.collect::<String>())
     }
 
     /// Name of a slice's namespace.
@@ -185,110 +184,6 @@ impl LinuxPlane {
         self.spaces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The space of a slice: the one we hold, or one that is there from before.
-    async fn space(&self, slice: &str) -> Result<Option<Arc<Space>>, PlaneError> {
-        let name = self.namespace_name(slice);
-        let held = self.spaces().get(slice).cloned();
-        if let Some(space) = held.clone().filter(|space| space.is_of_node) {
-            return Ok(Some(space));
-        }
-        match (held, namespace::is_there(&name)) {
-            (Some(space), true) => Ok(Some(space)),
-            (Some(space), false) => {
-                // Somebody took the name away; what we hold of it must not stand in the way of a new one.
-                drop(self.spaces().remove(slice));
-                space.stop_devices().await;
-                Ok(None)
-            }
-            (None, true) => {
-                let namespace = Namespace::open(&name).map_err(in_words(&name))?;
-                let space = Arc::new(Space::enter(namespace)?);
-                self.spaces().insert(slice.to_owned(), Arc::clone(&space));
-                Ok(Some(space))
-            }
-            (None, false) => match self.left().contains(&self.node_prefix(slice)) {
-                true => self.node_space(slice).map(Some),
-                false => Ok(None),
-            },
-        }
-    }
-
-    /// The node's namespace, for a management tunnel.
-    fn node_space(&self, slice: &str) -> Result<Arc<Space>, PlaneError> {
-        let file = self.birth_namespace.try_clone();
-        let file = file.map_err(in_words("of the node"))?;
-        let prefix = self.node_prefix(slice);
-        let space = Arc::new(Space {
-            is_of_node: true,
-            table: format!("tranche-{prefix}"),
-            prefix,
-            namespace: Namespace::of_node(file),
-            net: self.birth.clone(),
-            devices: tokio::sync::Mutex::default(),
-            pinger: None,
-            nudger: Nudger::default(),
-            wall: Mutex::default(),
-        });
-        self.spaces().insert(slice.to_owned(), Arc::clone(&space));
-        Ok(space)
-    }
-
-    /// The space of a slice, made if it is not there; and whether it was made.
-    async fn space_or_new(
-        &self,
-        slice: &str,
-        place: &Place,
-    ) -> Result<(Arc<Space>, bool), PlaneError> {
-        if let Some(space) = self.space(slice).await? {
-            if space.is_of_node == matches!(place, Place::Node { .. }) {
-                return Ok((space, false));
-            }
-            // It was elsewhere before.
-            drop(space);
-            self.remove_space(slice).await?;
-        }
-        if let Place::Node { .. } = place {
-            return Ok((self.node_space(slice)?, false));
-        }
-        let name = self.namespace_name(slice);
-        let namespace = Namespace::create(&name).map_err(in_words(&name))?;
-        let space = Arc::new(Space::enter(namespace)?);
-        self.spaces().insert(slice.to_owned(), Arc::clone(&space));
-        Ok((space, true))
-    }
-
-    async fn remove_space(&self, slice: &str) -> Result<bool, PlaneError> {
-        let node_table = format!("tranche-{}", self.node_prefix(slice));
-        let Some(space) = self.space(slice).await? else {
-            // An interface in userspace goes with its agent, its rules do not.
-            wall::remove(node_table).await?;
-            return Ok(false);
-        };
-        space.stop_devices().await;
-        // The namespace dies some time after its last user: ports and names are given back now.
-        for link in space.net.links().await? {
-            if space.is_ours(&link.name) {
-                space.net.delete(link.index).await?;
-            }
-        }
-        if space.is_of_node {
-            wall::remove(node_table).await?;
-            self.left().remove(&space.prefix);
-            drop(self.spaces().remove(slice));
-            return Ok(true);
-        }
-        self.links
-            .remove_unused_bridges()
-            .await
-            .map_err(PlaneError::from)?;
-        drop(self.spaces().remove(slice));
-        let name = self.namespace_name(slice);
-        drop(space);
-        namespace::delete(&name).map_err(in_words(&name))?;
-        self.set_ends(slice, BTreeSet::new(), Look::Changes).await?;
-        Ok(true)
-    }
-
     /// Says which interfaces of the node belong to a slice, and renews the node's wall if that is news or it is not what it
     /// was; whether it was renewed for the second reason.
     async fn set_ends(
@@ -297,24 +192,29 @@ impl LinuxPlane {
         ends: BTreeSet<String>,
         look: Look,
     ) -> Result<bool, PlaneError> {
-        let mut wall = self.wall.lock().await;
-        let (is_news, all) = {
+        {
             let mut of_slices = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-            let before = match ends.is_empty() {
-                true => of_slices.remove(slice).unwrap_or_default(),
-                false => of_slices
-                    .insert(slice.to_owned(), ends.clone())
-                    .unwrap_or_default(),
-            };
-            let all: BTreeSet<String> = of_slices.values().flatten().cloned().collect();
-            (before != ends, all)
+            match ends.is_empty() {
+                true => drop(of_slices.remove(slice)),
+                false => drop(of_slices.insert(slice.to_owned(), ends)),
+            }
+        }
+        // Who waited here may find that it was done meanwhile, for all who came at once.
+        let mut wall = self.wall.lock().await;
+        let all: BTreeSet<String> = {
+            let of_slices = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+            of_slices.values().flatten().cloned().collect()
+        };
+        let is_news = match &*wall {
+            Some(wall) => wall.ends != all,
+            None => !all.is_empty(),
         };
         let mut has_fallen = false;
-        if let (false, Look::Everything, Some((text, at))) = (is_news, look, &mut *wall)
-            && at.elapsed() > WALL_LOOK
+        if let (false, Look::Everything, Some(wall)) = (is_news, look, &mut *wall)
+            && wall.looked_at.elapsed() > WALL_LOOK
         {
-            has_fallen = wall::listed_apart(&self.tag).await != *text;
-            *at = Instant::now();
+            has_fallen = wall::listed_apart(&self.tag).await != wall.text;
+            wall.looked_at = Instant::now();
         }
         if is_news || has_fallen {
             wall::keep_apart(&self.tag, &all).await?;
@@ -324,46 +224,13 @@ impl LinuxPlane {
                     "nftables took the node's rules and does not have them",
                 ));
             }
-            *wall = Some((text, Instant::now()));
+            *wall = Some(NodeWall {
+                ends: all,
+                text,
+                looked_at: Instant::now(),
+            });
         }
         Ok(has_fallen)
-    }
-}
-
-impl Space {
-    /// Whether an interface that is there was made by the agent for this tunnel.
-    fn is_ours(&self, name: &str) -> bool {
-        let is_inside = [attach::INNER, attach::VXLAN, attach::BRIDGE].contains(&name);
-        self.is_tunnel(name) || is_inside && !self.is_of_node
-    }
-
-    fn is_tunnel(&self, name: &str) -> bool {
-        name.strip_prefix(&self.prefix)
-            .is_some_and(|epoch| epoch.bytes().all(|one| one.is_ascii_digit()))
-    }
-
-    async fn stop_devices(&self) {
-        for (_, device) in self.devices.lock().await.drain() {
-            device.stop().await;
-        }
-    }
-
-    fn enter(namespace: Namespace) -> Result<Self, PlaneError> {
-        let net = namespace.within(Net::connect);
-        let name = &namespace.name;
-        let net = net.map_err(in_words(name))?.map_err(in_words(name))?;
-        let pinger = namespace.within(Pinger::open).map_err(in_words(name))?;
-        Ok(Self {
-            is_of_node: false,
-            prefix: PREFIX.to_owned(),
-            table: TABLE.to_owned(),
-            pinger: Some(pinger.map_err(in_words(name))?),
-            nudger: Nudger::default(),
-            devices: tokio::sync::Mutex::default(),
-            wall: Mutex::default(),
-            namespace,
-            net,
-        })
     }
 }
 
@@ -461,14 +328,32 @@ impl Plane for LinuxPlane {
         }
     }
 
-    fn free_port(&self) -> Result<u16, PlaneError> {
-        let free = UdpSocket::bind("[::]:0").or_else(|_| UdpSocket::bind("0.0.0.0:0"));
-        let port = free.and_then(|socket| socket.local_addr());
-        port.map(|address| address.port())
-            .map_err(|error| PlaneError {
-                message: format!("no UDP port is free: {error}"),
-                why: Why::NoRoom,
-            })
+    fn free_port(&self, is_taken: &dyn Fn(u16) -> bool) -> Result<u16, PlaneError> {
+        let no_room = |error: String| PlaneError {
+            message: format!("no UDP port is free: {error}"),
+            why: Why::NoRoom,
+        };
+        for _ in 0..PORT_TRIES {
+            let free = UdpSocket::bind("[::]:0").or_else(|_| UdpSocket::bind("0.0.0.0:0"));
+            let port = free.and_then(|socket| socket.local_addr());
+            let port = port.map_err(|error| no_room(error.to_string()))?.port();
+            if !is_taken(port) {
+                return Ok(port);
+            }
+        }
+        Err(no_room(
+            "all that the kernel offers are other tunnels'".to_owned(),
+        ))
+    }
+
+    fn is_free(&self, port: u16) -> bool {
+        // As a tunnel would: of both families, where there are both.
+        let taken = |error: std::io::Error| error.kind() == std::io::ErrorKind::AddrInUse;
+        let both = UdpSocket::bind(("::", port)).or_else(|error| match taken(error) {
+            true => Err(()),
+            false => UdpSocket::bind(("0.0.0.0", port)).map_err(drop),
+        });
+        both.is_ok()
     }
 
     fn prefix(&self, slice: &str, is_of_node: bool) -> String {

@@ -227,11 +227,14 @@ pub(super) trait Plane: Send + Sync {
     /// shows in [`Plane::observe`].
     fn nudge(&self, slice: &str, interface: &str, to: IpAddr);
 
-    /// A UDP port of the underlay that nobody uses.
+    /// A UDP port of the underlay that nobody uses, nor is about to as far as `is_taken` knows.
     ///
     /// # Errors
     /// There is none.
-    fn free_port(&self) -> Result<u16, PlaneError>;
+    fn free_port(&self, is_taken: &dyn Fn(u16) -> bool) -> Result<u16, PlaneError>;
+
+    /// Whether nobody uses a UDP port of the underlay.
+    fn is_free(&self, port: u16) -> bool;
 
     /// What the names of the tunnel interfaces of a slice begin with; its keys' numbers follow, of four digits at most.
     fn prefix(&self, slice: &str, is_of_node: bool) -> String;

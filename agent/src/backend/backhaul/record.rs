@@ -72,6 +72,9 @@ pub(super) struct Record {
     /// written that down yet.
     #[serde(default)]
     pub(super) has_turned: bool,
+    /// The port that was configured for it last, if any: who comes back with another one wants that.
+    #[serde(default)]
+    pub(super) configured_port: Option<u16>,
 }
 
 impl Record {
@@ -83,6 +86,7 @@ impl Record {
             next: None,
             retiring: None,
             has_turned: false,
+            configured_port: None,
         }
     }
 

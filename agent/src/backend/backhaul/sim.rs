@@ -406,14 +406,18 @@ impl Plane for SimulatedPlane {
         }
     }
 
-    fn free_port(&self) -> Result<u16, PlaneError> {
+    fn free_port(&self, is_taken: &dyn Fn(u16) -> bool) -> Result<u16, PlaneError> {
         let state = self.underlay.lock();
         let mut ports = PORTS.clone();
-        let free = ports.find(|port| !state.has_port(&self.node, *port));
+        let free = ports.find(|port| !state.has_port(&self.node, *port) && !is_taken(*port));
         free.ok_or_else(|| PlaneError {
             message: "all ports are in use".to_owned(),
             why: crate::backend::Why::NoRoom,
         })
+    }
+
+    fn is_free(&self, port: u16) -> bool {
+        !self.underlay.lock().has_port(&self.node, port)
     }
 
     fn prefix(&self, _: &str, _: bool) -> String {

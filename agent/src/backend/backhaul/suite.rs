@@ -120,7 +120,21 @@ fn peer_entry(rig: &impl BackhaulRig, index: usize, state: &TunnelState, calls: 
 
 /// Tunnels between all machines that know each other: the spoke calls the hubs.
 pub(crate) async fn connected(rig: &mut impl BackhaulRig) -> [NodeConfig; 3] {
-    let bare = [0, 1, 2].map(|at| tunnel(at, SLICE));
+    let configs = told(rig, |_| ()).await;
+    until(rig, SPOKE, "connected", |state| {
+        state
+            .peers
+            .iter()
+            .all(|peer| matches!(peer.state, PeerState::Active | PeerState::Warm))
+    })
+    .await;
+    configs
+}
+
+/// The same, whether or not anybody answers; with a change of each tunnel.
+async fn told(rig: &mut impl BackhaulRig, change: impl Fn(&mut Value)) -> [NodeConfig; 3] {
+    let mut bare = [0, 1, 2].map(|at| tunnel(at, SLICE));
+    bare.iter_mut().for_each(change);
     let mut states = Vec::new();
     for (at, tunnel) in bare.iter().enumerate() {
         let new = config(std::slice::from_ref(tunnel));
@@ -144,13 +158,6 @@ pub(crate) async fn connected(rig: &mut impl BackhaulRig) -> [NodeConfig; 3] {
         apply(rig, at, &old, &new).await;
         configs.push(new);
     }
-    until(rig, SPOKE, "connected", |state| {
-        state
-            .peers
-            .iter()
-            .all(|peer| matches!(peer.state, PeerState::Active | PeerState::Warm))
-    })
-    .await;
     configs.try_into().unwrap()
 }
 
@@ -180,6 +187,9 @@ pub(crate) async fn run<R: BackhaulRig, F: Future<Output = R>>(new_rig: impl Fn(
     peers_answer(&mut new_rig().await).await;
     undo_restores(&mut new_rig().await).await;
     prefixes_move_to_who_answers(&mut new_rig().await).await;
+    the_preferred_peer_need_not_hold_out_when_it_answers_for_the_first_time(&mut new_rig().await)
+        .await;
+    who_comes_back_to_a_port_that_is_taken_gets_another_one(&mut new_rig().await).await;
     somebody_asks_for_a_peer(&mut new_rig().await).await;
     keys_rotate(&mut new_rig().await).await;
     a_rotation_is_cancelled(&mut new_rig().await).await;
@@ -325,6 +335,61 @@ async fn prefixes_move_to_who_answers(rig: &mut impl BackhaulRig) {
     })
     .await;
     assert_eq!(peer(&seen, "dc").state, PeerState::Warm);
+}
+
+async fn the_preferred_peer_need_not_hold_out_when_it_answers_for_the_first_time(
+    rig: &mut impl BackhaulRig,
+) {
+    rig.set_reachable(EDGE, false);
+    let mut events = rig.node(SPOKE).events();
+    // Longer than anybody waits here.
+    told(rig, |tunnel| tunnel["probe"]["hold-down"] = 3600.into()).await;
+    until(rig, SPOKE, "with the second", |state| {
+        peer(state, "dc").state == PeerState::Active
+    })
+    .await;
+    rig.set_reachable(EDGE, true);
+    let is_back = |event: &Event| matches!(event, Event::Failover { to, .. } if to == "edge");
+    heard(&mut events, is_back).await;
+    // Once it was there it has to.
+    rig.set_reachable(EDGE, false);
+    until(rig, SPOKE, "failed over", |state| {
+        peer(state, "dc").state == PeerState::Active
+    })
+    .await;
+    rig.set_reachable(EDGE, true);
+    until(rig, SPOKE, "held down", |state| {
+        peer(state, "edge").state == PeerState::Warm
+    })
+    .await;
+}
+
+async fn who_comes_back_to_a_port_that_is_taken_gets_another_one(rig: &mut impl BackhaulRig) {
+    let (nothing, one) = (NodeConfig::default(), config(&[tunnel(EDGE, SLICE)]));
+    apply(rig, EDGE, &nothing, &one).await;
+    let before = state(rig, EDGE, SLICE).await.own_key.unwrap();
+    apply(rig, EDGE, &one, &nothing).await;
+    let mut other = tunnel(EDGE, "other");
+    other["address"] = json!(["10.78.0.1"]);
+    other["listen-port"] = before.listen_port.into();
+    let other = config(&[other]);
+    apply(rig, EDGE, &nothing, &other).await;
+    let mut both = other.clone();
+    both.backhaul.tunnels.extend(one.backhaul.tunnels.clone());
+    apply(rig, EDGE, &other, &both).await;
+    let after = state(rig, EDGE, SLICE).await.own_key.unwrap();
+    assert_eq!(after.public_key, before.public_key);
+    assert_ne!(after.listen_port, before.listen_port);
+    // A port that is asked for is not forgotten for one that is remembered.
+    apply(rig, EDGE, &both, &other).await;
+    let asked = changed(&one, |tunnel| {
+        tunnel.listen_port = Some(after.listen_port - 1000)
+    });
+    let mut both = other.clone();
+    both.backhaul.tunnels.extend(asked.backhaul.tunnels);
+    apply(rig, EDGE, &other, &both).await;
+    let own = state(rig, EDGE, SLICE).await.own_key.unwrap();
+    assert_eq!(own.listen_port, after.listen_port - 1000);
 }
 
 async fn somebody_asks_for_a_peer(rig: &mut impl BackhaulRig) {

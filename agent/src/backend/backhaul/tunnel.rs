@@ -8,7 +8,7 @@ mod rotation;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -101,6 +101,8 @@ pub(super) struct Tunnel {
     active: ActivePeers,
     /// Groups whose peer somebody asked for.
     pinned: BTreeSet<Group>,
+    /// Groups whose preferred peer has not answered yet: it need not hold out before it is given what is its own.
+    unsettled: BTreeSet<Group>,
     health: HashMap<String, Health>,
     states: BTreeMap<String, PeerState>,
     probes: FuturesUnordered<BoxFuture<'static, Probed>>,
@@ -125,6 +127,7 @@ impl Tunnel {
             last_error: None,
             active: ActivePeers::new(),
             pinned: BTreeSet::new(),
+            unsettled: BTreeSet::new(),
             health: HashMap::new(),
             states: BTreeMap::new(),
             probes: FuturesUnordered::new(),
@@ -230,7 +233,9 @@ impl Tunnel {
             return Ok(Vec::new());
         };
         self.backend = Some(backend);
-        watch::choose_active(config, before.as_ref(), &mut self.active, &mut self.pinned);
+        let fresh =
+            watch::choose_active(config, before.as_ref(), &mut self.active, &mut self.pinned);
+        self.unsettled.extend(fresh);
         if !config.enabled {
             let was_there = self.shared.plane.remove(&self.slice).await?;
             self.rest();
@@ -302,12 +307,10 @@ impl Tunnel {
             self.load().await?;
         }
         if self.record.is_none() {
-            self.load_removed().await?;
+            self.load_removed(config).await?;
         }
         let Some(record) = &mut self.record else {
-            let free = || self.shared.plane.free_port();
-            let port = config.listen_port.map_or_else(free, Ok)?;
-            self.record = Some(Record::new(port));
+            self.record = Some(self.new_record(config.listen_port)?);
             return self.save().await;
         };
         let before = record.clone();
@@ -318,6 +321,7 @@ impl Tunnel {
         {
             record.current.port = port;
         }
+        record.configured_port = config.listen_port;
         if config.peers.iter().all(|peer| peer.next.is_none()) {
             record.has_turned = false;
         }
@@ -327,15 +331,62 @@ impl Tunnel {
         }
     }
 
-    /// A tunnel that was removed lately has the key that it had.
-    async fn load_removed(&mut self) -> Result<(), PlaneError> {
+    /// A first key with a port. Other tunnels know of it at once: many are made at the same time.
+    fn new_record(&self, port: Option<u16>) -> Result<Record, PlaneError> {
+        let mut own = self.own_keys();
+        let free = || {
+            let is_taken = |port| is_taken(&own, &self.slice, port);
+            self.shared.plane.free_port(&is_taken)
+        };
+        let record = Record {
+            configured_port: port,
+            ..Record::new(port.map_or_else(free, Ok)?)
+        };
+        own.insert(
+            self.slice.clone(),
+            record.generations().map(Into::into).collect(),
+        );
+        Ok(record)
+    }
+
+    fn own_keys(&self) -> RwLockWriteGuard<'_, OwnKeys> {
+        let own = self.shared.own.write();
+        own.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A tunnel that was removed lately has the key that it had, and its ports as far as nobody else has taken them.
+    async fn load_removed(&mut self, config: &TunnelConfig) -> Result<(), PlaneError> {
         let (shared, slice) = (Arc::clone(&self.shared), self.slice.clone());
         let removed = move || shared.ledger.load_removed(&slice, shared.pace.kept);
-        self.record = on_disk(removed).await?;
-        match &self.record {
-            Some(_) => self.save().await,
-            None => Ok(()),
+        let Some(mut record) = on_disk(removed).await? else {
+            return Ok(());
+        };
+        self.settle_ports(&mut record, config.listen_port)?;
+        self.record = Some(record);
+        self.save().await
+    }
+
+    /// What is asked for now, else what was remembered, else what is free.
+    fn settle_ports(&self, record: &mut Record, asked: Option<u16>) -> Result<(), PlaneError> {
+        let plane = &self.shared.plane;
+        let mut own = self.own_keys();
+        let is_taken = |port| is_taken(&own, &self.slice, port);
+        let is_lost = |port| is_taken(port) || !plane.is_free(port);
+        if let Some(port) = asked.filter(|_| asked != record.configured_port) {
+            record.current.port = port;
+        } else if is_lost(record.current.port) {
+            record.current.port = asked.map_or_else(|| plane.free_port(&is_taken), Ok)?;
         }
+        if let Some(next) = &mut record.next
+            && is_lost(next.port)
+        {
+            next.port = plane.free_port(&is_taken)?;
+        }
+        own.insert(
+            self.slice.clone(),
+            record.generations().map(Into::into).collect(),
+        );
+        Ok(())
     }
 
     /// Goes, with network and key.
@@ -348,6 +399,7 @@ impl Tunnel {
         (self.config, self.last_error) = (None, None);
         self.active.clear();
         self.pinned.clear();
+        self.unsettled.clear();
         self.states.clear();
         self.rest();
         Ok(())
@@ -372,11 +424,7 @@ impl Tunnel {
     }
 
     fn publish_keys(&self) {
-        let mut own = self
-            .shared
-            .own
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut own = self.own_keys();
         match &self.record {
             Some(record) => {
                 let keys = record.generations().map(Into::into).collect();
@@ -421,4 +469,10 @@ async fn on_disk<T: Send + 'static>(
     let done = tokio::task::spawn_blocking(work).await;
     let done = done.map_err(|_| PlaneError::new("the agent is stopping"))?;
     done.map_err(|error| PlaneError::new(format!("the key of the tunnel cannot be kept: {error}")))
+}
+
+/// Whether another tunnel of the node has a port, or is about to.
+fn is_taken(own: &OwnKeys, slice: &str, port: u16) -> bool {
+    let mut others = own.iter().filter(|(other, _)| *other != slice);
+    others.any(|(_, keys)| keys.iter().any(|key| key.port == port))
 }

@@ -33,7 +33,7 @@ pub(super) async fn bring(
         give_way(&space, net).await?;
     }
     // Before anything can be forwarded.
-    raise_wall(&space, net, look, &mut done).await?;
+    raise_wall(&space, net, (look, is_new), &mut done).await?;
     let mut routes = BTreeSet::new();
     for interface in &net.interfaces {
         let found = links.iter().find(|link| link.name == interface.name);
@@ -90,7 +90,7 @@ async fn give_way(space: &Space, net: &SliceNet) -> Result<(), PlaneError> {
 async fn raise_wall(
     space: &Space,
     net: &SliceNet,
-    look: Look,
+    (look, is_new): (Look, bool),
     done: &mut Vec<String>,
 ) -> Result<(), PlaneError> {
     let rules = match &net.place {
@@ -112,7 +112,7 @@ async fn raise_wall(
     if stands {
         return Ok(());
     }
-    wall::set(&space.namespace, &space.table, &rules).await?;
+    wall::set(&space.namespace, &space.table, &rules, is_new).await?;
     let listed = wall::listed(&space.namespace, &space.table).await?;
     if listed.is_empty() {
         return Err(PlaneError::new(
@@ -156,6 +156,9 @@ async fn bring_interface(
     };
     if link.mtu != u32::from(net.mtu) {
         space.net.set_mtu(&link, net.mtu).await?;
+        if let Some(device) = space.devices.lock().await.get(&wanted.name) {
+            device.set_mtu(net.mtu);
+        }
         done.push(format!("set the MTU of {} to {}", link.name, net.mtu));
     }
     match net.backend {
@@ -211,52 +214,37 @@ async fn make_interface(
     net: &SliceNet,
     wanted: &TunnelInterface,
 ) -> Result<Link, PlaneError> {
+    let name = &wanted.name;
+    if net.backend == BackendInUse::Userspace {
+        // Born where it stays: its socket is another thing, which gotatun opens in the node's namespace.
+        let device = UserspaceDevice::create(&space.namespace, wanted, net.mtu).await?;
+        let gone = || PlaneError::new(format!("interface {name} is gone as soon as it is made"));
+        let link = space.net.link(name).await?.ok_or_else(gone)?;
+        if space.is_of_node {
+            loosen(space, name)?;
+        }
+        space.devices.lock().await.insert(name.clone(), device);
+        return Ok(link);
+    }
     let temporary = plane.temporary_name();
-    let mut device = None;
-    let born = match net.backend {
-        BackendInUse::Userspace => {
-            device = Some(UserspaceDevice::create(&temporary, wanted).await?);
-            let gone = || {
-                PlaneError::new(format!(
-                    "interface {temporary} is gone as soon as it is made"
-                ))
-            };
-            let link = plane.birth.link(&temporary).await?.ok_or_else(gone)?;
-            // From inside of the slice, gotatun does not hear of it.
-            plane.birth.set_mtu(&link, net.mtu).await?;
-            link
+    let message = LinkWireguard::new(&temporary).build();
+    let born = plane.birth.add(&temporary, message).await?;
+    let moved = move_in(plane, space, &born, name).await;
+    if moved.is_err() {
+        // In the one namespace or the other.
+        if let Some(orphan) = plane.birth.link(&temporary).await? {
+            plane.birth.delete(orphan.index).await?;
         }
-        BackendInUse::Kernel | BackendInUse::Simulator => {
-            let message = LinkWireguard::new(&temporary).build();
-            plane.birth.add(&temporary, message).await?
-        }
-    };
-    let moved = move_in(plane, space, &born, &wanted.name).await;
-    match moved {
-        Ok(link) => {
-            if let Some(device) = device {
-                space
-                    .devices
-                    .lock()
-                    .await
-                    .insert(wanted.name.clone(), device);
-            }
-            Ok(link)
-        }
-        Err(error) => {
-            // In the one namespace or the other.
-            if let Some(device) = device {
-                device.stop().await;
-            }
-            if let Some(orphan) = plane.birth.link(&temporary).await? {
-                plane.birth.delete(orphan.index).await?;
-            }
-            if let Some(orphan) = space.net.link(&temporary).await? {
-                space.net.delete(orphan.index).await?;
-            }
-            Err(error)
+        if let Some(orphan) = space.net.link(&temporary).await? {
+            space.net.delete(orphan.index).await?;
         }
     }
+    moved
+}
+
+fn loosen(space: &Space, name: &str) -> Result<(), PlaneError> {
+    let done = space.namespace.loosen(name);
+    done.map_err(|error| PlaneError::new(format!("interface {name} cannot be set up: {error}")))
 }
 
 async fn move_in(
@@ -272,9 +260,7 @@ async fn move_in(
     let here = space.net.link(&born.name).await?.ok_or_else(lost)?;
     space.net.rename(here.index, name).await?;
     if space.is_of_node {
-        space.namespace.loosen(name).map_err(|error| {
-            PlaneError::new(format!("interface {name} cannot be set up: {error}"))
-        })?;
+        loosen(space, name)?;
     }
     space.net.link(name).await?.ok_or_else(lost)
 }

@@ -1,6 +1,7 @@
 //! Tunnels of real WireGuard between machines that are network namespaces: the suite of the domain, and what only real
 //! packets show.
 
+mod bulk;
 mod isolation;
 mod rig;
 mod traffic;
@@ -206,6 +207,45 @@ async fn a_port_in_use_refuses_the_change_and_leaves_nothing() {
         suite::peer(state, "spoke").state == PeerState::Active
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_many_that_fails_takes_all_others_back() {
+    if !rig::can_run() {
+        return;
+    }
+    let mut rig = Rig::new(BackendInUse::Userspace).await;
+    let (nothing, old) = (
+        NodeConfig::default(),
+        suite::config(&[suite::tunnel(EDGE, SLICE)]),
+    );
+    suite::apply(&mut rig, EDGE, &nothing, &old).await;
+    let before = suite::state(&mut rig, EDGE, SLICE).await.own_key;
+    let port = rig.taken_port(EDGE);
+    let tunnels: Vec<_> = (0..40)
+        .map(|number| {
+            let mut tunnel = suite::tunnel(EDGE, &format!("t{number}"));
+            if number == 20 {
+                // gotatun opens its port with the first peer.
+                tunnel["listen-port"] = port.into();
+                tunnel["peer"] = serde_json::json!([{
+                    "name": "laptop",
+                    "public-key": "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=",
+                    "tunnel-address": "10.77.0.77",
+                }]);
+            }
+            tunnel
+        })
+        .collect();
+    let node = rig.node(EDGE);
+    let plan = node.plan(&old, &suite::config(&tunnels)).unwrap();
+    let refusal = node.apply(plan).await.unwrap_err();
+    assert!(refusal.path.contains("'t20'"), "{refusal:?}");
+    assert_eq!(suite::state(&mut rig, EDGE, SLICE).await.own_key, before);
+    for number in 0..40 {
+        let left = rig.left_behind(EDGE, &format!("t{number}"));
+        assert_eq!(left, Vec::<String>::new());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

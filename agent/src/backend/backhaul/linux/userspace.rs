@@ -1,16 +1,29 @@
-//! WireGuard in this process: gotatun on a TUN device, for kernels without it.
+//! WireGuard in this process: gotatun between a TUN device and a UDP socket of ours, for kernels without it.
+//!
+//! gotatun has the protocol and the cryptography; how packets come from the kernel and go to it, many in one call, is in
+//! `userspace/`.
 //!
 //! A device lives as long as it is held, whatever namespace its interface was moved to. Its tasks run on the agent's runtime,
 //! whose threads never leave the node's namespace: sockets that are opened later are the node's too.
+
+mod checksum;
+mod frame;
+mod join;
+mod split;
+mod tcp;
+mod tun;
+mod udp;
 
 use std::fs::OpenOptions;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use gotatun::device::{DefaultDeviceTransports, Device, DeviceBuilder, Peer};
+use gotatun::device::{Device, DeviceBuilder, Peer};
 use gotatun::x25519;
 use ipnetwork::IpNetwork;
+use tokio::sync::watch;
 
+use super::namespace::Namespace;
 use crate::backend::backhaul::address::Prefix;
 use crate::backend::backhaul::key::PublicKey;
 use crate::backend::backhaul::plane::{
@@ -31,7 +44,9 @@ pub(super) fn check_possible() -> Result<(), String> {
 
 /// A tunnel of this process.
 pub(super) struct UserspaceDevice {
-    device: Device<DefaultDeviceTransports>,
+    device: Device<(udp::Sockets, tun::Sender, tun::Receiver)>,
+    /// What gotatun pads packets up to.
+    mtu: watch::Sender<u16>,
     public_key: PublicKey,
     port: u16,
     /// Whether it has been started: without peers it need not receive.
@@ -41,11 +56,18 @@ pub(super) struct UserspaceDevice {
 }
 
 impl UserspaceDevice {
-    /// Makes it, with an interface of this name in the namespace of the calling thread. Nothing runs yet.
-    pub(super) async fn create(name: &str, wanted: &TunnelInterface) -> Result<Self, PlaneError> {
-        let builder = DeviceBuilder::new().with_default_udp().create_tun(name);
-        let builder = builder.map_err(|error| in_words(&error))?;
-        let device = builder
+    /// Makes it, with an interface in a namespace. Nothing runs yet. Its socket will be of the namespace of the runtime's threads.
+    pub(super) async fn create(
+        namespace: &Namespace,
+        wanted: &TunnelInterface,
+        mtu: u16,
+    ) -> Result<Self, PlaneError> {
+        let (mtu, watched) = watch::channel(mtu);
+        let opened = namespace.within(|| tun::open(&wanted.name, watched));
+        let (sender, receiver) = opened.flatten().map_err(|error| in_words(&error))?;
+        let device = DeviceBuilder::new()
+            .with_udp(udp::Sockets::default())
+            .with_ip_pair(sender, receiver)
             .with_private_key(wanted.key.secret())
             .with_listen_port(wanted.port)
             .suspended(true)
@@ -53,6 +75,7 @@ impl UserspaceDevice {
             .await;
         Ok(Self {
             device: device.map_err(|error| in_words(&error))?,
+            mtu,
             public_key: wanted.key.public(),
             port: wanted.port,
             is_started: false,
@@ -63,6 +86,11 @@ impl UserspaceDevice {
     /// Whether it is a working device with this key.
     pub(super) fn is_of(&self, key: PublicKey) -> bool {
         self.public_key == key && !self.is_broken
+    }
+
+    /// Tells it of another MTU of its interface.
+    pub(super) fn set_mtu(&self, mtu: u16) {
+        self.mtu.send_replace(mtu);
     }
 
     /// Ends it; its interface goes with it.
@@ -245,3 +273,6 @@ fn in_words(error: &dyn std::error::Error) -> PlaneError {
     }
     PlaneError::new(format!("WireGuard in userspace: {}", texts.join(": ")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,9 +93,18 @@ pub(super) async fn remove(table: String) -> Result<(), PlaneError> {
     done.map(drop).map_err(|error| refused(&error))
 }
 
-/// Puts the rules of a tunnel in force, in the namespace where it ends, in place of those that are there.
-pub(super) async fn set(namespace: &Namespace, table: &str, rules: &str) -> Result<(), PlaneError> {
-    let script = replacing(table, rules);
+/// Puts the rules of a tunnel in force, in the namespace where it ends, in place of those that are there. In a namespace that
+/// is new there are none, and nobody waits until the kernel has forgotten them.
+pub(super) async fn set(
+    namespace: &Namespace,
+    table: &str,
+    rules: &str,
+    is_new: bool,
+) -> Result<(), PlaneError> {
+    let script = match is_new {
+        true => format!("table inet {table} {{\n{rules}\n}}\n"),
+        false => replacing(table, rules),
+    };
     let namespace = namespace.clone();
     let done = blocking(move || namespace.within(|| run(&["-f", "-"], &script))?).await;
     done.map(drop).map_err(|error| refused(&error))

@@ -49,7 +49,10 @@ impl Tunnel {
         }
         let port = match port {
             Some(port) => self.unused(port)?,
-            None => self.shared.plane.free_port()?,
+            None => {
+                let is_taken = |port| self.unused(port).is_err();
+                self.shared.plane.free_port(&is_taken)?
+            }
         };
         let before = self.record.clone();
         let Some(record) = &mut self.record else {

@@ -32,13 +32,15 @@ fn groups(config: &TunnelConfig) -> BTreeMap<Group, Vec<(u8, &str)>> {
     groups
 }
 
-/// Gives each group to a peer that is in it: who has it keeps it. Who was asked for is forgotten when priorities change.
+/// Gives each group to a peer that is in it: who has it keeps it. Who was asked for is forgotten when priorities change. Returns
+/// the groups that nobody had.
 pub(super) fn choose_active(
     config: &TunnelConfig,
     before: Option<&TunnelConfig>,
     active: &mut ActivePeers,
     pinned: &mut BTreeSet<Group>,
-) {
+) -> Vec<Group> {
+    let mut fresh = Vec::new();
     let groups = groups(config);
     let earlier = before.map(self::groups).unwrap_or_default();
     pinned.retain(|group| groups.contains_key(group) && earlier.get(group) == groups.get(group));
@@ -47,9 +49,13 @@ pub(super) fn choose_active(
         let has = active.get(&group);
         let is_member = has.is_some_and(|has| members.iter().any(|(_, name)| name == has));
         if let (false, Some((_, best))) = (is_member, members.iter().min()) {
+            if has.is_none() {
+                fresh.push(group.clone());
+            }
             active.insert(group, (*best).to_owned());
         }
     }
+    fresh
 }
 
 impl Tunnel {
@@ -181,7 +187,11 @@ impl Tunnel {
             return Vec::new();
         };
         let mut moves = Vec::new();
-        for (group, members) in groups(config) {
+        let groups = groups(config);
+        self.unsettled
+            .retain(|group| groups.contains_key(group) && !self.pinned.contains(group));
+        for (group, members) in groups {
+            let is_unsettled = self.unsettled.contains(&group);
             let mut candidates = Vec::new();
             for (priority, name) in members {
                 let Some(health) = self.health.get_mut(name) else {
@@ -192,10 +202,13 @@ impl Tunnel {
                     priority,
                     answers: health.answers(&probe, now),
                     is_known: health.is_known(&probe, now),
-                    has_held: health.has_held(&probe, now),
+                    has_held: is_unsettled || health.has_held(&probe, now),
                 });
             }
             let active = self.active.get(&group).map_or("", String::as_str);
+            if health::is_settled(&candidates, active) {
+                self.unsettled.remove(&group);
+            }
             let is_pinned = self.pinned.contains(&group);
             if let Some((to, reason)) = health::choose(&candidates, active, is_pinned) {
                 moves.push((group, to.to_owned(), reason));

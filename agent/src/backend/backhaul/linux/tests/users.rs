@@ -9,7 +9,7 @@ use crate::backend::backhaul::{
 };
 use crate::backend::{Backend as _, NodeConfig};
 
-fn attach(tunnel: &mut TunnelConfig, attachment: Value) {
+pub(super) fn attach(tunnel: &mut TunnelConfig, attachment: Value) {
     tunnel.attachment = serde_json::from_value(attachment).unwrap();
 }
 
@@ -23,12 +23,12 @@ fn no_ping(to: &str, content: usize) -> String {
     format!("! ping -c 1 -w 1 -M do -s {content} {to}")
 }
 
-fn in_slice(rig: &Rig, at: usize, command: &str) -> String {
+pub(super) fn in_slice(rig: &Rig, at: usize, command: &str) -> String {
     let namespace = rig.slice_namespace(at, SLICE);
     rig::sh(&format!("ip netns exec {namespace} sh -c '{command}'"))
 }
 
-async fn change(
+pub(super) async fn change(
     rig: &mut Rig,
     at: usize,
     before: &NodeConfig,
@@ -40,7 +40,7 @@ async fn change(
 }
 
 /// Joins users at edge and spoke by an Ethernet segment.
-async fn segment(rig: &mut Rig, configs: &[NodeConfig; 3]) -> [NodeConfig; 2] {
+pub(super) async fn segment(rig: &mut Rig, configs: &[NodeConfig; 3]) -> [NodeConfig; 2] {
     let mut made = Vec::new();
     for at in [EDGE, SPOKE] {
         let joined = change(rig, at, &configs[at], |tunnel| {
@@ -331,7 +331,7 @@ async fn ipv6_passes_a_tunnel_of_the_kernel() {
 }
 
 /// The same tunnels with addresses of IPv6 only.
-async fn with_ipv6(rig: &mut Rig) -> [NodeConfig; 3] {
+pub(super) async fn with_ipv6(rig: &mut Rig) -> [NodeConfig; 3] {
     let mut configs = suite::connected(rig).await;
     let address = |name: &str| match name {
         "edge" => "fd77::1".parse().unwrap(),
