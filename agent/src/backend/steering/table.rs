@@ -3,13 +3,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::key::{Pattern, WORDS, Words};
+use tranche_steering::{Pattern, TUPLES, WORDS, Words};
+
 use super::program::{Action, Port, Program};
 
 /// Octets of a cell.
 pub(super) const CELL: usize = 128;
-/// Sets of fields that rules may look at.
-pub(super) const TUPLES: usize = 64;
 const PROBES: usize = 4;
 /// Cells for hashes at most, as a power of two.
 const MOST_BITS: u32 = 22;
@@ -55,18 +54,6 @@ fn tuples(rules: &[(Pattern, u32)]) -> Vec<Tuple> {
         tuples[position].rules.entry(pattern.value).or_insert(*rank);
     }
     tuples
-}
-
-/// How many sets of fields rules look at.
-pub(super) fn kinds(program: &Program) -> usize {
-    let mut masks: Vec<&Words> = program
-        .rules
-        .iter()
-        .map(|(pattern, _)| &pattern.mask)
-        .collect();
-    masks.sort_unstable();
-    masks.dedup();
-    masks.len()
 }
 
 /// Rules that are never reached, by rank, with the first rule that takes everything from them.
@@ -220,7 +207,7 @@ fn port_cell(ifindex: u32, port: &Port) -> Cell {
     cell.u32(ifindex);
     cell.u32(port.action);
     cell.u32(if port.is_return {
-        u32::from(super::key::RETURNED)
+        u32::from(tranche_steering::RETURNED)
     } else {
         0
     });

@@ -11,7 +11,7 @@ use gotatun::device::{DefaultDeviceTransports, Device, DeviceBuilder, Peer};
 use gotatun::x25519;
 use ipnetwork::IpNetwork;
 
-use crate::backend::backhaul::address::Prefix;
+use crate::backend::backhaul::Prefix;
 use crate::backend::backhaul::key::PublicKey;
 use crate::backend::backhaul::plane::{
     ObservedInterface, ObservedPeer, PlaneError, TunnelInterface, WgPeer,

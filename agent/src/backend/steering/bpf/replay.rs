@@ -113,6 +113,7 @@ fn ports() -> Vec<PortConfig> {
     let gateway = |name: &&str| PortConfig {
         name: (*name).to_owned(),
         gtp_addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
+        ..PortConfig::default()
     };
     PORTS.iter().map(gateway).collect()
 }
@@ -220,6 +221,7 @@ fn config() -> impl Strategy<Value = SteeringConfig> {
             }
             let chains = chain.map(|()| ChainConfig {
                 name: "c".to_owned(),
+                owner: None,
                 on_failure: OnFailure::Close,
                 applications: vec![ApplicationConfig {
                     name: "a".to_owned(),
