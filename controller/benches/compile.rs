@@ -84,6 +84,7 @@ fn slice(number: usize) -> Slice {
             },
         },
         backhaul: None,
+        steering: Default::default(),
     }
 }
 

@@ -12,6 +12,7 @@
 mod backoff;
 mod read;
 mod session;
+mod steering;
 mod telemetry;
 mod tunnel;
 

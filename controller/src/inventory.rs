@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use crate::intent::{Ratio, Tunnel, VifConfig, is_ours, yes};
+use crate::intent::{NodeSteering, Ratio, Tunnel, VifConfig, is_ours, yes};
 
 /// Name of a node.
 pub type NodeName = String;
@@ -99,6 +99,8 @@ pub struct Observed {
     pub vifs: BTreeMap<VifName, Vif>,
     /// Its tunnels by slice, ours and others.
     pub tunnels: BTreeMap<String, Tunnel>,
+    /// Its steering, ours and others.
+    pub steering: NodeSteering,
 }
 
 /// A radio of a node.

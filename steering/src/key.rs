@@ -108,13 +108,6 @@ impl Pattern {
             .into_iter()
             .all(|((key, mask), value)| key & mask == *value)
     }
-
-    /// Whether it means every packet that the other does.
-    #[must_use]
-    pub fn covers(&self, other: &Self) -> bool {
-        let is_wider = |(wide, narrow): (&u64, &u64)| wide & narrow == *wide;
-        self.mask.iter().zip(&other.mask).all(is_wider) && self.matches(&other.value)
-    }
 }
 
 /// Octets of an address, IPv4 in the last four.

@@ -3,12 +3,13 @@
 use tranche_netconf::message::Filter;
 use tranche_netconf::xml::{Element, Fragment, XmlError};
 
-use crate::intent::BACKHAUL;
 use crate::intent::{
     AccessPoint, Attachment, Radius, Ratio, Roaming, Secret, Security, SecurityMode, VifConfig,
 };
+use crate::intent::{BACKHAUL, STEERING};
 use crate::inventory::{Observed, Radio, Vif, VifState};
 
+use super::steering::steering;
 use super::tunnel::tunnels;
 
 pub(super) const WIFI: &str = "urn:tranche:yang:tranche-wifi";
@@ -32,14 +33,15 @@ pub enum ReadError {
     },
 }
 
-/// Selects radios, vifs and tunnels with their configuration, without the lists of stations and neighbours.
+/// Selects radios, vifs, tunnels and steering with their configuration, without the lists of stations and neighbours.
 pub(super) fn filter() -> Filter {
     Filter::Subtree(Fragment::from_trusted(format!(
         "<wifi xmlns=\"{WIFI}\">\
          <radio><name/><band/><channel/><state><max-vifs/></state></radio>\
          <vif><name/><radio/><enabled/><slice/><access-point/><mesh-point/><attachment/><airtime/>\
          <state><oper-state/><last-error/><bssid/><stations/></state></vif></wifi>\
-         <backhaul xmlns=\"{BACKHAUL}\"><tunnel/></backhaul>"
+         <backhaul xmlns=\"{BACKHAUL}\"><tunnel/></backhaul>\
+         <steering xmlns=\"{STEERING}\"><port/><chain/><rule/></steering>"
     )))
 }
 
@@ -67,6 +69,10 @@ pub(super) fn observed(data: &Fragment) -> Result<Observed, ReadError> {
         .filter(|top| top.name == "backhaul" && top.namespace == BACKHAUL)
     {
         observed.tunnels = tunnels(backhaul)?;
+    }
+    let of_steering = |top: &&Element| top.name == "steering" && top.namespace == STEERING;
+    if let Some(top) = tops.iter().find(of_steering) {
+        observed.steering = steering(top)?;
     }
     Ok(observed)
 }

@@ -78,6 +78,14 @@ pub enum ErrorKind {
     BridgeClash,
     /// A node that others call, without an address to call.
     NoUnderlay,
+    /// A name that is too long at a node.
+    NameTooLong,
+    /// Steering that a node would refuse.
+    BadSteering,
+    /// More steering than a node has room for.
+    SteeringFull,
+    /// A rule to which another slice leaves nothing.
+    RuleShadowed,
 }
 
 impl ErrorKind {
@@ -112,6 +120,10 @@ impl ErrorKind {
             Self::VniClash => "vni-clash",
             Self::BridgeClash => "bridge-clash",
             Self::NoUnderlay => "no-underlay-address",
+            Self::NameTooLong => "name-too-long",
+            Self::BadSteering => "bad-steering",
+            Self::SteeringFull => "steering-full",
+            Self::RuleShadowed => "rule-shadowed",
         }
     }
 }
@@ -154,8 +166,11 @@ pub fn compile(
             .into_iter()
             .map(|vif| (vif.name, vif.config))
             .collect();
-        let tunnels = BTreeMap::new();
-        plans.insert(name.to_owned(), NodePlan { vifs, tunnels });
+        let plan = NodePlan {
+            vifs,
+            ..NodePlan::default()
+        };
+        plans.insert(name.to_owned(), plan);
     }
     Ok(plans)
 }
@@ -303,8 +318,9 @@ impl<'a> Compiler<'a> {
                 .filter(|(_, radio)| wanted(radio))
                 .map(|(name, _)| name)
                 .collect();
-            // A node without a radio is an end of the slice's tunnels, for what is wired to it.
-            let wired = slice.backhaul.is_some() && observed.radios.is_empty();
+            // A node without a radio is an end of the slice's tunnels, for what is wired to it, or steers its packets.
+            let other = slice.backhaul.is_some() || !slice.steering.rules.is_empty();
+            let wired = other && observed.radios.is_empty();
             ends += usize::from(wired);
             if on.is_empty() && named && !wired {
                 let message = match bands(slice) {

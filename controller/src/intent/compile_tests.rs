@@ -31,6 +31,7 @@ fn slice(id: &str, min: f64, nodes: &[&str]) -> Slice {
             },
         },
         backhaul: None,
+        steering: Default::default(),
     }
 }
 

@@ -9,6 +9,8 @@ mod compile;
 mod plan;
 mod prefix;
 mod ratio;
+mod steering;
+mod steering_edit;
 mod tunnel;
 mod tunnels;
 mod vif;
@@ -27,6 +29,9 @@ pub use compile::{ErrorKind, IntentError, compile, compile_change};
 pub use plan::{Drift, NodePlan, TunnelDrift};
 pub use prefix::{BadPrefix, Prefix};
 pub use ratio::{BadRatio, Ratio};
+pub use steering::{OWNER, SliceRule, Steering, compile_steering, steering_name};
+pub(crate) use steering_edit::STEERING;
+pub use steering_edit::{Applied, Counted, NodeSteering, RuleSeen};
 pub(crate) use tunnel::{BACKHAUL, write_endpoint};
 pub use tunnel::{
     Keys, OwnKey, PeerConfig, PeerEndpoint, PeerState, Role, Stage, Tunnel, TunnelAttachment,
@@ -69,6 +74,9 @@ pub struct Slice {
     /// Its encrypted path, if it has one of its own.
     #[serde(default)]
     pub backhaul: Option<Backhaul>,
+    /// Its steering at nodes.
+    #[serde(default)]
+    pub steering: Steering,
 }
 
 impl Slice {

@@ -4,21 +4,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use tranche_netconf::xml::Fragment;
+use tranche_steering::SteeringConfig;
 
 use crate::inventory::{Observed, VifName};
 
+use super::steering_edit;
 use super::tunnel::{BACKHAUL, Keys, Stage};
 use super::tunnels::Tunnels;
 use super::vif::leaf;
 use super::{TunnelConfig, VifConfig};
 
-/// The vifs and tunnels of ours that a node should have; no others of ours. What is not ours is left alone.
+/// The vifs, tunnels and steering of ours that a node should have; no others of ours. What is not ours is left alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodePlan {
     /// Wanted vifs by name.
     pub vifs: BTreeMap<VifName, VifConfig>,
     /// Wanted tunnels by slice.
     pub tunnels: Tunnels,
+    /// Wanted steering, all of it ours.
+    pub steering: SteeringConfig,
 }
 
 /// How a tunnel differs from what it should be.
@@ -33,7 +37,7 @@ pub enum TunnelDrift {
 }
 
 impl TunnelDrift {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Missing => "missing",
             Self::Different => "different",
@@ -53,6 +57,8 @@ pub struct Drift {
     pub surplus: BTreeSet<VifName>,
     /// Tunnels that differ, by slice.
     pub tunnels: BTreeMap<String, TunnelDrift>,
+    /// What differs of steering, in words.
+    pub steering: Vec<String>,
 }
 
 impl Drift {
@@ -61,7 +67,7 @@ impl Drift {
     pub fn is_empty(&self) -> bool {
         let no_vif =
             self.missing.is_empty() && self.different.is_empty() && self.surplus.is_empty();
-        no_vif && self.tunnels.is_empty()
+        no_vif && self.tunnels.is_empty() && self.steering.is_empty()
     }
 }
 
@@ -82,6 +88,11 @@ impl fmt::Display for Drift {
         for (slice, drift) in &self.tunnels {
             let comma = if first { "" } else { "; " };
             write!(f, "{comma}{}: tunnel of slice {slice}", drift.as_str())?;
+            first = false;
+        }
+        for difference in &self.steering {
+            let comma = if first { "" } else { "; " };
+            write!(f, "{comma}{difference}")?;
             first = false;
         }
         if first { f.write_str("none") } else { Ok(()) }
@@ -120,6 +131,7 @@ impl NodePlan {
                 Some(_) => {}
             }
         }
+        drift.steering = steering_edit::differences(&self.steering, &has.steering);
         drift
     }
 
@@ -147,6 +159,7 @@ impl NodePlan {
         Self {
             vifs: self.vifs.clone(),
             tunnels: self.tunnels.iter().map(resolve).collect(),
+            steering: self.steering.clone(),
         }
     }
 
@@ -174,7 +187,7 @@ impl NodePlan {
         tunnels
     }
 
-    /// The edit of one stage on the way from `before` and `has` to this plan; vifs are changed at the first one. `drift` is how
+    /// The edit of one stage on the way from `before` and `has` to this plan; vifs and steering are changed at the first one. `drift` is how
     /// the node differs, with the tunnels to remove.
     pub(crate) fn stage_edit(
         &self,
@@ -192,6 +205,7 @@ impl NodePlan {
             if let Some(wifi) = render(put, drift.surplus.iter()) {
                 xml.push_str(wifi.as_str());
             }
+            xml.extend(steering_edit::edit(&self.steering, &has.steering));
         }
         let surplus = drift.tunnels.iter();
         let surplus = surplus.filter(|(_, drift)| **drift == TunnelDrift::Surplus);

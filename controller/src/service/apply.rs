@@ -172,9 +172,11 @@ impl Service {
             let unsure = done.queued.contains(node)
                 || done.unconfirmed.iter().any(|failure| failure.node == *node);
             let confirmed = done.confirmed.contains(node);
-            for vif in plan.vifs.values().filter(|_| !unsure) {
+            let slices = plan.vifs.values().map(|vif| &vif.slice);
+            let slices = slices.chain(plan.steering.rules.iter().map(|rule| &rule.slice));
+            for slice in slices.filter(|_| !unsure) {
                 // A node that needed no change had it already.
-                let applied = live.applied.entry(vif.slice.clone()).or_insert(now);
+                let applied = live.applied.entry(slice.clone()).or_insert(now);
                 if confirmed {
                     *applied = now;
                 }

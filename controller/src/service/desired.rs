@@ -13,7 +13,7 @@ use tranche_yang::{Format, Tree};
 use crate::device::DeviceConfig;
 use crate::intent::{
     Allocation, ErrorKind, Intent, IntentError, NodePlan, Slice, allocate, check_keys, compile,
-    compile_change, compile_tunnels,
+    compile_change, compile_steering, compile_tunnels,
 };
 use crate::inventory::{Inventory, NodeConfig, NodeName};
 use crate::scheduler::{Sla, SlaTable};
@@ -146,6 +146,12 @@ impl Desired {
                 plan.tunnels = tunnels;
             }
         }
+        let steering = compile_steering(&self.intent, observed, is_new).map_err(rpc_errors)?;
+        for (node, steering) in steering {
+            if let Some(plan) = plans.get_mut(&node) {
+                plan.steering = steering;
+            }
+        }
         Ok(plans)
     }
 
@@ -270,14 +276,18 @@ fn rpc_errors(errors: Vec<IntentError>) -> Vec<RpcError> {
             | ErrorKind::KeyClash
             | ErrorKind::VniClash
             | ErrorKind::BridgeClash
-            | ErrorKind::NoUnderlay => ErrorTag::InvalidValue,
+            | ErrorKind::NoUnderlay
+            | ErrorKind::NameTooLong
+            | ErrorKind::BadSteering
+            | ErrorKind::RuleShadowed => ErrorTag::InvalidValue,
             ErrorKind::NodeNotRead => ErrorTag::OperationFailed,
             ErrorKind::TooManyVifs
             | ErrorKind::RadioOvercommitted
             | ErrorKind::DomainOvercommitted
             | ErrorKind::PoolExhausted
             | ErrorKind::PortsExhausted
-            | ErrorKind::MeshTooLarge => ErrorTag::ResourceDenied,
+            | ErrorKind::MeshTooLarge
+            | ErrorKind::SteeringFull => ErrorTag::ResourceDenied,
         };
         RpcError::new(tag, error.message)
             .with_app_tag(error.kind.app_tag())

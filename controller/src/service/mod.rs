@@ -16,6 +16,7 @@ mod regulate;
 mod rotation;
 pub mod schema;
 mod state;
+mod steering;
 mod tunnels;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};

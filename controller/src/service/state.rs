@@ -9,6 +9,7 @@ use tranche_yang::clock::rfc3339;
 use tranche_yang::{Content, Format, Kind, Schema, SchemaNode, Tree};
 
 use super::desired::Desired;
+use super::steering::SeenSteering;
 use super::tunnels::SeenTunnels;
 use super::{Live, Service, rpc_errors};
 use crate::device::DeviceState;
@@ -184,11 +185,12 @@ impl Service {
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let used = used(&live);
         let mut seen: BTreeMap<&str, Seen> = BTreeMap::new();
-        let mut tunnels = BTreeMap::new();
+        let (mut tunnels, mut steering) = (BTreeMap::new(), BTreeMap::new());
         let only = key(path, "/tranche-slice:slices/slice[id=");
         for name in desired.inventory.nodes.keys() {
             self.look_at(name, only, &used, &desired.intent, &mut seen);
             self.look_at_tunnels(name, only, &mut tunnels);
+            self.look_at_steering(name, only, &mut steering);
         }
         let slices = desired.intent.slices.values();
         let slices = slices.filter(|slice| only.is_none_or(|only| slice.id == only));
@@ -196,6 +198,7 @@ impl Service {
             .map(|slice| {
                 let mut seen = seen.remove(slice.id.as_str()).unwrap_or_default();
                 seen.tunnels = tunnels.remove(&slice.id).unwrap_or_default();
+                seen.steering = steering.remove(&slice.id).unwrap_or_default();
                 json!({ "id": slice.id, "state": slice_json(slice, seen, &live) })
             })
             .collect();
@@ -294,14 +297,17 @@ struct Seen {
     up: usize,
     reasons: Vec<String>,
     tunnels: SeenTunnels,
+    steering: SeenSteering,
 }
 
 fn slice_json(slice: &Slice, seen: Seen, live: &Live) -> Value {
     let mut state = Map::new();
     let oper_state = match (slice.enabled, seen.points.len(), seen.up) {
         (false, _, _) => "disabled",
-        (true, 0, _) if seen.tunnels.is_empty() => "pending",
-        (true, all, up) if up == all && seen.tunnels.is_well() => "active",
+        (true, 0, _) if seen.tunnels.is_empty() && seen.steering.is_empty() => "pending",
+        (true, all, up) if up == all && seen.tunnels.is_well() && seen.steering.is_well() => {
+            "active"
+        }
         (true, _, 0)
             if !seen
                 .reasons
@@ -317,7 +323,7 @@ fn slice_json(slice: &Slice, seen: Seen, live: &Live) -> Value {
         state.insert("applied-at".into(), rfc3339(*applied).into());
     }
     let mut reasons = seen.reasons;
-    let new = seen.tunnels.reasons.iter();
+    let new = seen.tunnels.reasons.iter().chain(&seen.steering.reasons);
     let new: Vec<String> = new.filter(|one| !reasons.contains(one)).cloned().collect();
     reasons.extend(new);
     if oper_state == "pending" {
@@ -331,6 +337,9 @@ fn slice_json(slice: &Slice, seen: Seen, live: &Live) -> Value {
     }
     if let Some(backhaul) = seen.tunnels.json(slice, live) {
         state.insert("backhaul".into(), backhaul);
+    }
+    if let Some(steering) = seen.steering.json() {
+        state.insert("steering".into(), steering);
     }
     state.into()
 }
@@ -446,7 +455,7 @@ mod tests {
             points: vec![json!({}); points],
             up,
             reasons,
-            tunnels: SeenTunnels::default(),
+            ..Seen::default()
         };
         slice_json(&intent.slices["a"], seen, &Live::default())["oper-state"].clone()
     }

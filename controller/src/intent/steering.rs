@@ -1,0 +1,409 @@
+//! Steering of slices: which node gets which rules, chains and ports. Pure.
+//!
+//! ```text
+//!  slices by priority and id, their rules in order --where--> rules of a node, named SLICE.RULE, with the ports that they need
+//!      --beside what is somebody else's at the node--> checked as the node checks it, faults told at the slice
+//! ```
+//! What of a node is ours bears our name as its owner; nothing else is ever touched.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use serde::Deserialize;
+use tranche_steering::{
+    ApplicationConfig, ChainConfig, Fault, FaultKind, PortConfig, RuleConfig, SteeringConfig, TOP,
+    Words, chain_path, check, patterns, port_path, rule_path,
+};
+
+use super::{ErrorKind, Intent, IntentError, Slice, allocate};
+use crate::inventory::{Inventory, NodeName, Observed};
+
+/// The owner of what this controller configures at a node.
+pub const OWNER: &str = "tranche-controller";
+/// Length of a name at a node at most.
+const MAX_NAME: usize = 63;
+
+/// Steering of a slice (`/tranche-slice:slices/slice/steering`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Steering {
+    /// What is set at ports.
+    #[serde(rename = "port")]
+    pub ports: Vec<PortConfig>,
+    /// Chains, by their names in the slice.
+    #[serde(rename = "chain")]
+    pub chains: Vec<ChainConfig>,
+    /// Rules in their order.
+    #[serde(rename = "rule")]
+    pub rules: Vec<SliceRule>,
+}
+
+/// A rule of a slice, and where it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct SliceRule {
+    /// Only at these nodes.
+    #[serde(default, rename = "node")]
+    pub nodes: BTreeSet<String>,
+    /// Only at all nodes with one of these labels.
+    #[serde(default, rename = "label")]
+    pub labels: BTreeSet<String>,
+    /// The rule, by its name in the slice.
+    #[serde(flatten)]
+    pub rule: RuleConfig,
+}
+
+/// Name at a node of what has a name in a slice. The latter has no dot, so that no two have the same.
+#[must_use]
+pub fn steering_name(slice: &str, name: &str) -> String {
+    format!("{slice}.{name}")
+}
+
+/// What every node should have of all slices' steering; those that should have nothing are left out. Nodes that were never read
+/// hold up only the slices that are new, by `is_new`.
+///
+/// # Errors
+/// Everything that is wrong, of each node the first thing that it would refuse.
+pub fn compile_steering(
+    intent: &Intent,
+    observed: &Inventory,
+    is_new: impl Fn(&Slice) -> bool,
+) -> Result<BTreeMap<NodeName, SteeringConfig>, Vec<IntentError>> {
+    let mut slices: Vec<&Slice> = intent.slices.values().filter(|one| one.enabled).collect();
+    slices.sort_by_key(|slice| std::cmp::Reverse(slice.sla.priority));
+    let mut errors = Vec::new();
+    let mut nodes: BTreeMap<&str, Placed<'_>> = BTreeMap::new();
+    for slice in slices {
+        for rule in &slice.steering.rules {
+            let (selected, mut faults) = select(slice, rule, observed, is_new(slice));
+            errors.append(&mut faults);
+            for node in selected {
+                nodes.entry(node).or_default().push((slice, rule));
+            }
+        }
+        check_names(slice, &mut errors);
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let mut plans = BTreeMap::new();
+    for (node, placed) in nodes {
+        let Some(has) = observed.nodes.get(node).and_then(|n| n.observed.as_ref()) else {
+            continue;
+        };
+        match at_node(node, &placed, has) {
+            Ok(plan) => drop(plans.insert(node.to_owned(), plan)),
+            Err(error) => errors.push(*error),
+        }
+    }
+    // A fault of a slice is one fault, at however many nodes it shows.
+    let mut told = BTreeSet::new();
+    errors.retain(|error| told.insert(error.path.clone()));
+    match errors.is_empty() {
+        true => Ok(plans),
+        false => Err(errors),
+    }
+}
+
+/// Rules of a node in their order, and whose they are.
+type Placed<'a> = Vec<(&'a Slice, &'a SliceRule)>;
+
+fn slice_path(slice: &Slice, below: &str) -> String {
+    format!(
+        "/tranche-slice:slices/slice[id='{}']/steering{below}",
+        slice.id
+    )
+}
+
+fn fault(slice: &Slice, below: &str, kind: ErrorKind, message: String) -> IntentError {
+    IntentError {
+        path: slice_path(slice, below),
+        kind,
+        message,
+    }
+}
+
+/// The nodes that a rule is at.
+fn select<'a>(
+    slice: &Slice,
+    rule: &SliceRule,
+    inventory: &'a Inventory,
+    is_new: bool,
+) -> (BTreeSet<&'a str>, Vec<IntentError>) {
+    let at = format!("/rule[name='{}']", rule.rule.name);
+    let mut errors = Vec::new();
+    let mut selected = BTreeSet::new();
+    if rule.nodes.is_empty() && rule.labels.is_empty() {
+        selected = allocate::selected(slice, inventory);
+    }
+    for name in &rule.nodes {
+        let below = format!("{at}/node[.='{name}']");
+        match inventory.nodes.get_key_value(name) {
+            None => {
+                let message = format!("node {name} is not in the inventory");
+                errors.push(fault(slice, &below, ErrorKind::UnknownNode, message));
+            }
+            Some((_, node)) if !node.config.enabled => {
+                let message = format!("node {name} is disabled");
+                errors.push(fault(slice, &below, ErrorKind::DisabledNode, message));
+            }
+            Some((_, node)) if is_new && node.observed.is_none() => {
+                let message = format!(
+                    "node {name} has not been read yet, so what is steered there is not known"
+                );
+                errors.push(fault(slice, &below, ErrorKind::NodeNotRead, message));
+            }
+            Some((name, _)) => drop(selected.insert(name.as_str())),
+        }
+    }
+    for label in &rule.labels {
+        let nodes = inventory.nodes.iter();
+        let nodes = nodes.filter(|(_, n)| n.config.enabled && n.config.labels.contains(label));
+        let before = selected.len();
+        selected.extend(nodes.map(|(name, _)| name.as_str()));
+        if selected.len() == before && rule.nodes.is_empty() {
+            let quote = if label.contains('\'') { '"' } else { '\'' };
+            let below = format!("{at}/label[.={quote}{label}{quote}]");
+            let message = format!("no enabled node has label {label}");
+            errors.push(fault(slice, &below, ErrorKind::SelectsNothing, message));
+        }
+    }
+    (selected, errors)
+}
+
+/// A node has room for names of 63 characters, and for slices of as many.
+fn check_names(slice: &Slice, errors: &mut Vec<IntentError>) {
+    let rules = slice.steering.rules.iter();
+    let rules = rules.map(|one| ("rule", &one.rule.name));
+    let chains = slice.steering.chains.iter().map(|one| ("chain", &one.name));
+    for (kind, name) in rules.chain(chains) {
+        let full = steering_name(&slice.id, name);
+        if full.len() > MAX_NAME {
+            let below = format!("/{kind}[name='{name}']/name");
+            let message = format!(
+                "at a node it would be called {full}, which is longer than {MAX_NAME} characters"
+            );
+            errors.push(fault(slice, &below, ErrorKind::NameTooLong, message));
+        }
+    }
+}
+
+/// What one node should have of ours, checked beside what it has of others.
+fn at_node(
+    node: &str,
+    placed: &Placed<'_>,
+    has: &Observed,
+) -> Result<SteeringConfig, Box<IntentError>> {
+    let mut plan = SteeringConfig::default();
+    let mut chains: BTreeMap<String, ChainConfig> = BTreeMap::new();
+    let mut ports = Ports::default();
+    for (slice, rule) in placed {
+        ports.of_rule(&rule.rule);
+        let mut ours = RuleConfig {
+            name: steering_name(&slice.id, &rule.rule.name),
+            owner: Some(OWNER.to_owned()),
+            slice: slice.id.clone(),
+            ..rule.rule.clone()
+        };
+        if let Some(name) = &rule.rule.chain {
+            let Some(chain) = slice.steering.chains.iter().find(|one| one.name == *name) else {
+                let below = format!("/rule[name='{}']/chain", rule.rule.name);
+                let message = format!("slice {} has no chain {name}", slice.id);
+                return Err(Box::new(fault(
+                    slice,
+                    &below,
+                    ErrorKind::BadSteering,
+                    message,
+                )));
+            };
+            ports.of_chain(chain);
+            let full = steering_name(&slice.id, name);
+            chains.entry(full.clone()).or_insert_with(|| ChainConfig {
+                name: full.clone(),
+                owner: Some(OWNER.to_owned()),
+                ..chain.clone()
+            });
+            ours.chain = Some(full);
+        }
+        plan.rules.push(ours);
+    }
+    for (slice, _) in placed {
+        for port in &slice.steering.ports {
+            ports.set(port);
+        }
+    }
+    plan.chains = chains.into_values().collect();
+    plan.ports = ports.into_configs();
+    check_beside(node, placed, &plan, has).map_err(Box::new)?;
+    Ok(plan)
+}
+
+/// Ports by name, with their addresses. Those that only have settings are none that a rule needs.
+#[derive(Default)]
+struct Ports(BTreeMap<String, BTreeSet<IpAddr>>);
+
+impl Ports {
+    fn need(&mut self, name: &str) {
+        self.0.entry(name.to_owned()).or_default();
+    }
+
+    fn of_rule(&mut self, rule: &RuleConfig) {
+        let way = rule.forward.as_ref().map(|way| &way.out_port);
+        for name in rule.matching.in_port.iter().chain(way) {
+            self.need(name);
+        }
+    }
+
+    fn of_chain(&mut self, chain: &ChainConfig) {
+        for ApplicationConfig {
+            port, return_port, ..
+        } in &chain.applications
+        {
+            self.need(port);
+            return_port.iter().for_each(|port| self.need(port));
+        }
+        if let Some(way) = &chain.forward {
+            self.need(&way.out_port);
+        }
+    }
+
+    fn set(&mut self, port: &PortConfig) {
+        if let Some(addresses) = self.0.get_mut(&port.name) {
+            addresses.extend(&port.gtp_addresses);
+        }
+    }
+
+    fn into_configs(self) -> Vec<PortConfig> {
+        let config = |(name, addresses): (String, BTreeSet<IpAddr>)| PortConfig {
+            name,
+            owner: Some(OWNER.to_owned()),
+            gtp_addresses: addresses.into_iter().collect(),
+        };
+        self.0.into_iter().map(config).collect()
+    }
+}
+
+/// Checks what is ours beside what is somebody else's at the node.
+fn check_beside(
+    node: &str,
+    placed: &Placed<'_>,
+    plan: &SteeringConfig,
+    has: &Observed,
+) -> Result<(), IntentError> {
+    let foreign = has.steering.foreign();
+    let whose = Whose { node, placed };
+    for rule in &plan.rules {
+        if foreign.rules.iter().any(|theirs| theirs.name == rule.name) {
+            return Err(whose.clash(&rule_path(&rule.name), "rule", &rule.name));
+        }
+    }
+    for chain in &plan.chains {
+        if foreign.chain(&chain.name).is_some() {
+            return Err(whose.clash(&chain_path(&chain.name), "chain", &chain.name));
+        }
+    }
+    let mut both = foreign.clone();
+    for port in &plan.ports {
+        let Some(theirs) = both.ports.iter().find(|one| one.name == port.name) else {
+            both.ports.push(port.clone());
+            continue;
+        };
+        let lacks = |address: &&IpAddr| !theirs.gtp_addresses.contains(address);
+        if let Some(address) = port.gtp_addresses.iter().find(lacks) {
+            let path = format!("{}/gtp-address[.='{address}']", port_path(&port.name));
+            let message = format!(
+                "port {} of node {node} is configured by somebody else, without this address",
+                port.name
+            );
+            return Err(whose.tell(&path, ErrorKind::NameClash, message));
+        }
+    }
+    both.chains.extend(plan.chains.iter().cloned());
+    both.rules.extend(plan.rules.iter().cloned());
+    check(&both).map_err(|fault| whose.tell_fault(&fault))?;
+    whose.check_shadows(plan)
+}
+
+/// Finds the slice whose is what a path of the node names.
+struct Whose<'a> {
+    node: &'a str,
+    placed: &'a Placed<'a>,
+}
+
+impl Whose<'_> {
+    fn clash(&self, path: &str, kind: &str, name: &str) -> IntentError {
+        let message = format!(
+            "node {} has a {kind} {name} that belongs to somebody else, where the slice needs that name",
+            self.node
+        );
+        self.tell(path, ErrorKind::NameClash, message)
+    }
+
+    fn tell_fault(&self, fault: &Fault) -> IntentError {
+        let kind = match fault.kind {
+            FaultKind::BadValue => ErrorKind::BadSteering,
+            FaultKind::NoRoom => ErrorKind::SteeringFull,
+        };
+        let message = format!("node {}: {}", self.node, fault.message);
+        self.tell(&fault.path, kind, message)
+    }
+
+    /// A fault at a path of the node, told at the slice: of its rule, chain or port, else of the last slice of the node.
+    fn tell(&self, path: &str, kind: ErrorKind, message: String) -> IntentError {
+        let found = self.placed.iter().find_map(|(slice, rule)| {
+            let steering = &slice.steering;
+            let below = |kind: &str, name: &str, at: &str| {
+                let rest = path.strip_prefix(at)?;
+                Some((*slice, format!("/{kind}[name='{name}']{rest}")))
+            };
+            let at_rule = rule_path(&steering_name(&slice.id, &rule.rule.name));
+            let chain = |one: &ChainConfig| {
+                let at = chain_path(&steering_name(&slice.id, &one.name));
+                below("chain", &one.name, &at)
+            };
+            let port = |one: &PortConfig| below("port", &one.name, &port_path(&one.name));
+            below("rule", &rule.rule.name, &at_rule)
+                .or_else(|| steering.chains.iter().find_map(chain))
+                .or_else(|| steering.ports.iter().find_map(port))
+        });
+        let last = || self.placed.last().map(|(slice, _)| (*slice, String::new()));
+        match found.or_else(last) {
+            Some((slice, below)) => fault(slice, &below, kind, message),
+            None => IntentError {
+                path: TOP.to_owned(),
+                kind,
+                message,
+            },
+        }
+    }
+
+    /// No slice takes everything from a rule of another one.
+    fn check_shadows(&self, plan: &SteeringConfig) -> Result<(), IntentError> {
+        // By the fields that they look at, the first rule for each of their values.
+        let mut kinds: BTreeMap<Words, HashMap<Words, &RuleConfig>> = BTreeMap::new();
+        for (rule, pattern) in plan.rules.iter().zip(patterns(plan)) {
+            let first = kinds.iter().filter_map(|(mask, rules)| {
+                let is_wider = mask.iter().zip(&pattern.mask).all(|(w, n)| w & n == *w);
+                is_wider.then(|| rules.get(&masked(&pattern.value, mask)))?
+            });
+            let mut others = first.filter(|other| other.slice != rule.slice);
+            if let Some(other) = others.next() {
+                let message = format!(
+                    "at node {}, rule {} of slice {}, which is asked before, leaves nothing to it",
+                    self.node, other.name, other.slice
+                );
+                return Err(self.tell(&rule_path(&rule.name), ErrorKind::RuleShadowed, message));
+            }
+            let rules = kinds.entry(pattern.mask).or_default();
+            rules.entry(pattern.value).or_insert(rule);
+        }
+        Ok(())
+    }
+}
+
+fn masked(words: &Words, mask: &Words) -> Words {
+    std::array::from_fn(|at| words[at] & mask[at])
+}
+
+#[cfg(test)]
+#[path = "steering_tests.rs"]
+mod tests;
