@@ -86,6 +86,8 @@ pub enum ErrorKind {
     SteeringFull,
     /// A rule to which another slice leaves nothing.
     RuleShadowed,
+    /// A traffic rule of an application that steering can't do.
+    MecUnsupported,
 }
 
 impl ErrorKind {
@@ -124,6 +126,7 @@ impl ErrorKind {
             Self::BadSteering => "bad-steering",
             Self::SteeringFull => "steering-full",
             Self::RuleShadowed => "rule-shadowed",
+            Self::MecUnsupported => "mec-unsupported",
         }
     }
 }

@@ -6,6 +6,7 @@
 mod allocate;
 mod backhaul;
 mod compile;
+mod mec;
 mod plan;
 mod prefix;
 mod ratio;
@@ -26,6 +27,8 @@ pub use backhaul::{
     Topology,
 };
 pub use compile::{ErrorKind, IntentError, compile, compile_change};
+pub use mec::Application;
+pub(crate) use mec::rules as mec_rules;
 pub use plan::{Drift, NodePlan, TunnelDrift};
 pub use prefix::{BadPrefix, Prefix};
 pub use ratio::{BadRatio, Ratio};

@@ -47,9 +47,20 @@ pub struct SliceRule {
     /// Only at all nodes with one of these labels.
     #[serde(default, rename = "label")]
     pub labels: BTreeSet<String>,
+    /// What it was made of, where that is no rule of the slice: an instance path.
+    #[serde(skip)]
+    pub origin: Option<String>,
     /// The rule, by its name in the slice.
     #[serde(flatten)]
     pub rule: RuleConfig,
+}
+
+impl SliceRule {
+    /// Where a fault of it is told: at what it was made of, or at the leaf of the rule.
+    fn place(&self, slice: &Slice, below: &str) -> String {
+        let own = || slice_path(slice, &format!("/rule[name='{}']{below}", self.rule.name));
+        self.origin.clone().unwrap_or_else(own)
+    }
 }
 
 /// Name at a node of what has a name in a slice. The latter has no dot, so that no two have the same.
@@ -129,28 +140,32 @@ fn select<'a>(
     inventory: &'a Inventory,
     is_new: bool,
 ) -> (BTreeSet<&'a str>, Vec<IntentError>) {
-    let at = format!("/rule[name='{}']", rule.rule.name);
+    let fault = |below: &str, kind, message| IntentError {
+        path: rule.place(slice, below),
+        kind,
+        message,
+    };
     let mut errors = Vec::new();
     let mut selected = BTreeSet::new();
     if rule.nodes.is_empty() && rule.labels.is_empty() {
         selected = allocate::selected(slice, inventory);
     }
     for name in &rule.nodes {
-        let below = format!("{at}/node[.='{name}']");
+        let below = format!("/node[.='{name}']");
         match inventory.nodes.get_key_value(name) {
             None => {
                 let message = format!("node {name} is not in the inventory");
-                errors.push(fault(slice, &below, ErrorKind::UnknownNode, message));
+                errors.push(fault(&below, ErrorKind::UnknownNode, message));
             }
             Some((_, node)) if !node.config.enabled => {
                 let message = format!("node {name} is disabled");
-                errors.push(fault(slice, &below, ErrorKind::DisabledNode, message));
+                errors.push(fault(&below, ErrorKind::DisabledNode, message));
             }
             Some((_, node)) if is_new && node.observed.is_none() => {
                 let message = format!(
                     "node {name} has not been read yet, so what is steered there is not known"
                 );
-                errors.push(fault(slice, &below, ErrorKind::NodeNotRead, message));
+                errors.push(fault(&below, ErrorKind::NodeNotRead, message));
             }
             Some((name, _)) => drop(selected.insert(name.as_str())),
         }
@@ -162,26 +177,49 @@ fn select<'a>(
         selected.extend(nodes.map(|(name, _)| name.as_str()));
         if selected.len() == before && rule.nodes.is_empty() {
             let quote = if label.contains('\'') { '"' } else { '\'' };
-            let below = format!("{at}/label[.={quote}{label}{quote}]");
+            let below = format!("/label[.={quote}{label}{quote}]");
             let message = format!("no enabled node has label {label}");
-            errors.push(fault(slice, &below, ErrorKind::SelectsNothing, message));
+            errors.push(fault(&below, ErrorKind::SelectsNothing, message));
         }
     }
     (selected, errors)
 }
 
-/// A node has room for names of 63 characters, and for slices of as many.
+/// A node has room for names of 63 characters, and a slice for one rule of each name.
 fn check_names(slice: &Slice, errors: &mut Vec<IntentError>) {
-    let rules = slice.steering.rules.iter();
-    let rules = rules.map(|one| ("rule", &one.rule.name));
-    let chains = slice.steering.chains.iter().map(|one| ("chain", &one.name));
-    for (kind, name) in rules.chain(chains) {
+    let too_long = |name: &str| {
         let full = steering_name(&slice.id, name);
-        if full.len() > MAX_NAME {
-            let below = format!("/{kind}[name='{name}']/name");
-            let message = format!(
+        (full.len() > MAX_NAME).then(|| {
+            format!(
                 "at a node it would be called {full}, which is longer than {MAX_NAME} characters"
+            )
+        })
+    };
+    let mut known = BTreeSet::new();
+    for rule in &slice.steering.rules {
+        let name = &rule.rule.name;
+        let mut tell = |kind, message| {
+            let path = rule.place(slice, "/name");
+            errors.push(IntentError {
+                path,
+                kind,
+                message,
+            });
+        };
+        if let Some(message) = too_long(name) {
+            tell(ErrorKind::NameTooLong, message);
+        }
+        if !known.insert(name) {
+            let message = format!(
+                "slice {} has two rules called {name}, one of an application",
+                slice.id
             );
+            tell(ErrorKind::NameClash, message);
+        }
+    }
+    for chain in &slice.steering.chains {
+        if let Some(message) = too_long(&chain.name) {
+            let below = format!("/chain[name='{}']/name", chain.name);
             errors.push(fault(slice, &below, ErrorKind::NameTooLong, message));
         }
     }
@@ -206,14 +244,11 @@ fn at_node(
         };
         if let Some(name) = &rule.rule.chain {
             let Some(chain) = slice.steering.chains.iter().find(|one| one.name == *name) else {
-                let below = format!("/rule[name='{}']/chain", rule.rule.name);
-                let message = format!("slice {} has no chain {name}", slice.id);
-                return Err(Box::new(fault(
-                    slice,
-                    &below,
-                    ErrorKind::BadSteering,
-                    message,
-                )));
+                return Err(Box::new(IntentError {
+                    path: rule.place(slice, "/chain"),
+                    kind: ErrorKind::BadSteering,
+                    message: format!("slice {} has no chain {name}", slice.id),
+                }));
             };
             ports.of_chain(chain);
             let full = steering_name(&slice.id, name);
@@ -351,28 +386,32 @@ impl Whose<'_> {
     fn tell(&self, path: &str, kind: ErrorKind, message: String) -> IntentError {
         let found = self.placed.iter().find_map(|(slice, rule)| {
             let steering = &slice.steering;
-            let below = |kind: &str, name: &str, at: &str| {
-                let rest = path.strip_prefix(at)?;
-                Some((*slice, format!("/{kind}[name='{name}']{rest}")))
-            };
             let at_rule = rule_path(&steering_name(&slice.id, &rule.rule.name));
             let chain = |one: &ChainConfig| {
-                let at = chain_path(&steering_name(&slice.id, &one.name));
-                below("chain", &one.name, &at)
+                let rest = path.strip_prefix(&chain_path(&steering_name(&slice.id, &one.name)))?;
+                Some(slice_path(
+                    slice,
+                    &format!("/chain[name='{}']{rest}", one.name),
+                ))
             };
-            let port = |one: &PortConfig| below("port", &one.name, &port_path(&one.name));
-            below("rule", &rule.rule.name, &at_rule)
+            let port = |one: &PortConfig| {
+                let rest = path.strip_prefix(&port_path(&one.name))?;
+                Some(slice_path(
+                    slice,
+                    &format!("/port[name='{}']{rest}", one.name),
+                ))
+            };
+            let of_rule = path.strip_prefix(&at_rule);
+            of_rule
+                .map(|rest| rule.place(slice, rest))
                 .or_else(|| steering.chains.iter().find_map(chain))
                 .or_else(|| steering.ports.iter().find_map(port))
         });
-        let last = || self.placed.last().map(|(slice, _)| (*slice, String::new()));
-        match found.or_else(last) {
-            Some((slice, below)) => fault(slice, &below, kind, message),
-            None => IntentError {
-                path: TOP.to_owned(),
-                kind,
-                message,
-            },
+        let last = || self.placed.last().map(|(slice, _)| slice_path(slice, ""));
+        IntentError {
+            path: found.or_else(last).unwrap_or_else(|| TOP.to_owned()),
+            kind,
+            message,
         }
     }
 

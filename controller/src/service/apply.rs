@@ -40,7 +40,7 @@ impl Concern {
     pub(super) fn of(diff: &Diff) -> Self {
         let changes = diff.changes();
         let concerns = changes.iter().map(|change| match change.module {
-            "tranche-inventory" | "tranche-slice" => Self::Nodes,
+            "tranche-inventory" | "tranche-slice" | "tranche-mec" => Self::Nodes,
             "tranche-sla" => Self::Scheduler,
             _ => Self::Nothing,
         });

@@ -11,6 +11,7 @@ mod apply;
 mod change;
 pub mod desired;
 mod metrics;
+mod onboard;
 mod peers;
 mod regulate;
 mod rotation;

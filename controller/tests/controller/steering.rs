@@ -50,10 +50,12 @@ async fn two() -> (Site, Instance) {
 /// Names of the rules that a node has, in its order.
 async fn rules(site: &Site, node: usize) -> Vec<String> {
     let running = site.running(node).await;
-    let parts = running.split("<rule><name>").skip(1);
-    let steering = parts.filter(|part| part.contains("<slice>"));
+    let steering = running.split_once("<steering").map(|(_, rest)| rest);
+    let steering = steering.and_then(|rest| rest.split_once("</steering>"));
+    let rules = steering.map_or("", |(steering, _)| steering);
+    let parts = rules.split("<rule><name>").skip(1);
     let name = |part: &str| part.split_once('<').unwrap().0.to_owned();
-    steering.map(name).collect()
+    parts.map(name).collect()
 }
 
 async fn until_active(instance: &Instance, id: &str) -> Value {
@@ -164,14 +166,118 @@ async fn what_a_node_would_refuse_changes_nothing_anywhere() {
         told["error-path"],
         "/tranche-slice:slices/slice[id='a']/steering/rule[name='served']/match/gtp/inner-destination-prefix"
     );
-    // What only the node knows is told in its words, with its name.
-    let mut no_port = steering();
-    no_port["rule"][1]["forward"]["out-port"] = "eth99".into();
-    no_port["rule"][1]["match"]["gtp"]["teid"] = 9.into();
-    let told = refused(no_port).await;
-    assert_eq!(told["error-app-tag"], "node-refused");
-    let message = told["error-message"].as_str().unwrap();
-    assert!(message.contains("no interface eth99"), "{message}");
     assert!(rules(&site, 0).await.is_empty());
     assert_eq!(rules(&site, 1).await, ["lab"]);
+}
+
+fn descriptor() -> Value {
+    json!({
+        "appDId": "5b0c8f3e-video", "appName": "video cache", "appProvider": "acme", "appSoftVersion": "1.4", "appDVersion": "2",
+        "mecVersion": ["2.2.1"], "swImageDescriptor": [{ "id": "image" }],
+        "appTrafficRule": [{
+            "trafficRuleId": "cache", "filterType": "PACKET", "priority": 10,
+            "trafficFilter": [{ "dstAddress": ["203.0.113.0/24", "198.51.100.7"] }],
+            "action": "FORWARD_DECAPSULATED",
+            "dstInterface": { "interfaceType": "MAC", "dstMacAddress": "02:00:00:00:00:0a" },
+        }, {
+            "trafficRuleId": "block", "filterType": "FLOW", "priority": 200,
+            "trafficFilter": [{ "dstAddress": ["192.0.2.66"] }], "action": "DROP",
+        }],
+    })
+}
+
+async fn onboard(instance: &Instance, descriptor: &Value, more: Value) -> reqwest::Response {
+    let mut input = json!({
+        "name": "video", "slice": "a", "node": ["node-2"], "user-port": "ran0", "app-port": "app0",
+        "descriptor": descriptor.to_string(),
+    });
+    for (name, value) in more.as_object().unwrap() {
+        input[name] = value.clone();
+    }
+    let request = instance.request(Method::POST, "/restconf/operations/tranche-mec:onboard");
+    let request = request.header("content-type", crate::support::JSON);
+    let body = json!({ "tranche-mec:input": input });
+    request.body(body.to_string()).send().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_descriptor_becomes_rules_at_the_node_that_runs_the_application() {
+    let (site, instance) = two().await;
+    put(&instance, &[steered("a", steering())]).await;
+    let answer = onboard(&instance, &descriptor(), json!({})).await;
+    assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
+    let output: Value = answer.json().await.unwrap();
+    assert_eq!(output["tranche-mec:output"]["rules"], 4);
+    // The rule of the greatest priority first, and before what the slice says itself.
+    let at_two = [
+        "a.video_block_1",
+        "a.video_block_2",
+        "a.video_cache_1",
+        "a.video_cache_2",
+        "a.served",
+        "a.rest",
+    ];
+    assert_eq!(rules(&site, 1).await, at_two);
+    assert_eq!(rules(&site, 0).await, ["a.served", "a.rest"]);
+    let running = site.running(1).await;
+    for part in [
+        "<inner-destination-prefix>203.0.113.0/24</inner-destination-prefix>",
+        "<inner-source-prefix>192.0.2.66/32</inner-source-prefix>",
+        "<destination-mac>02:00:00:00:00:0a</destination-mac>",
+    ] {
+        assert!(running.contains(part), "{part}");
+    }
+    let state = until_active(&instance, "a").await;
+    let seen = &state["steering"]["node"][1]["rule"][0];
+    assert_eq!(
+        (&seen["name"], &seen["is-there"]),
+        (&json!("video_block_1"), &json!(true))
+    );
+    let kept = instance.json("tranche-mec:mec").await;
+    let kept = &kept["tranche-mec:mec"]["application"][0];
+    assert_eq!(
+        (&kept["appDId"], &kept["appTrafficRule"][0]["action"]),
+        (&json!("5b0c8f3e-video"), &json!("DROP"))
+    );
+    assert!(kept.get("swImageDescriptor").is_none());
+    assert_eq!(
+        instance
+            .delete("tranche-mec:mec/application=video")
+            .await
+            .status(),
+        204
+    );
+    assert_eq!(rules(&site, 1).await, ["a.served", "a.rest"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_descriptor_that_steering_cannot_carry_out_is_refused_at_its_field() {
+    let (site, instance) = two().await;
+    put(&instance, &[slice("a", "10.0")]).await;
+    let mut named = descriptor();
+    named["appTrafficRule"][0]["trafficFilter"][0]["uri"] = json!(["www.example.com"]);
+    let answer = onboard(&instance, &named, json!({})).await;
+    assert_eq!(answer.status(), 501);
+    let told = error(answer).await;
+    assert_eq!(told["error-app-tag"], "mec-unsupported");
+    assert_eq!(
+        told["error-path"],
+        "/tranche-mec:mec/application[name='video']/appTrafficRule[trafficRuleId='cache']/trafficFilter[index='1']/uri"
+    );
+    let mut dns = descriptor();
+    dns["appDNSRule"] = json!([{ "dnsRuleId": "d1", "domainName": "cache.example", "ipAddressType": "IP_V4", "ipAddress": "192.0.2.1", "ttl": 60 }]);
+    let told = error(onboard(&instance, &dns, json!({})).await).await;
+    assert_eq!(told["error-path"], "/tranche-mec:onboard/descriptor");
+    let message = told["error-message"].as_str().unwrap();
+    assert!(
+        message.contains("appDNSRule d1: steering rules do not answer DNS"),
+        "{message}"
+    );
+    let bad = onboard(&instance, &json!("text"), json!({})).await;
+    assert_eq!(error(bad).await["error-app-tag"], "bad-descriptor");
+    let nowhere = onboard(&instance, &descriptor(), json!({ "slice": "none" })).await;
+    assert!(nowhere.status().is_client_error());
+    assert!(rules(&site, 1).await.is_empty());
+    let taken = onboard(&instance, &dns, json!({ "without-dns": [null] })).await;
+    assert_eq!(taken.status(), 200);
 }
