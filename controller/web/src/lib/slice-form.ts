@@ -111,15 +111,15 @@ function keepsKey(original: Slice): boolean {
 
 /**
  * The requests that bring the draft about. One (a transaction by itself) wherever possible: POST for a new slice, so that
- * it never replaces one; PUT for a changed one. Where a secret is kept that can't be read, or a backhaul of which the form
- * shows a part, PUT would drop it: then what is
+ * it never replaces one; PUT for a changed one. Where a secret is kept that can't be read, a backhaul of which the form
+ * shows a part, or steering, PUT would drop it: then what is
  * set goes in one PATCH, and what is taken away follows.
  */
 export function requests(draft: Draft, original: Slice | null): Request[] {
   const body = sliceBody(draft, original);
   if (!original) return [{ method: 'POST', path: SLICES, body: { 'tranche-slice:slice': [body] } }];
   const path = slicePath(original.id);
-  const replaces = !keepsSecret(draft, original) && !keepsKey(original) && original.backhaul === null;
+  const replaces = !keepsSecret(draft, original) && !keepsKey(original) && original.backhaul === null && original.steering === null;
   if (replaces) return [{ method: 'PUT', path, body: { 'tranche-slice:slice': [body] } }];
   const all: Request[] = [];
   const removes = takesAway(draft, original);
