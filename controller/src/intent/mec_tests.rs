@@ -1,4 +1,5 @@
 use super::*;
+use crate::intent::ErrorKind;
 use serde_json::{Value, json};
 
 fn application(access: &str, rule: Value) -> Application {

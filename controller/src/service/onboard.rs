@@ -139,33 +139,22 @@ fn take(
     Ok(())
 }
 
+/// Gives the entries of a list their place in it.
 fn number(rule: &mut Value, list: &str) -> Result<(), Vec<RpcError>> {
     let Some(rule) = rule.as_object_mut() else {
         return Err(refuse("descriptor", "an appTrafficRule is not an object"));
     };
-    let entries = match rule.get_mut(list) {
-        None => return Ok(()),
-        Some(Value::Array(entries)) => entries,
-        // Where there is at most one, it need not be in an array.
-        Some(single) => {
-            *single = Value::Array(vec![single.take()]);
-            return rule_entries(single);
-        }
+    let Some(entries) = rule.get_mut(list) else {
+        return Ok(());
     };
-    number_all(entries)
-}
-
-fn rule_entries(list: &mut Value) -> Result<(), Vec<RpcError>> {
-    list.as_array_mut().map_or(Ok(()), number_all)
-}
-
-fn number_all(entries: &mut Vec<Value>) -> Result<(), Vec<RpcError>> {
-    for (entry, index) in entries.iter_mut().zip(1..) {
+    // Where there is at most one, it need not be in an array.
+    if !entries.is_array() {
+        *entries = Value::Array(vec![entries.take()]);
+    }
+    for (entry, index) in entries.as_array_mut().into_iter().flatten().zip(1..) {
         let Value::Object(members) = entry else {
-            return Err(refuse(
-                "descriptor",
-                "a filter or interface is not an object",
-            ));
+            let message = format!("an entry of {list} is not an object");
+            return Err(refuse("descriptor", message));
         };
         members.insert("index".to_owned(), Value::from(index));
     }

@@ -281,3 +281,20 @@ async fn a_descriptor_that_steering_cannot_carry_out_is_refused_at_its_field() {
     let taken = onboard(&instance, &dns, json!({ "without-dns": [null] })).await;
     assert_eq!(taken.status(), 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_of_the_documentation_are_taken() {
+    let (site, instance) = two().await;
+    let example = include_str!("../../../examples/steering/slice.json").replace("edge-1", "node-1");
+    let example: Value = serde_json::from_str(&example).unwrap();
+    let posted = instance.send(Method::POST, SLICES, &example).await;
+    assert_eq!(posted.status(), 201, "{}", posted.text().await.unwrap());
+    let descriptor = include_str!("../../../examples/steering/video-cache.json");
+    let descriptor: Value = serde_json::from_str(descriptor).unwrap();
+    let place = json!({ "slice": "city-cam", "node": ["node-1"] });
+    let taken = onboard(&instance, &descriptor, place).await;
+    assert_eq!(taken.status(), 200, "{}", taken.text().await.unwrap());
+    let names = rules(&site, 0).await;
+    assert_eq!(names.len(), 6, "{names:?}");
+    assert_eq!(names[5], "city-cam.uplink");
+}

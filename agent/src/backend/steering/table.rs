@@ -10,6 +10,8 @@ use super::program::{Action, Port, Program};
 /// Octets of a cell.
 pub(super) const CELL: usize = 128;
 const PROBES: usize = 4;
+/// Where the head has the generation.
+const GENERATION: usize = 48;
 /// Cells for hashes at most, as a power of two.
 const MOST_BITS: u32 = 22;
 const FACTOR: [u64; WORDS] = [
@@ -199,7 +201,18 @@ pub(super) fn cells(program: &Program, version: u64) -> Option<Vec<u8>> {
         cell.u32(rank);
         cell.put(&mut cells, slots_at + at);
     }
+    let generation = generation(&cells).to_ne_bytes();
+    cells[GENERATION..GENERATION + 8].copy_from_slice(&generation);
     Some(cells)
+}
+
+/// Hash of all cells (FNV-1a by words), by which the kernel knows what it remembers of another table; never 0.
+fn generation(cells: &[u8]) -> u64 {
+    let words = cells.as_chunks::<8>().0.iter();
+    let hash = words.fold(0xcbf2_9ce4_8422_2325_u64, |hash, word| {
+        (hash ^ u64::from_ne_bytes(*word)).wrapping_mul(0x0100_0000_01b3)
+    });
+    hash.max(1)
 }
 
 fn port_cell(ifindex: u32, port: &Port) -> Cell {
