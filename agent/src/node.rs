@@ -37,7 +37,12 @@ pub struct InForce {
     pub nacm: Arc<Nacm>,
     /// Running as users see it, by user, as far as they asked.
     pruned: Mutex<HashMap<String, Arc<Tree>>>,
+    /// Whether running is so small that reading it needs no thread of its own.
+    pub(crate) small: bool,
 }
+
+/// Nodes of a configuration whose reading takes well below a millisecond, whatever is selected of it.
+const SMALL: usize = 1_000;
 
 impl InForce {
     /// What follows from a running configuration; `before` keeps its counters.
@@ -52,6 +57,7 @@ impl InForce {
         };
         let nacm = nacm.map_err(|error| vec![Error::Data(error)])?;
         Ok(Self {
+            small: running.has_at_most(SMALL),
             running,
             users: Arc::new(users),
             nacm: Arc::new(nacm),
@@ -245,6 +251,14 @@ impl Node {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a session has a lock. Never waits: while somebody holds the datastores, it may have one.
+    pub(crate) fn may_hold_locks(&self, session: u32) -> bool {
+        match self.datastores.try_lock() {
+            Ok(datastores) => datastores.holds_locks(session),
+            Err(_) => true,
+        }
+    }
+
     /// The confirmed commit.
     pub fn confirmed_commit(&self) -> MutexGuard<'_, ConfirmedCommit> {
         self.confirmed_commit
@@ -378,8 +392,10 @@ impl Node {
                 tracing::error!(%error, "the candidate could not follow a change of running");
             }
             let before = self.in_force();
+            let running = datastores.running();
             let after = InForce {
-                running: datastores.running(),
+                small: running.has_at_most(SMALL),
+                running,
                 users: users.map_or_else(|| Arc::clone(&before.users), Arc::new),
                 nacm: nacm.map_or_else(|| Arc::clone(&before.nacm), Arc::new),
                 pruned: Mutex::default(),

@@ -33,6 +33,8 @@ use crate::transaction::{Origin, blocking};
 
 /// Passwords that are checked at once; more wait, so that logging in cannot use up the blocking pool.
 const CONCURRENT_PASSWORD_CHECKS: usize = 4;
+/// A subtree filter up to here has few elements to look for.
+const SHORT_FILTER_BYTES: usize = 1 << 10;
 /// How long `kill-session` waits for the killed session to be gone.
 const KILL_WAIT: Duration = Duration::from_secs(5);
 
@@ -103,13 +105,18 @@ impl Handler for Service {
     async fn session_ended(&self, session: &SessionInfo, end: SessionEnd) {
         self.node.notifiers().remove(&session.id);
         self.node.streams().unsubscribe(session.id);
-        let origin = Origin::from(session);
-        // A failure is logged where it happens; the session that would hear of it is gone.
-        drop(self.node.transactions().session_ended(origin).await);
-        let (node, id) = (Arc::clone(&self.node), session.id);
-        let released = blocking(move || node.datastores().release_session(id)).await;
-        if let Ok(Err(error)) = released {
-            tracing::warn!(%error, session_id = id, "the candidate of a session could not be reset");
+        // Its requests are done, so that what it leaves behind is known. Most leave nothing, and need no other thread to end.
+        if self.node.confirmed_commit().ends_with(session.id) {
+            let origin = Origin::from(session);
+            // A failure is logged where it happens; the session that would hear of it is gone.
+            drop(self.node.transactions().session_ended(origin).await);
+        }
+        if self.node.may_hold_locks(session.id) {
+            let (node, id) = (Arc::clone(&self.node), session.id);
+            let released = blocking(move || node.datastores().release_session(id)).await;
+            if let Ok(Err(error)) = released {
+                tracing::warn!(%error, session_id = id, "the candidate of a session could not be reset");
+            }
         }
         if self.node.streams().has_subscribers(Stream::Netconf) {
             self.announce(notification::session_end(session, &end))
@@ -143,6 +150,15 @@ impl Service {
         let node = Arc::clone(&self.node);
         // A fault is logged where it happens.
         drop(blocking(move || node.announce(Stream::Netconf, &event)).await);
+    }
+}
+
+/// Whether a filter takes no time over a small tree: an XPath may take long over anything.
+fn is_quick(filter: Option<&Filter>) -> bool {
+    match filter {
+        None => true,
+        Some(Filter::Subtree(fragment)) => fragment.as_str().len() <= SHORT_FILTER_BYTES,
+        Some(Filter::XPath { .. }) => false,
     }
 }
 
@@ -278,6 +294,14 @@ impl Call<'_> {
         with_defaults: Option<WithDefaults>,
     ) -> Result<Reply> {
         self.supported_source(&source)?;
+        // Another thread costs more than reading so little. Other datastores wait for locks.
+        let running = matches!(source, ConfigSource::Datastore(Datastore::Running));
+        if running && self.in_force.small && is_quick(filter.as_ref()) {
+            return self
+                .node
+                .get_config(&self.user, &source, filter.as_ref(), with_defaults)
+                .map(Reply::Data);
+        }
         let user = self.user.clone();
         self.on_node(move |node| node.get_config(&user, &source, filter.as_ref(), with_defaults))
             .await

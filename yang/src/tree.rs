@@ -321,6 +321,17 @@ impl Tree {
         self.data.top().map(|raw| Node { raw, tree: self })
     }
 
+    /// Whether it has at most `limit` nodes. Looks at no more than that many.
+    #[must_use]
+    pub fn has_at_most(&self, limit: usize) -> bool {
+        fn left(siblings: impl Iterator<Item = Raw>, limit: usize) -> Option<usize> {
+            siblings
+                .into_iter()
+                .try_fold(limit, |limit, node| left(node.children(), limit.checked_sub(1)?))
+        }
+        left(self.data.top(), limit).is_some()
+    }
+
     pub(crate) fn find_raw(&self, xpath: &str) -> Result<Vec<Raw>> {
         self.data.find(self.schema.ctx, xpath).map_err(|Failed| {
             let mut e = collect(self.schema.ctx, Phase::XPath).swap_remove(0);

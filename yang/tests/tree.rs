@@ -21,6 +21,8 @@ fn a_tree_is_read_and_set_by_path() {
             .is_some_and(tranche_yang::Node::is_default)
     );
     assert!(!t.exists("/test-box:box/item[name='z']"));
+    let nodes = t.count("//*").expect("xpath");
+    assert!(t.has_at_most(nodes) && !t.has_at_most(nodes - 1));
     t.set("/test-box:box/item[name='z']/port", "9")
         .expect("set");
     t.set("/test-box:box/opts", None).expect("set");

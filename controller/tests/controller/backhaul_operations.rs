@@ -42,6 +42,15 @@ async fn keys_are_rotated_over_all_nodes() {
     let site = three().await;
     let instance = site.controller(&site.inventory()).await;
     put_two(&instance).await;
+    let (status, refusal) = act(&instance, "nobody", "rotate-keys", json!({})).await;
+    let refusal = &refusal["ietf-restconf:errors"]["error"][0]["error-message"];
+    assert_eq!(
+        (status, refusal.as_str()),
+        (
+            404,
+            Some("there is no /tranche-slice:slices/slice[id='nobody']")
+        )
+    );
     let before = keys(&instance, "a").await;
     let told = collect(instance.get("/streams/NETCONF").await);
     let (status, output) = act(&instance, "a", "rotate-keys", json!({})).await;

@@ -1,11 +1,14 @@
 //! Drives one session: carries out what its state machine asks for, over any transport.
 
+use std::any::Any;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep_until, timeout};
@@ -18,6 +21,9 @@ use super::{EncodedNotification, Handler, Limits, Notifier, SessionEnd, SessionI
 use crate::error::{ErrorTag, RpcError};
 use crate::message::{LONG_MESSAGE_BYTES, Outcome, Rpc};
 use crate::transport::{Link, Receive, Transmit};
+
+/// What came of a request, or what its handler panicked with.
+type Called = Result<Outcome, Box<dyn Any + Send>>;
 
 /// How long the last bytes of a session may take.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -90,7 +96,7 @@ struct Running<H, R, T> {
     notifications: mpsc::Receiver<EncodedNotification>,
     kill: Kill,
     place: Option<Place>,
-    call: Option<JoinHandle<Outcome>>,
+    call: Option<JoinHandle<Called>>,
     /// The client takes no more bytes.
     stuck: bool,
 }
@@ -107,7 +113,7 @@ impl<H: Handler, R: Receive, T: Transmit> Running<H, R, T> {
                     self.start(base_1_1, capabilities).await;
                 }
                 Some(Action::Parse(message)) => self.parse(message).await,
-                Some(Action::Call(rpc)) => self.call = Some(self.spawn(rpc)),
+                Some(Action::Call(rpc)) => self.begin(rpc),
                 Some(Action::End(end)) => break end,
                 None => self.wait().await,
             }
@@ -207,8 +213,9 @@ impl<H: Handler, R: Receive, T: Transmit> Running<H, R, T> {
         }
     }
 
-    /// Its own task: a panic in the handler costs one reply, and nothing drops a call half way.
-    fn spawn(&self, rpc: Rpc) -> JoinHandle<Outcome> {
+    /// A request that has to wait for something gets its own task: a client that takes no bytes does not hold it up, and
+    /// nothing drops it half way. One that is answered at once costs less without.
+    fn begin(&mut self, rpc: Rpc) {
         let handler = Arc::clone(&self.driver.handler);
         let info = Arc::clone(&self.info);
         let span = tracing::debug_span!(
@@ -216,7 +223,15 @@ impl<H: Handler, R: Receive, T: Transmit> Running<H, R, T> {
             message_id = rpc.message_id,
             op = rpc.operation.name()
         );
-        tokio::spawn(async move { handler.call(&info, rpc).await }.instrument(span))
+        let call = async move { handler.call(&info, rpc).await }.instrument(span);
+        let mut call = Box::pin(AssertUnwindSafe(call).catch_unwind());
+        match (&mut call).now_or_never() {
+            Some(outcome) => {
+                let outcome = outcome.unwrap_or_else(|panic| failed(&panic_text(&*panic)));
+                self.session.outcome(Instant::now(), &outcome);
+            }
+            None => self.call = Some(tokio::spawn(call)),
+        }
     }
 
     async fn finish(mut self, end: SessionEnd) -> (SessionEnd, Farewell) {
@@ -264,17 +279,30 @@ fn take(session: &mut Session, received: Option<Bytes>) {
 }
 
 /// The outcome of the call in progress; never, where there is none.
-async fn joined(call: &mut Option<JoinHandle<Outcome>>) -> Outcome {
+async fn joined(call: &mut Option<JoinHandle<Called>>) -> Outcome {
     let Some(call) = call else {
         return std::future::pending().await;
     };
-    call.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "a request failed inside the server");
-        Err(vec![RpcError::new(
-            ErrorTag::OperationFailed,
-            "internal error",
-        )])
-    })
+    match call.await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(panic)) => failed(&panic_text(&*panic)),
+        Err(stopped) => failed(&stopped.to_string()),
+    }
+}
+
+/// A fault in a handler costs one reply.
+fn failed(fault: &str) -> Outcome {
+    tracing::error!(fault, "a request failed inside the server");
+    Err(vec![RpcError::new(
+        ErrorTag::OperationFailed,
+        "internal error",
+    )])
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "panic".to_owned())
 }
 
 #[cfg(test)]

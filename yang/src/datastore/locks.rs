@@ -13,6 +13,12 @@ impl Datastores {
         self.locks.get(&datastore).copied()
     }
 
+    /// Whether a session holds any lock.
+    #[must_use]
+    pub fn holds_locks(&self, session: u32) -> bool {
+        self.locks.values().any(|holder| *holder == session)
+    }
+
     /// Locks a datastore for a session (RFC 6241 7.5).
     ///
     /// # Errors

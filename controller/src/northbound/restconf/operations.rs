@@ -88,12 +88,17 @@ pub(super) async fn invoke(
         .map_err(|e| Refusal::from(e.to_rpc_error()))?;
     let published = request.service.published();
     let (schema, before) = (request.service.schema(), Arc::clone(&published));
+    // The entry whose action it is: the rest of the way there is there with it.
+    let entry = path.rfind(']').map(|end| path[..=end].to_owned());
     let operation = blocking(move || parse(schema, &path, body, &before)).await??;
     let user = User::new(request.user);
     published
         .nacm
         .execute(&user, &operation)
         .map_err(|e| Refusal::from(e.to_rpc_error()))?;
+    if let Some(entry) = entry.filter(|entry| !published.running.exists(entry)) {
+        return Err(Refusal::not_found(format!("there is no {entry}")));
+    }
     let output = request.service.call(user, operation).await?;
     match output.and_then(|output| output.print_restconf_output(encoding.format())) {
         Some(text) => Ok(respond::data(

@@ -5,12 +5,12 @@ use std::sync::Mutex;
 use super::*;
 use crate::client::{Auth, Client, ClientConfig, HostKeyCheck};
 use crate::error::Error;
-use crate::message::{Notification, Operation, Reply};
+use crate::message::{ConfigSource, Datastore, Notification, Operation, Reply};
 use crate::server::{Credential, Overflow};
 use crate::transport::memory::{MemoryLink, pair};
 use crate::xml::Fragment;
 
-/// Every request takes a minute.
+/// Every request takes a minute, but those that are faulty: `get` at once, `validate` after a while.
 #[derive(Default)]
 struct Slow {
     notifier: Mutex<Option<Notifier>>,
@@ -35,8 +35,15 @@ impl Handler for Slow {
         self.ends.lock().unwrap().push(end);
     }
 
-    async fn call(&self, _: &SessionInfo, _: Rpc) -> Outcome {
+    #[allow(clippy::panic, reason = "a faulty handler")]
+    async fn call(&self, _: &SessionInfo, rpc: Rpc) -> Outcome {
+        if matches!(rpc.operation, Operation::Get { .. }) {
+            panic!("at once");
+        }
         tokio::time::sleep(Duration::from_secs(60)).await;
+        if matches!(rpc.operation, Operation::Validate(_)) {
+            panic!("after a minute");
+        }
         *self.done.lock().unwrap() += 1;
         Ok(Reply::Ok)
     }
@@ -186,5 +193,24 @@ async fn a_reply_that_comes_too_late_harms_nobody() {
     );
     assert!(first.is_ok());
     assert!(matches!(second, Err(Error::Timeout { .. })));
+    assert!(client.call(Operation::DiscardChanges).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fault_in_a_handler_costs_one_reply() {
+    let setup = serve(Limits::default());
+    let (client, _notifications) = client(setup.link).await;
+    let at_once = Operation::Get {
+        filter: None,
+        with_defaults: None,
+    };
+    let later = Operation::Validate(ConfigSource::Datastore(Datastore::Candidate));
+    for faulty in [at_once, later] {
+        let Err(Error::Rpc(errors)) = client.call(faulty).await else {
+            unreachable!("a fault is answered");
+        };
+        assert_eq!(errors[0].tag, ErrorTag::OperationFailed);
+        assert_eq!(errors[0].message.as_deref(), Some("internal error"));
+    }
     assert!(client.call(Operation::DiscardChanges).await.is_ok());
 }
