@@ -42,6 +42,13 @@ struct {
 	__type(value, struct counter);
 } counters SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1 << STEER_RECENT_BITS);
+	__type(key, __u32);
+	__type(value, struct steer_recent);
+} recent SEC(".maps");
+
 /* A test says at which port a packet comes in, and reads what became of it. */
 const volatile __u32 replaying = 0;
 struct {
@@ -136,6 +143,40 @@ static __always_inline __u32 match(void *table, const struct steer_head *head, c
 		}
 	}
 	return found == ~0U ? 0 : found;
+}
+
+/* The same, without a search for packets that have the fields of one that was searched for lately. */
+static __always_inline __u32 match_again(void *table, const struct steer_head *head, const struct steer_key *key)
+{
+	const __u64 *word = (const __u64 *)key;
+	struct steer_recent *known = 0;
+	__u64 hash = 0, differs;
+	__u32 at, found;
+
+	if (head->tuples < STEER_MANY)
+		goto search;
+#define GATHER(n) hash += (word[n] ^ head->seed) * FACTOR[n];
+	FOUR_WORDS(GATHER, 0) FOUR_WORDS(GATHER, 4) FOUR_WORDS(GATHER, 8)
+	hash ^= hash >> 32;
+	hash *= FACTOR[0];
+	at = hash >> (64 - STEER_RECENT_BITS);
+	known = bpf_map_lookup_elem(&recent, &at);
+	if (!known)
+		goto search;
+	differs = known->generation ^ head->generation;
+#define DIFFERS(n) differs |= word[n] ^ known->key[n];
+	FOUR_WORDS(DIFFERS, 0) FOUR_WORDS(DIFFERS, 4) FOUR_WORDS(DIFFERS, 8)
+	if (!differs)
+		return known->action;
+search:
+	found = match(table, head, key);
+	if (!known)
+		return found;
+#define REMEMBER(n) known->key[n] = word[n];
+	FOUR_WORDS(REMEMBER, 0) FOUR_WORDS(REMEMBER, 4) FOUR_WORDS(REMEMBER, 8)
+	known->generation = head->generation;
+	known->action = found;
+	return found;
 }
 
 static __always_inline int unable(struct __sk_buff *skb, __u32 drops, __u32 which)
@@ -246,7 +287,7 @@ int steer(struct __sk_buff *skb)
 			return unable(skb, 0, STEER_UNMATCHED);
 	}
 	if (!rank)
-		rank = match(table, head, &key);
+		rank = match_again(table, head, &key);
 	if (replaying)
 		replay.action = rank;
 	if (!rank)

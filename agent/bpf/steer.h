@@ -13,6 +13,8 @@
  *
  * A packet is looked up once in each tuple, best first, until what was found is better than what the next tuple can have
  * (tuple space search): the first rule that matches wins, and the cost grows with the kinds of rules and not with their number.
+ * Where there are several kinds, each processor remembers the outcome for the packets that it saw last: by all their fields and by
+ * the generation, so that what is remembered of an earlier one is nobody's.
  */
 #ifndef STEER_H
 #define STEER_H
@@ -24,6 +26,9 @@
 #define STEER_INSIDE 2
 #define STEER_TUPLES 64
 #define STEER_PROBES 4
+/* With as many tuples it is remembered what packets with the same fields led to. */
+#define STEER_MANY 3
+#define STEER_RECENT_BITS 9
 #define STEER_ECHOES 4
 /* Headers are looked at as far as this into a frame. */
 #define STEER_DEPTH 512
@@ -76,6 +81,7 @@ struct steer_head {
 	__u32 flags;
 	__u32 unused;
 	__u64 seed;
+	__u64 generation; /* hash of all cells; never 0 */
 };
 
 struct steer_tuple {
@@ -123,6 +129,14 @@ struct steer_slot {
 	__u64 key[STEER_WORDS];
 	__u32 tuple; /* from 0 */
 	__u32 action; /* none where 0 */
+};
+
+/* What packets with these fields led to. */
+struct steer_recent {
+	__u64 key[STEER_WORDS];
+	__u64 generation;
+	__u32 action; /* none where 0 */
+	__u32 unused;
 };
 
 /* Counters that are no rule's. */

@@ -86,6 +86,7 @@ fn slice(number: usize) -> Slice {
         ran: None,
         backhaul: None,
         some_unread: false,
+        steering: Default::default(),
     }
 }
 

@@ -14,6 +14,7 @@ mod prb;
 mod ran;
 mod read;
 mod session;
+mod steering;
 mod telemetry;
 mod tunnel;
 

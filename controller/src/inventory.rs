@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use crate::intent::{
-    CoreKind, ProfileConfig, Rat, Ratio, Tunnel, VifConfig, is_our_profile, is_ours, yes,
+    CoreKind, NodeSteering, ProfileConfig, Rat, Ratio, Tunnel, VifConfig, is_our_profile, is_ours,
+    yes,
 };
 
 /// Name of a node.
@@ -107,6 +108,8 @@ pub struct Observed {
     pub cores: BTreeMap<String, Core>,
     /// Its slice profiles by name, ours and others.
     pub profiles: BTreeMap<String, Profile>,
+    /// Its steering, ours and others.
+    pub steering: NodeSteering,
 }
 
 /// An LTE or NR cell of a node.

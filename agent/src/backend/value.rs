@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+pub use tranche_steering::{MacAddress, ParseValueError};
 
 /// A share in hundredths of a percent, 0 to 10,000: exactly a decimal64 with two fraction digits in `0..100`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,46 +80,6 @@ impl FromStr for Ratio {
     }
 }
 
-/// An IEEE 802 address of 48 bits.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MacAddress(pub [u8; 6]);
-
-impl fmt::Display for MacAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl fmt::Debug for MacAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl FromStr for MacAddress {
-    type Err = ParseValueError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bad =
-            || ParseValueError::new("six octets in hexadecimal, as in 02:00:00:00:00:01", text);
-        let mut octets = [0; 6];
-        let mut parts = text.split(':');
-        for octet in &mut octets {
-            let part = parts
-                .next()
-                .filter(|part| part.len() == 2)
-                .ok_or_else(bad)?;
-            *octet = u8::from_str_radix(part, 16).map_err(|_| bad())?;
-        }
-        if parts.next().is_some() {
-            Err(bad())
-        } else {
-            Ok(Self(octets))
-        }
-    }
-}
-
 /// A passphrase or shared secret: never printed.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
@@ -140,23 +101,6 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(secret)")
-    }
-}
-
-/// A text that is not the value it should be.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{text}' is not {expected}")]
-pub struct ParseValueError {
-    expected: &'static str,
-    text: String,
-}
-
-impl ParseValueError {
-    pub(crate) fn new(expected: &'static str, text: &str) -> Self {
-        Self {
-            expected,
-            text: text.to_owned(),
-        }
     }
 }
 
@@ -232,7 +176,7 @@ macro_rules! lexical {
     )*};
 }
 
-lexical!(Ratio, MacAddress);
+lexical!(Ratio);
 
 #[cfg(test)]
 mod tests {
@@ -266,22 +210,6 @@ mod tests {
             "99999999999999999999",
         ] {
             assert!(text.parse::<Ratio>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn mac_address_needs_six_octets() {
-        assert_eq!(
-            "02:00:00:00:0A:01".parse(),
-            Ok(MacAddress([2, 0, 0, 0, 10, 1]))
-        );
-        for text in [
-            "02:00:00:00:0a",
-            "02:00:00:00:0a:01:02",
-            "2:0:0:0:a:1",
-            "02-00-00-00-0a-01",
-        ] {
-            assert!(text.parse::<MacAddress>().is_err(), "{text}");
         }
     }
 

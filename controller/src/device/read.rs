@@ -3,6 +3,7 @@
 use tranche_netconf::message::Filter;
 use tranche_netconf::xml::{Element, Fragment, XmlError};
 
+use crate::intent::STEERING;
 use crate::intent::{
     AccessPoint, Attachment, BACKHAUL, RAN, Radius, Ratio, Roaming, Secret, Security, SecurityMode,
     VifConfig,
@@ -10,6 +11,7 @@ use crate::intent::{
 use crate::inventory::{Observed, Radio, Vif, VifState};
 
 use super::ran;
+use super::steering::steering;
 use super::tunnel::tunnels;
 
 pub(super) const WIFI: &str = "urn:tranche:yang:tranche-wifi";
@@ -33,14 +35,15 @@ pub enum ReadError {
     },
 }
 
-/// Selects radios, vifs, cells, cores, slice profiles and tunnels with their configuration, without the lists of stations and neighbours.
+/// Selects radios, vifs, cells, cores, slice profiles, tunnels and steering with their configuration, without the lists of stations and neighbours.
 pub(super) fn filter() -> Filter {
     Filter::Subtree(Fragment::from_trusted(format!(
         "<wifi xmlns=\"{WIFI}\">\
          <radio><name/><band/><channel/><state><max-vifs/></state></radio>\
          <vif><name/><radio/><enabled/><slice/><access-point/><mesh-point/><attachment/><airtime/>\
          <state><oper-state/><last-error/><bssid/><stations/></state></vif></wifi>\
-         <backhaul xmlns=\"{BACKHAUL}\"><tunnel/></backhaul>{}",
+         <backhaul xmlns=\"{BACKHAUL}\"><tunnel/></backhaul>\
+         <steering xmlns=\"{STEERING}\"><port/><chain/><rule/></steering>{}",
         ran::filter()
     )))
 }
@@ -75,6 +78,10 @@ pub(super) fn observed(data: &Fragment) -> Result<Observed, ReadError> {
         .filter(|top| top.name == "ran" && top.namespace == RAN)
     {
         ran::take(cells, &mut observed)?;
+    }
+    let of_steering = |top: &&Element| top.name == "steering" && top.namespace == STEERING;
+    if let Some(top) = tops.iter().find(of_steering) {
+        observed.steering = steering(top)?;
     }
     Ok(observed)
 }

@@ -21,6 +21,8 @@ const INTERLEAVE: &str = "urn:ietf:params:netconf:capability:interleave:1.0";
 const STREAM: &str = "telemetry";
 /// The stream of all other notifications.
 const EVENTS: &str = "NETCONF";
+/// Between two readings of a node that counts what its steering does.
+const COUNTERS: Duration = Duration::from_secs(10);
 /// Time in which events of a node are gathered before the node is read.
 const GATHER: Duration = Duration::from_millis(100);
 
@@ -165,11 +167,20 @@ async fn serve(shared: &Arc<Shared>, session: Session) -> String {
 async fn check_forever(shared: &Arc<Shared>, client: &Client) -> String {
     let mut failed = false;
     loop {
-        let pause = shared
-            .settings
-            .check_interval
-            .mul_f64(0.9 + 0.2 * rand::rng().random::<f64>());
-        tokio::time::sleep(pause).await;
+        let jitter = 0.9 + 0.2 * rand::rng().random::<f64>();
+        let begin = tokio::time::Instant::now();
+        loop {
+            let interval = shared.settings.check_interval;
+            let interval = match shared.steers() {
+                true => interval.min(COUNTERS),
+                false => interval,
+            };
+            let left = interval.mul_f64(jitter).saturating_sub(begin.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            tokio::time::sleep(left.min(COUNTERS)).await;
+        }
         match read(shared, client).await {
             Ok(_) => failed = false,
             Err(error) if failed => return error.without_node(),
@@ -181,15 +192,19 @@ async fn check_forever(shared: &Arc<Shared>, client: &Client) -> String {
     }
 }
 
-/// Hears what the node tells of its tunnels and slice profiles over a session of its own (RFC 5277 has one stream for each), once
-/// it has any, and reads it when something happened. Ends when that session does.
+/// Hears what the node tells of its tunnels, slice profiles and changes over a session of its own (RFC 5277 has one stream for
+/// each), once it has any tunnel or profile or steers, and reads it when something happened. Ends when that session does.
 async fn listen_to_events(shared: &Arc<Shared>, client: &Client) -> String {
     let mut status = shared.status.subscribe();
-    let has_any = |status: &Status| {
+    let is_worth_it = |status: &Status| {
         let has = status.observed.as_ref();
-        has.is_some_and(|has| !has.tunnels.is_empty() || !has.profiles.is_empty())
+        has.is_some_and(|has| {
+            !has.tunnels.is_empty()
+                || !has.profiles.is_empty()
+                || !has.steering.config.rules.is_empty()
+        })
     };
-    if status.wait_for(has_any).await.is_err() {
+    if status.wait_for(is_worth_it).await.is_err() {
         return "the node is given up".to_owned();
     }
     let subscribed = async {
@@ -350,6 +365,13 @@ impl Status {
 }
 
 impl Shared {
+    /// Whether the node counts packets that rules match.
+    fn steers(&self) -> bool {
+        let status = self.status.borrow();
+        let has = status.observed.as_ref();
+        has.is_some_and(|has| !has.steering.config.rules.is_empty())
+    }
+
     fn set_client(&self, client: Option<Client>) {
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
     }

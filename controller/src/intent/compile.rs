@@ -103,6 +103,16 @@ pub enum ErrorKind {
     PrbOvercommitted,
     /// A subscriber of two slices on a cell.
     ImsiOverlap,
+    /// A name that is too long at a node.
+    NameTooLong,
+    /// Steering that a node would refuse.
+    BadSteering,
+    /// More steering than a node has room for.
+    SteeringFull,
+    /// A rule to which another slice leaves nothing.
+    RuleShadowed,
+    /// A traffic rule of an application that steering can't do.
+    MecUnsupported,
 }
 
 impl ErrorKind {
@@ -146,6 +156,11 @@ impl ErrorKind {
             Self::DuplicateSlice => "duplicate-slice",
             Self::PrbOvercommitted => "ratio-sum",
             Self::ImsiOverlap => "imsi-overlap",
+            Self::NameTooLong => "name-too-long",
+            Self::BadSteering => "bad-steering",
+            Self::SteeringFull => "steering-full",
+            Self::RuleShadowed => "rule-shadowed",
+            Self::MecUnsupported => "mec-unsupported",
         }
     }
 }
@@ -192,7 +207,7 @@ pub fn compile(
         let plan = NodePlan {
             vifs,
             profiles: profiles.map(|one| (one.name, one.config)).collect(),
-            tunnels: BTreeMap::new(),
+            ..NodePlan::default()
         };
         plans.insert(name.to_owned(), plan);
     }
@@ -680,9 +695,9 @@ fn vifs<'a>(slice: &'a Slice, observed: &Observed) -> Vec<PlacedVif<'a>> {
         .collect()
 }
 
-/// A node without a radio or cell is an end of the slice's tunnels, for what is wired to it.
+/// A node without a radio or cell is an end of the slice's tunnels, for what is wired to it, or steers its packets.
 fn is_wired(slice: &Slice, observed: &Observed) -> bool {
-    slice.backhaul.is_some()
+    (slice.backhaul.is_some() || !slice.steering.rules.is_empty())
         && (slice.wifi.is_none() || observed.radios.is_empty())
         && (slice.ran.is_none() || observed.cells.is_empty())
 }

@@ -6,11 +6,14 @@
 mod allocate;
 mod backhaul;
 mod compile;
+mod mec;
 mod plan;
 mod prefix;
 mod profile;
 mod ran;
 mod ratio;
+mod steering;
+mod steering_edit;
 mod tunnel;
 mod tunnels;
 mod vif;
@@ -28,6 +31,8 @@ pub use backhaul::{
 pub use compile::{
     ErrorKind, IntentError, compile, compile_change, unpromised_airtime, unpromised_prb,
 };
+pub use mec::Application;
+pub(crate) use mec::rules as mec_rules;
 pub use plan::{Drift, NodePlan, PartDrift};
 pub use prefix::{BadPrefix, Prefix};
 pub(crate) use profile::RAN;
@@ -37,6 +42,9 @@ pub use ran::{
     Share,
 };
 pub use ratio::{BadRatio, Ratio};
+pub use steering::{OWNER, SliceRule, Steering, compile_steering, steering_name};
+pub(crate) use steering_edit::STEERING;
+pub use steering_edit::{Applied, Counted, NodeSteering, RuleSeen};
 pub(crate) use tunnel::{BACKHAUL, write_endpoint};
 pub use tunnel::{
     Keys, OwnKey, PeerConfig, PeerEndpoint, PeerState, Role, Stage, Tunnel, TunnelAttachment,
@@ -86,6 +94,9 @@ pub struct Slice {
     /// Nodes that it selects were left out because they were never read: they may have what the others lack.
     #[serde(skip)]
     pub some_unread: bool,
+    /// Its steering at nodes.
+    #[serde(default)]
+    pub steering: Steering,
 }
 
 impl Slice {

@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use tranche_netconf::xml::Fragment;
+use tranche_steering::SteeringConfig;
 
 use crate::inventory::{Observed, VifName};
 
+use super::steering_edit;
 use super::tunnel::{BACKHAUL, Keys, Stage};
 use super::tunnels::Tunnels;
 use super::vif::leaf;
 use super::{ProfileConfig, RAN, TunnelConfig, VifConfig};
 
-/// The vifs, slice profiles and tunnels of ours that a node should have; no others of ours. What is not ours is left alone.
+/// The vifs, slice profiles, tunnels and steering of ours that a node should have; no others of ours. What is not ours is left alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NodePlan {
     /// Wanted vifs by name.
@@ -21,6 +23,8 @@ pub struct NodePlan {
     pub profiles: BTreeMap<String, ProfileConfig>,
     /// Wanted tunnels by slice.
     pub tunnels: Tunnels,
+    /// Wanted steering, all of it ours.
+    pub steering: SteeringConfig,
 }
 
 /// How a tunnel or slice profile differs from what it should be.
@@ -35,7 +39,7 @@ pub enum PartDrift {
 }
 
 impl PartDrift {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Missing => "missing",
             Self::Different => "different",
@@ -57,6 +61,8 @@ pub struct Drift {
     pub tunnels: BTreeMap<String, PartDrift>,
     /// Slice profiles that differ, by name.
     pub profiles: BTreeMap<String, PartDrift>,
+    /// What differs of steering, in words.
+    pub steering: Vec<String>,
 }
 
 impl Drift {
@@ -65,7 +71,8 @@ impl Drift {
     pub fn is_empty(&self) -> bool {
         let no_vif =
             self.missing.is_empty() && self.different.is_empty() && self.surplus.is_empty();
-        no_vif && self.tunnels.is_empty() && self.profiles.is_empty()
+        let none = self.tunnels.is_empty() && self.profiles.is_empty();
+        no_vif && none && self.steering.is_empty()
     }
 }
 
@@ -88,6 +95,11 @@ impl fmt::Display for Drift {
         for (what, (name, drift)) in profiles.chain(tunnels) {
             let comma = if first { "" } else { "; " };
             write!(f, "{comma}{}: {what} {name}", drift.as_str())?;
+            first = false;
+        }
+        for difference in &self.steering {
+            let comma = if first { "" } else { "; " };
+            write!(f, "{comma}{difference}")?;
             first = false;
         }
         if first { f.write_str("none") } else { Ok(()) }
@@ -127,6 +139,7 @@ impl NodePlan {
                 Some(_) => {}
             }
         }
+        drift.steering = steering_edit::differences(&self.steering, &has.steering);
         drift
     }
 
@@ -171,6 +184,7 @@ impl NodePlan {
             vifs: self.vifs.clone(),
             profiles: self.profiles.clone(),
             tunnels: self.tunnels.iter().map(resolve).collect(),
+            steering: self.steering.clone(),
         }
     }
 
@@ -218,7 +232,7 @@ impl NodePlan {
         profiles
     }
 
-    /// The edit of one stage on the way from `before` and `has` to this plan; vifs and slice profiles are changed at the first one. `drift` is how
+    /// The edit of one stage on the way from `before` and `has` to this plan; vifs, slice profiles and steering are changed at the first one. `drift` is how
     /// the node differs, with the tunnels to remove.
     pub(crate) fn stage_edit(
         &self,
@@ -243,6 +257,7 @@ impl NodePlan {
                      xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\">{profiles}</ran>"
                 ));
             }
+            xml.extend(steering_edit::edit(&self.steering, &has.steering));
         }
         let surplus = drift.tunnels.iter();
         let surplus = surplus.filter(|(_, drift)| **drift == PartDrift::Surplus);

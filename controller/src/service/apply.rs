@@ -40,7 +40,7 @@ impl Concern {
     pub(super) fn of(diff: &Diff) -> Self {
         let changes = diff.changes();
         let concerns = changes.iter().map(|change| match change.module {
-            "tranche-inventory" | "tranche-slice" => Self::Nodes,
+            "tranche-inventory" | "tranche-slice" | "tranche-mec" => Self::Nodes,
             "tranche-sla" => Self::Scheduler,
             _ => Self::Nothing,
         });
@@ -174,7 +174,8 @@ impl Service {
             let confirmed = done.confirmed.contains(node);
             let vifs = plan.vifs.values().map(|vif| &vif.slice);
             let profiles = plan.profiles.values().map(|profile| &profile.slice);
-            for slice in vifs.chain(profiles).filter(|_| !unsure) {
+            let rules = plan.steering.rules.iter().map(|rule| &rule.slice);
+            for slice in vifs.chain(profiles).chain(rules).filter(|_| !unsure) {
                 // A node that needed no change had it already.
                 let applied = live.applied.entry(slice.clone()).or_insert(now);
                 if confirmed {

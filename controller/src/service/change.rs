@@ -170,6 +170,7 @@ impl Service {
     ) -> Result<Option<Operation>, Vec<RpcError>> {
         match (operation.module(), operation.name()) {
             ("tranche-commits", "rollback") => self.rollback(user, &operation).await.map(Some),
+            ("tranche-mec", "onboard") => self.onboard(user, &operation).await.map(Some),
             ("tranche-slice", _) => self.call_slice(user, operation).await,
             (module, name) => Err(vec![RpcError::new(
                 ErrorTag::OperationNotSupported,

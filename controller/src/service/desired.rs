@@ -12,8 +12,8 @@ use tranche_yang::{Format, Tree};
 
 use crate::device::DeviceConfig;
 use crate::intent::{
-    Allocation, ErrorKind, Intent, IntentError, NodePlan, Share, Slice, allocate, check_keys,
-    compile, compile_change, compile_tunnels,
+    Allocation, Application, ErrorKind, Intent, IntentError, NodePlan, Share, Slice, allocate,
+    check_keys, compile, compile_change, compile_steering, compile_tunnels, mec_rules,
 };
 use crate::inventory::{Inventory, NodeConfig, NodeName};
 use crate::scheduler::{PrbSla, Sla, SlaTable};
@@ -62,11 +62,35 @@ impl Desired {
         let inventory = json(running, "tranche-inventory", "inventory")?;
         let slices = json(running, "tranche-slice", "slices")?;
         let sla = json(running, "tranche-sla", "sla")?;
+        let mut mec = json(running, "tranche-mec", "mec")?;
+        let applications = mec.get_mut("application").map(Value::take);
+        let applications: Vec<Application> = applications
+            .map_or(Ok(Vec::new()), serde_json::from_value)
+            .map_err(|e| broken(&e))?;
+        let mut intent = Intent::from_json(&slices).map_err(|e| broken(&e))?;
+        for slice in intent.slices.values_mut() {
+            let theirs = applications.iter().filter(|one| one.slice == slice.id);
+            let mut rules = mec_rules(theirs).map_err(rpc_errors)?;
+            rules.append(&mut slice.steering.rules);
+            slice.steering.rules = rules;
+        }
         Ok(Self {
             inventory: Inventory::from_json(&inventory).map_err(|e| broken(&e))?,
-            intent: Intent::from_json(&slices).map_err(|e| broken(&e))?,
+            intent,
             scheduler: scheduler(&sla["scheduler"]),
         })
+    }
+
+    /// Number of steering rules that an application became.
+    pub(super) fn rules_of(&self, application: &str) -> usize {
+        let path = format!("/tranche-mec:mec/application[name='{application}']/");
+        let rules = self
+            .intent
+            .slices
+            .values()
+            .flat_map(|slice| &slice.steering.rules);
+        let origins = rules.filter_map(|rule| rule.origin.as_ref());
+        origins.filter(|origin| origin.starts_with(&path)).count()
     }
 
     /// How to reach the nodes that are enabled. `key_dir` has the private keys.
@@ -151,6 +175,12 @@ impl Desired {
         for (node, tunnels) in tunnels {
             if let Some(plan) = plans.get_mut(&node) {
                 plan.tunnels = tunnels;
+            }
+        }
+        let steering = compile_steering(&self.intent, observed, is_new).map_err(rpc_errors)?;
+        for (node, steering) in steering {
+            if let Some(plan) = plans.get_mut(&node) {
+                plan.steering = steering;
             }
         }
         Ok(plans)
@@ -287,7 +317,10 @@ fn rpc_errors(errors: Vec<IntentError>) -> Vec<RpcError> {
             | ErrorKind::SdNotCanonical
             | ErrorKind::ProfileClash
             | ErrorKind::DuplicateSlice
-            | ErrorKind::ImsiOverlap => ErrorTag::InvalidValue,
+            | ErrorKind::ImsiOverlap
+            | ErrorKind::NameTooLong
+            | ErrorKind::BadSteering
+            | ErrorKind::RuleShadowed => ErrorTag::InvalidValue,
             ErrorKind::NodeNotRead => ErrorTag::OperationFailed,
             ErrorKind::TooManyVifs
             | ErrorKind::RadioOvercommitted
@@ -296,7 +329,9 @@ fn rpc_errors(errors: Vec<IntentError>) -> Vec<RpcError> {
             | ErrorKind::PrbOvercommitted
             | ErrorKind::PoolExhausted
             | ErrorKind::PortsExhausted
-            | ErrorKind::MeshTooLarge => ErrorTag::ResourceDenied,
+            | ErrorKind::MeshTooLarge
+            | ErrorKind::SteeringFull => ErrorTag::ResourceDenied,
+            ErrorKind::MecUnsupported => ErrorTag::OperationNotSupported,
         };
         RpcError::new(tag, error.message)
             .with_app_tag(error.kind.app_tag())

@@ -13,11 +13,13 @@ mod change;
 pub mod desired;
 mod fresh;
 mod metrics;
+mod onboard;
 mod peers;
 mod regulate;
 mod rotation;
 pub mod schema;
 mod state;
+mod steering;
 mod tunnels;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};

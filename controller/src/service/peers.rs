@@ -130,7 +130,7 @@ impl Service {
     }
 
     /// Changes the configuration as a user.
-    async fn edit(
+    pub(super) async fn edit(
         self: &Arc<Self>,
         user: User,
         label: String,

@@ -17,6 +17,7 @@ pub fn build() -> Result<&'static Schema, Error> {
         .module("tranche-controller-deviations", &[])
         .module("tranche-inventory", &[])
         .module("tranche-slice", &[])
+        .module("tranche-mec", &[])
         .module("tranche-sla", &[])
         .module("tranche-commits", &[])
         .build()

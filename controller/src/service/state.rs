@@ -10,6 +10,7 @@ use tranche_yang::{Content, Format, Kind, Schema, SchemaNode, Tree};
 
 use super::cells::{SeenCells, cells_json};
 use super::desired::Desired;
+use super::steering::SeenSteering;
 use super::tunnels::SeenTunnels;
 use super::{Live, Service, fresh, rpc_errors};
 use crate::device::DeviceState;
@@ -211,7 +212,7 @@ impl Service {
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let used = used(&live);
         let mut seen: BTreeMap<&str, Seen> = BTreeMap::new();
-        let mut tunnels = BTreeMap::new();
+        let (mut tunnels, mut steering) = (BTreeMap::new(), BTreeMap::new());
         let only = key(path, "/tranche-slice:slices/slice[id=");
         for name in desired.inventory.nodes.keys() {
             self.look_at(name, only, &used, &desired.intent, &mut seen);
@@ -221,6 +222,7 @@ impl Service {
                 }
             });
             self.look_at_tunnels(name, only, &mut tunnels);
+            self.look_at_steering(name, only, &mut steering);
         }
         let slices = desired.intent.slices.values();
         let slices = slices.filter(|slice| only.is_none_or(|only| slice.id == only));
@@ -228,6 +230,7 @@ impl Service {
             .map(|slice| {
                 let mut seen = seen.remove(slice.id.as_str()).unwrap_or_default();
                 seen.tunnels = tunnels.remove(&slice.id).unwrap_or_default();
+                seen.steering = steering.remove(&slice.id).unwrap_or_default();
                 let mut state = slice_json(slice, seen, &live);
                 if let Some(cells) = state.get_mut("cell") {
                     fresh::slice_cells(cells, &live.report);
@@ -331,6 +334,7 @@ struct Seen {
     reasons: Vec<String>,
     cells: SeenCells,
     tunnels: SeenTunnels,
+    steering: SeenSteering,
 }
 
 fn slice_json(slice: &Slice, seen: Seen, live: &Live) -> Value {
@@ -340,11 +344,11 @@ fn slice_json(slice: &Slice, seen: Seen, live: &Live) -> Value {
     let (pending, degraded) = (seen.cells.pending, seen.cells.degraded);
     let all = seen.points.len() + seen.cells.in_service();
     let is_away = |reason: &String| reason.ends_with("is away");
-    let is_well = seen.tunnels.is_well();
+    let is_well = seen.tunnels.is_well() && seen.steering.is_well();
     let oper_state = match (slice.enabled, all, seen.up + seen.cells.up) {
         (false, _, _) => "disabled",
         (true, 0, _) if seen.cells.all_locked() && is_well => "disabled",
-        (true, 0, _) if seen.tunnels.is_empty() => "pending",
+        (true, 0, _) if seen.tunnels.is_empty() && seen.steering.is_empty() => "pending",
         (true, all, up) if up == all && is_well => "active",
         (true, all, up) if up + pending == all && is_well => "pending",
         (true, _, 0) if pending + degraded == 0 && !reasons.iter().all(is_away) => "failed",
@@ -354,7 +358,7 @@ fn slice_json(slice: &Slice, seen: Seen, live: &Live) -> Value {
     if let Some(applied) = live.applied.get(&slice.id) {
         state.insert("applied-at".into(), rfc3339(*applied).into());
     }
-    let new = seen.tunnels.reasons.iter();
+    let new = seen.tunnels.reasons.iter().chain(&seen.steering.reasons);
     let new: Vec<String> = new.filter(|one| !reasons.contains(one)).cloned().collect();
     reasons.extend(new);
     if oper_state == "pending" && all == 0 {
@@ -371,6 +375,9 @@ fn slice_json(slice: &Slice, seen: Seen, live: &Live) -> Value {
     }
     if let Some(backhaul) = seen.tunnels.json(slice, live) {
         state.insert("backhaul".into(), backhaul);
+    }
+    if let Some(steering) = seen.steering.json() {
+        state.insert("steering".into(), steering);
     }
     state.into()
 }

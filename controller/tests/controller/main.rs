@@ -13,4 +13,5 @@ mod hostile;
 mod nodes;
 mod process;
 mod restconf;
+mod steering;
 mod support;

@@ -525,7 +525,7 @@ async fn a_commit_is_listed_and_gone_back_to() {
         list,
         json!({ "ietf-restconf:operations": {
             "tranche-commits:rollback": [null],
-            "tranche-slice:encrypt-path": [null],
+            "tranche-slice:encrypt-path": [null], "tranche-mec:onboard": [null],
         } })
     );
     instance

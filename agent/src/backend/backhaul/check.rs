@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use super::address::{Prefix, Written};
 use super::config::{
     AttachmentConfig, BackhaulConfig, EndpointConfig, PeerConfig, Role, TunnelConfig,
 };
 use super::key::PublicKey;
 use super::record::OwnKey;
 use super::wanted::{prefixes, segment_mtu};
+use super::{Prefix, Written};
 use crate::backend::wifi::WifiConfig;
 use crate::backend::{Refusal, Why};
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::Deserialize;
 
-use super::address::Written;
+use super::Written;
 use super::key::{PresharedKey, PublicKey};
 
 /// `/tranche-backhaul:backhaul`.

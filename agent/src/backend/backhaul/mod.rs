@@ -9,7 +9,6 @@
 //!                                                                    ^ probes, handshakes: health, rotation
 //! ```
 
-mod address;
 mod check;
 mod config;
 mod engine;
@@ -29,7 +28,6 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
-pub use address::{Prefix, Written};
 pub use config::{
     AttachmentConfig, BackendChoice, BackhaulConfig, EndpointConfig, Layer, NextConfig, PeerConfig,
     ProbeConfig, Role, RotationConfig, TunnelConfig,
@@ -42,6 +40,7 @@ pub use state::{
     EndpointState, Event, NextState, OwnKeyState, PeerObservation, Phase, ProbeResult, Repair,
     RotationReason, TunnelOperState, TunnelState,
 };
+pub use tranche_steering::{Prefix, Written};
 
 use super::{Backend, BoxFuture, Refusal};
 

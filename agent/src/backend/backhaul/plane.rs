@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::address::Prefix;
+use super::Prefix;
 use super::config::{BackendChoice, Role};
 use super::key::{PresharedKey, PrivateKey, PublicKey};
 use crate::backend::{BoxFuture, Why};

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Serialize, Serializer};
 
-use super::address::Prefix;
+use super::Prefix;
 use super::health::{FailoverReason, PeerState};
 use super::key::PublicKey;
 use super::plane::BackendInUse;

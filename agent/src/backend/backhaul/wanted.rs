@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::address::Prefix;
+use super::Prefix;
 use super::config::{AttachmentConfig, EndpointConfig, Layer, PeerConfig, Role, TunnelConfig};
 use super::key::{PresharedKey, PublicKey};
 use super::plane::{

@@ -11,10 +11,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio_util::task::AbortOnDropHandle;
+use tranche_steering::{FaultKind, TOP, chain_path, port_path, rule_path};
 
-use super::SteeringBackend;
-use super::check::{TOP, chain_path, check, port_path, rule_path};
-use super::config::SteeringConfig;
 use super::plane::Plane;
 use super::program::{self, Counted, Found, Interfaces, Program, Slots, counted, program};
 use super::reference::{ECHO, FAILED, FIRST, FRAGMENT, MALFORMED, OVERSIZED, UNMATCHED};
@@ -23,6 +21,7 @@ use super::state::{
     SteeringState,
 };
 use super::table;
+use super::{SteeringBackend, SteeringConfig};
 use crate::backend::{
     Applied, Backend, BoxFuture, Cost, MacAddress, NodeConfig, Plan, Reconciled, Refusal, Step, Why,
 };
@@ -286,6 +285,17 @@ impl Inner {
     }
 }
 
+/// Checks a configuration against itself.
+pub(super) fn check(config: &SteeringConfig) -> Result<(), Refusal> {
+    tranche_steering::check(config).map_err(|fault| {
+        let why = match fault.kind {
+            FaultKind::BadValue => Why::BadValue,
+            FaultKind::NoRoom => Why::NoRoom,
+        };
+        Refusal::new(fault.path, fault.message).because(why)
+    })
+}
+
 /// A port that nobody's application is at has to be there.
 fn check_present(
     before: &SteeringConfig,
@@ -468,14 +478,6 @@ impl Backend for Steering {
     fn plan(&self, old: &NodeConfig, new: &NodeConfig) -> Result<Plan, Refusal> {
         if old.steering != new.steering {
             check(&new.steering)?;
-            let kinds = table::kinds(&ideal(&new.steering));
-            if kinds > table::TUPLES {
-                let message = format!(
-                    "the rules look at {kinds} different sets of fields and prefix lengths; there is room for {}",
-                    table::TUPLES
-                );
-                return Err(Refusal::new(TOP, message).because(Why::NoRoom));
-            }
         }
         let steps = steps(&old.steering, &new.steering);
         Ok(Plan::new(DOMAIN, steps, old, new))

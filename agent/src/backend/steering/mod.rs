@@ -12,10 +12,7 @@
 
 #[cfg(feature = "bpf")]
 pub mod bpf;
-mod check;
-mod config;
 mod engine;
-mod key;
 mod packet;
 mod plane;
 mod program;
@@ -26,14 +23,14 @@ mod state;
 pub(crate) mod suite;
 mod table;
 
-pub use config::{
-    ApplicationConfig, ChainConfig, Direction, Encapsulation, GtpMatch, Malformed, MatchConfig,
-    OnFailure, Oversized, PortConfig, RuleConfig, SteeringConfig, WayOut, present,
-};
 pub use engine::Steering;
 pub use state::{
     ApplicationState, ChainState, Counter, Counters, OperState, PortState, RuleState, SliceState,
     SteeringState,
+};
+pub use tranche_steering::{
+    ApplicationConfig, ChainConfig, Direction, Encapsulation, GtpMatch, Malformed, MatchConfig,
+    OnFailure, Oversized, PortConfig, RuleConfig, SteeringConfig, WayOut, present,
 };
 
 use super::{Backend, BoxFuture, Refusal};

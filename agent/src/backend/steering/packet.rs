@@ -1,7 +1,7 @@
 //! What a frame is: Ethernet with VLAN tags, IPv4 and IPv6, ports, GTP-U and the packet inside. The reference for
 //! `bpf/steer_parse.h`, written for being read. Owns no decision.
 
-use super::key::{self, Key, TAGGED};
+use tranche_steering::{self as key, Key, TAGGED};
 
 /// Headers are looked at as far as this into a frame.
 const DEPTH: usize = 512;

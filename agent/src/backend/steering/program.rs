@@ -5,12 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use super::config::{
-    ApplicationConfig, ChainConfig, Direction, Malformed, OnFailure, Oversized, RuleConfig,
-    SteeringConfig, WayOut,
-};
-use super::key::{Pattern, octets, pattern};
 use crate::backend::MacAddress;
+use tranche_steering::{
+    ApplicationConfig, ChainConfig, Direction, Malformed, OnFailure, Oversized, Pattern,
+    RuleConfig, SteeringConfig, WayOut, octets, pattern,
+};
 
 pub(super) const PASS: u32 = 1;
 pub(super) const DROP: u32 = 2;

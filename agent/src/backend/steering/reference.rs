@@ -1,12 +1,12 @@
 //! What is done to a frame, worked out rule by rule and octet by octet: what the kernel's program is compared with, and what
 //! simulated nodes run. Frames have their VLAN tags in them.
 
-use super::key::{self, INNER, Key};
 use super::packet::{Odd, Parts, parse};
 use super::program::{
     Action, DROP, ENCAPSULATE, END_GTP, OUTER_IPV6, PASS, POP, PUSH, Port, Program, QFI, SET_MAC,
     UPLINK,
 };
+use tranche_steering::{self as key, INNER, Key};
 
 pub(super) const FRAGMENT: u32 = 1;
 pub(super) const MALFORMED: u32 = 2;

@@ -39,6 +39,7 @@ pub(crate) fn base() -> SteeringConfig {
         } else {
             Vec::new()
         },
+        ..PortConfig::default()
     };
     SteeringConfig {
         ports: PORTS.iter().map(port).collect(),
@@ -312,6 +313,7 @@ fn application(port: &str) -> ApplicationConfig {
 fn chain(on_failure: OnFailure) -> ChainConfig {
     ChainConfig {
         name: "local".to_owned(),
+        owner: None,
         on_failure,
         applications: vec![application("a0"), application("a1")],
         classify: None,

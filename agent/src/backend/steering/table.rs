@@ -3,14 +3,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::key::{Pattern, WORDS, Words};
+use tranche_steering::{Pattern, TUPLES, WORDS, Words};
+
 use super::program::{Action, Port, Program};
 
 /// Octets of a cell.
 pub(super) const CELL: usize = 128;
-/// Sets of fields that rules may look at.
-pub(super) const TUPLES: usize = 64;
 const PROBES: usize = 4;
+/// Where the head has the generation.
+const GENERATION: usize = 48;
 /// Cells for hashes at most, as a power of two.
 const MOST_BITS: u32 = 22;
 const FACTOR: [u64; WORDS] = [
@@ -55,18 +56,6 @@ fn tuples(rules: &[(Pattern, u32)]) -> Vec<Tuple> {
         tuples[position].rules.entry(pattern.value).or_insert(*rank);
     }
     tuples
-}
-
-/// How many sets of fields rules look at.
-pub(super) fn kinds(program: &Program) -> usize {
-    let mut masks: Vec<&Words> = program
-        .rules
-        .iter()
-        .map(|(pattern, _)| &pattern.mask)
-        .collect();
-    masks.sort_unstable();
-    masks.dedup();
-    masks.len()
 }
 
 /// Rules that are never reached, by rank, with the first rule that takes everything from them.
@@ -212,7 +201,18 @@ pub(super) fn cells(program: &Program, version: u64) -> Option<Vec<u8>> {
         cell.u32(rank);
         cell.put(&mut cells, slots_at + at);
     }
+    let generation = generation(&cells).to_ne_bytes();
+    cells[GENERATION..GENERATION + 8].copy_from_slice(&generation);
     Some(cells)
+}
+
+/// Hash of all cells (FNV-1a by words), by which the kernel knows what it remembers of another table; never 0.
+fn generation(cells: &[u8]) -> u64 {
+    let words = cells.as_chunks::<8>().0.iter();
+    let hash = words.fold(0xcbf2_9ce4_8422_2325_u64, |hash, word| {
+        (hash ^ u64::from_ne_bytes(*word)).wrapping_mul(0x0100_0000_01b3)
+    });
+    hash.max(1)
 }
 
 fn port_cell(ifindex: u32, port: &Port) -> Cell {
@@ -220,7 +220,7 @@ fn port_cell(ifindex: u32, port: &Port) -> Cell {
     cell.u32(ifindex);
     cell.u32(port.action);
     cell.u32(if port.is_return {
-        u32::from(super::key::RETURNED)
+        u32::from(tranche_steering::RETURNED)
     } else {
         0
     });

@@ -33,6 +33,7 @@ fn slice(id: &str, min: f64, nodes: &[&str]) -> Slice {
         ran: None,
         backhaul: None,
         some_unread: false,
+        steering: Default::default(),
     }
 }
 

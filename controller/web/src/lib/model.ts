@@ -5,6 +5,8 @@
  * their module, times become epoch milliseconds. Nothing here talks to anybody.
  */
 
+import { readSteering, type Steering } from './steering';
+
 export type SlaState = 'met' | 'violated' | 'idle' | 'unknown';
 
 export interface Radio {
@@ -126,6 +128,8 @@ export interface Slice {
   cells: SliceCell[];
   /** Its encrypted path; null without. */
   backhaul: Backhaul | null;
+  /** What it steers at nodes; null without. */
+  steering: Steering | null;
 }
 
 /** What the form and the page know of a backhaul. */
@@ -249,7 +253,7 @@ export const SECURITY_MODES = [
 
 export const BANDS = ['2.4GHz', '5GHz', '6GHz'] as const;
 
-type Json = Record<string, unknown>;
+export type Json = Record<string, unknown>;
 
 export function readInventory(body: unknown): Inventory {
   const root = child(object(body), 'tranche-inventory:inventory');
@@ -379,6 +383,7 @@ function readSlice(s: Json): Slice {
       throughputDown: number(c['throughput-down']),
       throughputUp: number(c['throughput-up']),
     })),
+    steering: readSteering(s.steering, child(state, 'steering')),
     accessPoints: list(state, 'access-point').map((a) => ({
       node: text(a.node) ?? '',
       name: text(a.name) ?? '',
@@ -581,7 +586,7 @@ function child(of: Json, name: string): Json {
   return object(of[name]);
 }
 
-function list(of: Json, name: string): Json[] {
+export function list(of: Json, name: string): Json[] {
   const value = of[name];
   return Array.isArray(value) ? value.map(object) : [];
 }
@@ -590,7 +595,7 @@ function words(value: unknown): string[] {
   return Array.isArray(value) ? value.filter((v): v is string => typeof v === 'string') : [];
 }
 
-function text(value: unknown): string | null {
+export function text(value: unknown): string | null {
   return typeof value === 'string' ? value : null;
 }
 
@@ -598,14 +603,14 @@ function flag(value: unknown, otherwise: boolean): boolean {
   return typeof value === 'boolean' ? value : otherwise;
 }
 
-function number(value: unknown): number | null {
+export function number(value: unknown): number | null {
   if (typeof value === 'number') return value;
   if (typeof value !== 'string' || value === '') return null;
   const n = Number(value);
   return Number.isFinite(n) ? n : null;
 }
 
-function time(value: unknown): number | null {
+export function time(value: unknown): number | null {
   const at = typeof value === 'string' ? Date.parse(value) : Number.NaN;
   return Number.isNaN(at) ? null : at;
 }

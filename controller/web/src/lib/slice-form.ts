@@ -111,7 +111,7 @@ function keepsKey(original: Slice): boolean {
 
 /**
  * The requests that bring the draft about. One (a transaction by itself) wherever possible: POST for a new slice, so that
- * it never replaces one; PUT for a changed one. Where a secret is kept that can't be read, or a backhaul or cells of which the form
+ * it never replaces one; PUT for a changed one. Where a secret is kept that can't be read, or a backhaul, cells or steering of which the form
  * shows a part, PUT would drop it: then what is
  * set goes in one PATCH, and what is taken away follows.
  */
@@ -119,7 +119,8 @@ export function requests(draft: Draft, original: Slice | null): Request[] {
   const body = sliceBody(draft, original);
   if (!original) return [{ method: 'POST', path: SLICES, body: { 'tranche-slice:slice': [body] } }];
   const path = slicePath(original.id);
-  const replaces = !keepsSecret(draft, original) && !keepsKey(original) && original.backhaul === null && !original.hasRan;
+  const partly = original.backhaul !== null || original.hasRan || original.steering !== null;
+  const replaces = !keepsSecret(draft, original) && !keepsKey(original) && !partly;
   if (replaces) return [{ method: 'PUT', path, body: { 'tranche-slice:slice': [body] } }];
   const all: Request[] = [];
   const removes = takesAway(draft, original);

@@ -8,7 +8,7 @@ use rtnetlink::LinkWireguard;
 use super::net::{Link, Route};
 use super::userspace::UserspaceDevice;
 use super::{LinuxPlane, Space, attach, kernel, wall};
-use crate::backend::backhaul::address::Prefix;
+use crate::backend::backhaul::Prefix;
 use crate::backend::backhaul::plane::{
     BackendInUse, Look, ObservedInterface, Place, PlaneError, SliceNet, TunnelInterface,
 };

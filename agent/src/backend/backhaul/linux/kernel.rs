@@ -15,7 +15,7 @@ use netlink_packet_wireguard::{
 use rtnetlink::LinkWireguard;
 
 use super::net::Net;
-use crate::backend::backhaul::address::Prefix;
+use crate::backend::backhaul::Prefix;
 use crate::backend::backhaul::key::{PrivateKey, PublicKey};
 use crate::backend::backhaul::plane::{ObservedInterface, ObservedPeer, TunnelInterface, WgPeer};
 use crate::backend::wifi::netlink::NetlinkError;

@@ -25,7 +25,7 @@ use rtnetlink::sys::AsyncSocket as _;
 use rtnetlink::{Handle, LinkBridgePort, LinkUnspec, RouteMessageBuilder};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::backend::backhaul::address::Prefix;
+use crate::backend::backhaul::Prefix;
 use crate::backend::wifi::link::refused;
 use crate::backend::wifi::netlink::NetlinkError;
 

@@ -24,7 +24,7 @@ use ipnetwork::IpNetwork;
 use tokio::sync::watch;
 
 use super::namespace::Namespace;
-use crate::backend::backhaul::address::Prefix;
+use crate::backend::backhaul::Prefix;
 use crate::backend::backhaul::key::PublicKey;
 use crate::backend::backhaul::plane::{
     ObservedInterface, ObservedPeer, PlaneError, TunnelInterface, WgPeer,

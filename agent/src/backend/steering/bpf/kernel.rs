@@ -9,8 +9,9 @@ use libbpf_rs::query::{ProgInfoIter, ProgInfoQueryOptions};
 use libbpf_rs::{
     MapCore as _, MapFlags, MapHandle, MapType, Object, ObjectBuilder, Program, ProgramInput,
 };
+use tranche_steering::TOP;
 
-use crate::backend::steering::check::{TOP, check};
+use crate::backend::steering::engine::check;
 use crate::backend::steering::program::{Found, Program as Wanted, Slots, program};
 use crate::backend::steering::state::Counter;
 use crate::backend::steering::table::{CELL, cells};

@@ -5,6 +5,8 @@
 //! its own, which it knows by its number (the tag of the state directory); one with another program replaces it port by port.
 
 mod kernel;
+#[cfg(test)]
+mod netconf;
 mod plane;
 #[cfg(test)]
 mod replay;

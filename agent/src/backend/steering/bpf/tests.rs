@@ -1,6 +1,7 @@
 //! The shared suite on the kernel: a node in a network namespace, its ports veth pairs whose far ends are in another one.
 
 use std::io::{self, Read as _, Write as _};
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,7 +20,7 @@ use crate::backend::steering::{
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
-struct Rig {
+pub(super) struct Rig {
     prefix: String,
     state_dir: tempfile::TempDir,
     runtime: Option<Runtime>,
@@ -42,7 +43,7 @@ fn enter(namespace: &str) -> io::Result<()> {
 }
 
 /// Whether this machine has what a program at a port needs. Says it past what captures the output of tests.
-fn can_run() -> bool {
+pub(super) fn can_run() -> bool {
     static POSSIBLE: OnceLock<Result<(), String>> = OnceLock::new();
     let Err(missing) = POSSIBLE.get_or_init(is_possible) else {
         return true;
@@ -66,6 +67,13 @@ fn is_possible() -> Result<(), String> {
 
 impl Rig {
     fn new() -> Self {
+        let mut rig = Self::without_steering();
+        rig.start();
+        rig
+    }
+
+    /// The namespaces alone, for who brings an agent.
+    pub(super) fn without_steering() -> Self {
         let prefix = format!(
             "trs{}-{}",
             std::process::id(),
@@ -84,15 +92,29 @@ impl Rig {
             ports = PORTS.join(" ")
         ));
         let far = PORTS.map(|port| (port.to_owned(), open(&format!("{prefix}f"), port)));
-        let mut rig = Self {
+        Self {
             state_dir: tempfile::tempdir().unwrap(),
             prefix,
             runtime: None,
             steering: None,
             far: far.into(),
-        };
-        rig.start();
-        rig
+        }
+    }
+
+    pub(super) fn state_dir(&self) -> &Path {
+        self.state_dir.path()
+    }
+
+    /// A runtime whose threads are in the node's namespace, which has its loopback interface up.
+    pub(super) fn runtime_in_node(&self) -> Runtime {
+        sh(&format!("ip -n {}n link set lo up", self.prefix));
+        let name = format!("{}n", self.prefix);
+        Builder::new_multi_thread()
+            .worker_threads(2)
+            .on_thread_start(move || enter(&name).unwrap())
+            .enable_all()
+            .build()
+            .unwrap()
     }
 
     fn start(&mut self) {
@@ -111,7 +133,7 @@ impl Rig {
         self.runtime = Some(runtime);
     }
 
-    fn in_node(&self, command: &str) -> String {
+    pub(super) fn in_node(&self, command: &str) -> String {
         sh(&format!("ip netns exec {}n {command}", self.prefix))
     }
 }

@@ -2,16 +2,15 @@
 
 use std::net::IpAddr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use crate::backend::MacAddress;
-use crate::backend::backhaul::Written;
+use crate::{MacAddress, Written};
 
 /// A leaf of type empty, in RFC 7951 an array of one null.
 type Empty = [(); 1];
 
 /// `/tranche-steering:steering`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct SteeringConfig {
     /// What is done to malformed GTP-U.
@@ -19,13 +18,13 @@ pub struct SteeringConfig {
     /// What is done to packets that are larger than the MTU of the port where they leave.
     pub oversized: Oversized,
     /// Interfaces at which packets are steered.
-    #[serde(rename = "port")]
+    #[serde(rename = "port", skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<PortConfig>,
     /// Chains of applications.
-    #[serde(rename = "chain")]
+    #[serde(rename = "chain", skip_serializing_if = "Vec::is_empty")]
     pub chains: Vec<ChainConfig>,
     /// Rules in their order.
-    #[serde(rename = "rule")]
+    #[serde(rename = "rule", skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<RuleConfig>,
 }
 
@@ -44,7 +43,7 @@ impl SteeringConfig {
 }
 
 /// `malformed-gtp`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Malformed {
     /// Left to the network stack.
@@ -55,7 +54,7 @@ pub enum Malformed {
 }
 
 /// `oversized`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Oversized {
     /// Left to the network stack.
@@ -66,35 +65,43 @@ pub enum Oversized {
 }
 
 /// `port`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct PortConfig {
     /// Name of the interface.
     pub name: String,
+    /// Who configured it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// Addresses whose echo requests are answered.
-    #[serde(default, rename = "gtp-address")]
+    #[serde(default, rename = "gtp-address", skip_serializing_if = "Vec::is_empty")]
     pub gtp_addresses: Vec<IpAddr>,
 }
 
 /// `chain`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ChainConfig {
     /// Its name.
     pub name: String,
+    /// Who configured it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// What is done while an application is down.
     pub on_failure: OnFailure,
     /// Applications in order.
     #[serde(default, rename = "application")]
     pub applications: Vec<ApplicationConfig>,
     /// After the last: match again.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub classify: Option<Empty>,
     /// After the last: leave.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub forward: Option<WayOut>,
 }
 
 /// `on-failure`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnFailure {
     /// The application is left out.
@@ -104,7 +111,7 @@ pub enum OnFailure {
 }
 
 /// `application`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ApplicationConfig {
     /// Its name.
@@ -112,8 +119,10 @@ pub struct ApplicationConfig {
     /// Where it gets packets.
     pub port: String,
     /// Where it gives them back; the same where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub return_port: Option<String>,
     /// Destination address of frames to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub destination_mac: Option<MacAddress>,
 }
 
@@ -126,23 +135,27 @@ impl ApplicationConfig {
 }
 
 /// The grouping `way-out`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct WayOut {
     /// Take the tag away.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pop_vlan: Option<Empty>,
     /// Put a tag in front.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub push_vlan: Option<u16>,
     /// Put into GTP-U.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub encapsulate: Option<Encapsulation>,
     /// Where it leaves.
     pub out_port: String,
     /// Destination address of the frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub destination_mac: Option<MacAddress>,
 }
 
 /// `encapsulate`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Encapsulation {
     /// Tunnel endpoint identifier at the peer.
@@ -152,6 +165,7 @@ pub struct Encapsulation {
     /// Outer destination.
     pub peer_address: IpAddr,
     /// QoS flow identifier.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub qfi: Option<u8>,
     /// Kind of the container.
     #[serde(default)]
@@ -159,7 +173,7 @@ pub struct Encapsulation {
 }
 
 /// `direction`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
     /// Towards the users.
@@ -170,67 +184,91 @@ pub enum Direction {
 }
 
 /// `rule`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct RuleConfig {
     /// Its name.
     pub name: String,
+    /// Who configured it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// Whose traffic it is.
+    #[serde(default)]
     pub slice: String,
     /// What a packet must be.
     #[serde(default, rename = "match")]
     pub matching: MatchConfig,
     /// End GTP-U first.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub end_gtp: Option<Empty>,
     /// Leave it to the stack.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pass: Option<Empty>,
     /// Drop it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub drop: Option<Empty>,
     /// Let it leave at a port.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub forward: Option<WayOut>,
     /// Let it visit a chain.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub chain: Option<String>,
 }
 
 /// `match`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct MatchConfig {
     /// Port at which it came in.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub in_port: Option<String>,
     /// Source of the frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub source_mac: Option<MacAddress>,
     /// Destination of the frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub destination_mac: Option<MacAddress>,
     /// VLAN; 0 for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub vlan_id: Option<u16>,
     /// Source address.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub source_prefix: Option<Written>,
     /// Destination address.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub destination_prefix: Option<Written>,
     /// Protocol above IP.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<u8>,
     /// Source port.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub source_port: Option<u16>,
     /// Destination port.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub destination_port: Option<u16>,
     /// Differentiated services code point.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub dscp: Option<u8>,
     /// GTP-U only.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub gtp: Option<GtpMatch>,
 }
 
 /// `match/gtp`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct GtpMatch {
     /// Tunnel endpoint identifier.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub teid: Option<u32>,
     /// Message type.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub message_type: Option<u8>,
     /// Source of the user's packet.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub inner_source_prefix: Option<Written>,
     /// Destination of the user's packet.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub inner_destination_prefix: Option<Written>,
 }
 

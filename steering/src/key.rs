@@ -1,49 +1,73 @@
 //! The fields of a packet that rules look at, as the kernel's program lays them out (`struct steer_key`), and rules as a mask and
 //! a value over them.
 
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use super::config::{MatchConfig, RuleConfig};
-use crate::backend::MacAddress;
-use crate::backend::backhaul::{Prefix, Written};
+use crate::{MacAddress, MatchConfig, Prefix, RuleConfig, SteeringConfig, Written};
 
 /// Words of eight octets in a key.
-pub(super) const WORDS: usize = 12;
-pub(super) const TAGGED: u16 = 0x1000;
+pub const WORDS: usize = 12;
+/// Of [`Key::vlan`]: there is a tag.
+pub const TAGGED: u16 = 0x1000;
 
-pub(super) const IP: u8 = 1;
-pub(super) const IPV6: u8 = 2;
-pub(super) const PORTS: u8 = 4;
-pub(super) const GTP: u8 = 8;
-pub(super) const INNER: u8 = 16;
-pub(super) const INNER_IPV6: u8 = 32;
-pub(super) const RETURNED: u8 = 64;
+/// It is IP.
+pub const IP: u8 = 1;
+/// It is IPv6.
+pub const IPV6: u8 = 2;
+/// It has ports.
+pub const PORTS: u8 = 4;
+/// It is GTP-U.
+pub const GTP: u8 = 8;
+/// It has an IP packet inside.
+pub const INNER: u8 = 16;
+/// That is IPv6.
+pub const INNER_IPV6: u8 = 32;
+/// It came back from the last application of a chain.
+pub const RETURNED: u8 = 64;
 
 /// `struct steer_key` as words.
-pub(super) type Words = [u64; WORDS];
+pub type Words = [u64; WORDS];
 
 /// `struct steer_key`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Key {
-    pub(super) port: u32,
-    pub(super) teid: u32,
-    pub(super) destination_mac: [u8; 6],
-    pub(super) vlan: u16,
-    pub(super) source_mac: [u8; 6],
-    pub(super) protocol: u8,
-    pub(super) dscp: u8,
-    pub(super) source_port: u16,
-    pub(super) destination_port: u16,
-    pub(super) message_type: u8,
-    pub(super) flags: u8,
-    pub(super) source: [u8; 16],
-    pub(super) destination: [u8; 16],
-    pub(super) inner_source: [u8; 16],
-    pub(super) inner_destination: [u8; 16],
+pub struct Key {
+    /// Number of the interface at which it came in.
+    pub port: u32,
+    /// Tunnel endpoint identifier.
+    pub teid: u32,
+    /// Destination of the frame.
+    pub destination_mac: [u8; 6],
+    /// [`TAGGED`] and the identifier, 0 without a tag.
+    pub vlan: u16,
+    /// Source of the frame.
+    pub source_mac: [u8; 6],
+    /// Protocol above IP.
+    pub protocol: u8,
+    /// Differentiated services code point.
+    pub dscp: u8,
+    /// Source port.
+    pub source_port: u16,
+    /// Destination port.
+    pub destination_port: u16,
+    /// Of GTP-U.
+    pub message_type: u8,
+    /// What it is: [`IP`] and so on.
+    pub flags: u8,
+    /// Source address, IPv4 in the last four octets.
+    pub source: [u8; 16],
+    /// Destination address.
+    pub destination: [u8; 16],
+    /// Source address of the packet inside.
+    pub inner_source: [u8; 16],
+    /// Destination address of the packet inside.
+    pub inner_destination: [u8; 16],
 }
 
 impl Key {
-    pub(super) fn words(&self) -> Words {
+    /// As words.
+    #[must_use]
+    pub fn words(&self) -> Words {
         let mut bytes = Vec::with_capacity(WORDS * 8);
         bytes.extend(self.port.to_ne_bytes());
         bytes.extend(self.teid.to_ne_bytes());
@@ -68,13 +92,17 @@ impl Key {
 
 /// What a rule matches: a packet whose key has the value where the mask has ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pattern {
-    pub(super) mask: Words,
-    pub(super) value: Words,
+pub struct Pattern {
+    /// Ones where it looks.
+    pub mask: Words,
+    /// What it has to find there.
+    pub value: Words,
 }
 
 impl Pattern {
-    pub(super) fn matches(&self, key: &Words) -> bool {
+    /// Whether a packet with this key is one that is meant.
+    #[must_use]
+    pub fn matches(&self, key: &Words) -> bool {
         let words = key.iter().zip(&self.mask).zip(&self.value);
         words
             .into_iter()
@@ -83,7 +111,8 @@ impl Pattern {
 }
 
 /// Octets of an address, IPv4 in the last four.
-pub(super) fn octets(address: IpAddr) -> [u8; 16] {
+#[must_use]
+pub fn octets(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(v4) => {
             let mut octets = [0; 16];
@@ -123,11 +152,8 @@ fn mask_of(prefix: Prefix) -> [u8; 16] {
 }
 
 /// The pattern of a rule. `port` is the number of its in-port, and whether chains end there.
-pub(super) fn pattern(
-    rule: &RuleConfig,
-    port: Option<(u32, bool)>,
-    is_encapsulated: bool,
-) -> Pattern {
+#[must_use]
+pub fn pattern(rule: &RuleConfig, port: Option<(u32, bool)>, is_encapsulated: bool) -> Pattern {
     let wanted = &rule.matching;
     let mut builder = Builder::default();
     if let Some((ifindex, _)) = port {
@@ -152,6 +178,31 @@ pub(super) fn pattern(
         mask: builder.mask.words(),
         value: builder.value.words(),
     }
+}
+
+/// The patterns of all rules, in their order, with ports numbered as they stand in the configuration. A port that is not among
+/// them is one of its own.
+#[must_use]
+pub fn patterns(config: &SteeringConfig) -> Vec<Pattern> {
+    let numbers = config.ports.iter().map(|port| port.name.as_str()).zip(1..);
+    let numbers: HashMap<&str, u32> = numbers.collect();
+    let classified = config.chains.iter().filter(|c| c.classify.is_some());
+    let last = classified.filter_map(|chain| chain.applications.last());
+    let returned: BTreeSet<&str> = last.map(|one| one.return_port()).collect();
+    let of = |rule: &RuleConfig| {
+        let port = rule.matching.in_port.as_deref();
+        let port = port.map(|name| {
+            let number = numbers.get(name).copied().unwrap_or(u32::MAX);
+            (number, returned.contains(name))
+        });
+        let forward = rule.forward.as_ref();
+        pattern(
+            rule,
+            port,
+            forward.is_some_and(|way| way.encapsulate.is_some()),
+        )
+    };
+    config.rules.iter().map(of).collect()
 }
 
 fn add_frame(builder: &mut Builder, wanted: &MatchConfig) {

@@ -3,47 +3,86 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use super::config::{ChainConfig, MatchConfig, OnFailure, RuleConfig, SteeringConfig, WayOut};
-use crate::backend::backhaul::{Prefix, Written};
-use crate::backend::{Refusal, Why};
+use crate::{
+    ChainConfig, MatchConfig, OnFailure, Prefix, RuleConfig, SteeringConfig, WayOut, Written,
+    patterns,
+};
 
 /// Rules of a node at most.
-pub(super) const RULES: usize = 16_000;
+pub const RULES: usize = 16_000;
 /// Applications of a node at most.
 const APPLICATIONS: usize = 1_000;
 const LARGEST_QFI: u8 = 63;
 const WITH_PORTS: [u8; 3] = [6, 17, 132];
 const G_PDU: u8 = 255;
 
-type Checked = Result<(), Refusal>;
+/// Sets of fields and prefix lengths that rules of a node may look at.
+pub const TUPLES: usize = 64;
+
+type Checked = Result<(), Fault>;
+
+/// Something that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {message}")]
+pub struct Fault {
+    /// Instance path of the node at fault, below [`TOP`].
+    pub path: String,
+    /// One plain sentence.
+    pub message: String,
+    /// What kind of fault.
+    pub kind: FaultKind,
+}
+
+/// Kinds of [`Fault`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultKind {
+    /// A value that makes no sense, or not together with others.
+    BadValue,
+    /// More than a node has room for.
+    NoRoom,
+}
 
 /// Path of the domain.
-pub(super) const TOP: &str = "/tranche-steering:steering";
+pub const TOP: &str = "/tranche-steering:steering";
 
 /// Path of a rule.
-pub(super) fn rule_path(name: &str) -> String {
+#[must_use]
+pub fn rule_path(name: &str) -> String {
     format!("{TOP}/rule[name='{name}']")
 }
 
 /// Path of a port.
-pub(super) fn port_path(name: &str) -> String {
+#[must_use]
+pub fn port_path(name: &str) -> String {
     format!("{TOP}/port[name='{name}']")
 }
 
 /// Path of a chain.
-pub(super) fn chain_path(name: &str) -> String {
+#[must_use]
+pub fn chain_path(name: &str) -> String {
     format!("{TOP}/chain[name='{name}']")
 }
 
-fn bad(path: impl Into<String>, message: impl Into<String>) -> Refusal {
-    Refusal::new(path, message).because(Why::BadValue)
+fn bad(path: impl Into<String>, message: impl Into<String>) -> Fault {
+    Fault {
+        path: path.into(),
+        message: message.into(),
+        kind: FaultKind::BadValue,
+    }
+}
+
+fn no_room(message: String) -> Fault {
+    Fault {
+        kind: FaultKind::NoRoom,
+        ..bad(TOP, message)
+    }
 }
 
 /// Checks a configuration against itself.
 ///
 /// # Errors
 /// The first thing that makes no sense.
-pub(super) fn check(config: &SteeringConfig) -> Checked {
+pub fn check(config: &SteeringConfig) -> Checked {
     let applications: usize = config
         .chains
         .iter()
@@ -51,7 +90,7 @@ pub(super) fn check(config: &SteeringConfig) -> Checked {
         .sum();
     if config.rules.len() > RULES || applications > APPLICATIONS {
         let message = format!("a node has room for {RULES} rules and {APPLICATIONS} applications");
-        return Err(Refusal::new(TOP, message).because(Why::NoRoom));
+        return Err(no_room(message));
     }
     let checker = Checker {
         config,
@@ -68,7 +107,16 @@ pub(super) fn check(config: &SteeringConfig) -> Checked {
         checker.rule(rule, &returns)?;
     }
     checker.circles()?;
-    check_teids(config)
+    check_teids(config)?;
+    let mut masks: Vec<_> = patterns(config).iter().map(|one| one.mask).collect();
+    masks.sort_unstable();
+    masks.dedup();
+    match masks.len() {
+        ..=TUPLES => Ok(()),
+        kinds => Err(no_room(format!(
+            "the rules look at {kinds} different sets of fields and prefix lengths; there is room for {TUPLES}"
+        ))),
+    }
 }
 
 struct Checker<'a> {
@@ -88,7 +136,7 @@ impl<'a> Checker<'a> {
     }
 
     /// The chain that goes on at each return port, with whether rules decide there.
-    fn chains(&self) -> Result<BTreeMap<&'a str, (&'a str, bool)>, Refusal> {
+    fn chains(&self) -> Result<BTreeMap<&'a str, (&'a str, bool)>, Fault> {
         let mut returns = BTreeMap::new();
         for chain in &self.config.chains {
             let at = chain_path(&chain.name);
@@ -288,7 +336,7 @@ fn check_match(rule: &str, wanted: &MatchConfig) -> Checked {
     Ok(())
 }
 
-fn check_prefix(at: &str, written: Option<&Written>) -> Result<Option<Prefix>, Refusal> {
+fn check_prefix(at: &str, written: Option<&Written>) -> Result<Option<Prefix>, Fault> {
     let Some(written) = written else {
         return Ok(None);
     };

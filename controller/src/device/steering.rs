@@ -1,0 +1,219 @@
+//! The steering of a node, read into types.
+
+use serde_json::{Map, Value};
+use tranche_netconf::xml::Element;
+
+use crate::intent::{Applied, Counted, NodeSteering, RuleSeen};
+
+use super::read::{ReadError, mandatory, parsed};
+
+/// Leaves that are numbers in RFC 7951.
+const NUMBERS: [&str; 9] = [
+    "vlan-id",
+    "protocol",
+    "source-port",
+    "destination-port",
+    "dscp",
+    "message-type",
+    "push-vlan",
+    "teid",
+    "qfi",
+];
+/// Leaves without a value.
+const EMPTY: [&str; 5] = ["pop-vlan", "classify", "end-gtp", "pass", "drop"];
+/// Containers, of which some are empty and mean something.
+const CONTAINERS: [&str; 4] = ["match", "gtp", "forward", "encapsulate"];
+/// The other leaves.
+const TEXTS: [&str; 20] = [
+    "name",
+    "owner",
+    "slice",
+    "on-failure",
+    "port",
+    "return-port",
+    "in-port",
+    "out-port",
+    "source-mac",
+    "destination-mac",
+    "source-prefix",
+    "destination-prefix",
+    "inner-source-prefix",
+    "inner-destination-prefix",
+    "local-address",
+    "peer-address",
+    "direction",
+    "chain",
+    "malformed-gtp",
+    "oversized",
+];
+
+/// Reads the content of `steering`.
+pub(super) fn steering(element: &Element) -> Result<NodeSteering, ReadError> {
+    let mut read = NodeSteering::default();
+    let mut config = Map::new();
+    for kind in ["port", "chain", "rule"] {
+        let mut list = Vec::new();
+        for entry in element.children(kind) {
+            let name = mandatory(entry, kind, "name")?;
+            let mut is_odd = false;
+            list.push(members(entry, kind, &mut is_odd)?);
+            if is_odd {
+                read.odd.insert(format!("{kind} {name}"));
+            }
+            see(&mut read, kind, &name, entry)?;
+        }
+        config.insert(kind.to_owned(), list.into());
+    }
+    read.config = serde_json::from_value(config.into()).map_err(|error| ReadError::Value {
+        leaf: "steering".to_owned(),
+        value: error.to_string(),
+    })?;
+    Ok(read)
+}
+
+/// The configuration of a list entry or container in RFC 7951. State is left out; what is not known makes it odd.
+fn members(element: &Element, at: &str, is_odd: &mut bool) -> Result<Value, ReadError> {
+    let mut members = Map::new();
+    for child in &element.children {
+        let name = &*child.name;
+        let value = match name {
+            "state" => continue,
+            "application" => {
+                let list = members
+                    .entry(name)
+                    .or_insert_with(|| Value::Array(Vec::new()));
+                if let Value::Array(list) = list {
+                    list.push(self::members(child, name, is_odd)?);
+                }
+                continue;
+            }
+            "gtp-address" => {
+                let list = members
+                    .entry(name)
+                    .or_insert_with(|| Value::Array(Vec::new()));
+                if let Value::Array(list) = list {
+                    list.push(child.text.as_str().into());
+                }
+                continue;
+            }
+            _ if CONTAINERS.contains(&name) => self::members(child, name, is_odd)?,
+            _ if EMPTY.contains(&name) => Value::Array(vec![Value::Null]),
+            _ if NUMBERS.contains(&name) => parsed::<u32>(element, at, name)?.into(),
+            _ if TEXTS.contains(&name) => child.text.as_str().into(),
+            _ => {
+                *is_odd = true;
+                continue;
+            }
+        };
+        members.insert(name.to_owned(), value);
+    }
+    Ok(members.into())
+}
+
+/// Takes in what is seen of an entry.
+fn see(read: &mut NodeSteering, kind: &str, name: &str, entry: &Element) -> Result<(), ReadError> {
+    let state = entry.child("state");
+    match (kind, state) {
+        ("port", Some(state)) => {
+            let oper_state = state.child_text("oper-state").unwrap_or("unknown");
+            read.ports.insert(name.to_owned(), oper_state.to_owned());
+        }
+        ("rule", Some(state)) => {
+            let seen = RuleSeen {
+                counted: counted(state)?,
+                shadowed_by: state.child_text("shadowed-by").map(str::to_owned),
+            };
+            read.rules.insert(name.to_owned(), seen);
+        }
+        ("chain", _) => {
+            for application in entry.children("application") {
+                let Some(state) = application.child("state") else {
+                    continue;
+                };
+                let seen = Applied {
+                    is_up: parsed(state, "application/state", "is-up")?.unwrap_or(false),
+                    counted: counted(state)?,
+                };
+                let of = mandatory(application, "application", "name")?;
+                read.applications.insert((name.to_owned(), of), seen);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn counted(state: &Element) -> Result<Counted, ReadError> {
+    Ok(Counted {
+        packets: parsed(state, "state", "packets")?.unwrap_or(0),
+        bytes: parsed(state, "state", "bytes")?.unwrap_or(0),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intent::NodePlan;
+    use crate::inventory::Observed;
+    use serde_json::json;
+    use tranche_netconf::xml::Fragment;
+    use tranche_steering::SteeringConfig;
+
+    fn read(xml: &str) -> NodeSteering {
+        let elements = Fragment::from_trusted(xml.to_owned()).elements().unwrap();
+        steering(&elements[0]).unwrap()
+    }
+
+    #[test]
+    fn what_was_written_is_read_back_the_same() {
+        let config: SteeringConfig = serde_json::from_value(json!({
+            "port": [{ "name": "ran0", "owner": "tranche-controller", "gtp-address": ["10.0.0.1", "fd00::1"] }],
+            "chain": [{
+                "name": "a.local", "owner": "tranche-controller", "on-failure": "bypass",
+                "application": [{ "name": "cache", "port": "app0", "return-port": "app1" }, { "name": "dpi", "port": "app2" }],
+                "forward": { "push-vlan": 7, "out-port": "core0", "destination-mac": "02:00:00:00:00:09" },
+            }],
+            "rule": [
+                { "name": "a.all", "owner": "tranche-controller", "slice": "a", "match": {}, "drop": [null] },
+                { "name": "a.tunnel", "owner": "tranche-controller", "slice": "a", "end-gtp": [null], "chain": "a.local",
+                  "match": { "in-port": "ran0", "vlan-id": 0, "dscp": 46,
+                             "gtp": { "teid": 4_294_967_295_u32, "inner-destination-prefix": "10.9.0.0/16" } } },
+                { "name": "a.back", "owner": "tranche-controller", "slice": "a",
+                  "match": { "gtp": {}, "source-mac": "02:00:00:00:00:01", "protocol": 17, "destination-port": 53 },
+                  "forward": { "pop-vlan": [null], "out-port": "ran0",
+                               "encapsulate": { "teid": 9, "local-address": "10.0.0.1", "peer-address": "10.0.0.2", "qfi": 5, "direction": "uplink" } } },
+            ],
+        }))
+        .unwrap();
+        let plan = NodePlan {
+            steering: config.clone(),
+            ..NodePlan::default()
+        };
+        let edit = plan.edit(None, &Observed::default()).unwrap();
+        let found = read(edit.as_str());
+        assert_eq!(found.config, config);
+        assert!(found.odd.is_empty());
+        let has = Observed {
+            steering: found,
+            ..Observed::default()
+        };
+        assert!(plan.drift(None, &has).is_empty());
+    }
+
+    #[test]
+    fn what_is_seen_is_read_and_what_is_not_known_makes_an_entry_odd() {
+        let found = read(
+            "<steering><port><name>ran0</name><state><oper-state>down</oper-state></state></port>\
+             <chain><name>c</name><on-failure>close</on-failure><application><name>x</name><port>app0</port>\
+             <state><is-up>true</is-up><packets>4</packets><bytes>400</bytes></state></application><classify/></chain>\
+             <rule><name>r</name><slice>a</slice><drop/><state><packets>3</packets><bytes>300</bytes><shadowed-by>q</shadowed-by></state></rule>\
+             <rule><name>s</name><slice>a</slice><match><in-port>ran0</in-port><weather>wet</weather></match><pass/></rule></steering>",
+        );
+        assert_eq!(found.ports["ran0"], "down");
+        let application = found.applications[&("c".to_owned(), "x".to_owned())];
+        assert!(application.is_up && application.counted.bytes == 400);
+        assert_eq!(found.rules["r"].counted.packets, 3);
+        assert_eq!(found.rules["r"].shadowed_by.as_deref(), Some("q"));
+        assert_eq!(found.odd.into_iter().collect::<Vec<_>>(), ["rule s"]);
+    }
+}
