@@ -7,12 +7,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 use tranche_netconf::server::Limits;
 
 use crate::backend::hardware::{AirtimeScheduler, HardwareSettings};
 use crate::backend::ran::srsran::SrsRanSettings;
+use crate::render_ran::{self, RenderRan};
 
 /// Everything an agent needs to know before it starts.
 #[derive(Debug, Clone)]
@@ -129,12 +130,13 @@ SIGNALS
   SIGTERM, SIGINT   end sessions and stop; everything acknowledged is on disk at any time.
 
 EXIT STATUS
-  0  stopped by a signal
-  1  could not start or go on; the reason is on standard error
+  0  stopped by a signal; the command (render-ran) is done
+  1  could not start or go on, or do the command; the reason is on standard error
   2  the command line is not understood
 
 EXAMPLES
   tranche-agent --listen 0.0.0.0:830 --state-dir /var/lib/tranche --factory-default factory.json --radio phy0
+  tranche-agent render-ran --factory-default factory.json --into trial
   tranche-agent --sim 2 --listen 127.0.0.1:2830 --state-dir /var/lib/tranche --factory-default factory.json
 ";
 
@@ -147,9 +149,13 @@ EXAMPLES
     long_about = "tranche-agent is the node agent of Tranche. It serves the configuration and state of one node, its radios \
                   and the slices that share them, over NETCONF 1.1 on SSH, carries out what is committed, and reports the \
                   airtime every slice got.",
-    after_long_help = EXAMPLES
+    after_long_help = EXAMPLES,
+    args_conflicts_with_subcommands = true
 )]
 pub struct Args {
+    /// What to do instead of serving a node.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// Address and port to listen on; node k of a simulation listens on port+k-1, and port 0 takes a free one for each
     /// [default: 127.0.0.1:830]
     #[arg(long, value_name = "ADDR:PORT")]
@@ -207,6 +213,14 @@ pub struct Args {
     /// Form of the log [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
+}
+
+/// What the program does besides serving a node.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Write files for trying the RAN slices of a node with Open5GS and UERANSIM.
+    #[command(long_about = render_ran::ABOUT)]
+    RenderRan(RenderRan),
 }
 
 /// The TOML file.

@@ -43,6 +43,12 @@ pub enum Error {
         /// Every reason, with the path of the node it is about.
         reasons: Vec<String>,
     },
+    /// A file that would be overwritten.
+    #[error("{path} is there already: nothing is written without --force", path = .path.display())]
+    Exists {
+        /// Which.
+        path: PathBuf,
+    },
     /// An empty store and nothing to begin with.
     #[error(
         "the store of {node} is empty and no factory default is given: nobody could log in (--factory-default FILE)"
@@ -158,6 +164,7 @@ impl Error {
             | Self::File { .. }
             | Self::Schema(_)
             | Self::FactoryDefault { .. }
+            | Self::Exists { .. }
             | Self::NoFactoryDefault { .. }
             | Self::Stored { .. }
             | Self::Listen { .. }

@@ -22,6 +22,7 @@ pub mod node;
 pub mod notification;
 mod ran;
 pub mod read;
+pub mod render_ran;
 pub mod rpc;
 pub mod schema;
 pub mod startup;

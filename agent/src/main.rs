@@ -12,7 +12,8 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tranche_agent::Agent;
-use tranche_agent::config::{Args, LogFormat, LogSettings, Settings};
+use tranche_agent::config::{Args, Command, LogFormat, LogSettings, Settings};
+use tranche_agent::render_ran::RenderRan;
 
 /// The database logs what it writes, and there are secrets among it: whatever is asked for, it logs warnings only.
 fn shows_no_values(of: &Metadata<'_>) -> bool {
@@ -31,6 +32,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> anyhow::Result<()> {
+    if let Some(Command::RenderRan(command)) = args.command {
+        return render_ran(&command);
+    }
     let settings = Settings::resolve(args)?;
     start_log(&settings.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -38,6 +42,19 @@ fn run(args: Args) -> anyhow::Result<()> {
         .build()
         .context("the runtime could not be started")?;
     runtime.block_on(serve(settings))
+}
+
+/// One line for each file and for all that is in none.
+fn render_ran(command: &RenderRan) -> anyhow::Result<()> {
+    let done = command.run()?;
+    let mut out = io::stdout().lock();
+    for path in &done.written {
+        writeln!(out, "wrote {}", path.display())?;
+    }
+    for skipped in &done.skipped {
+        writeln!(out, "skipped {skipped}")?;
+    }
+    out.flush().context("standard output cannot be written")
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {

@@ -387,18 +387,7 @@ impl Loading {
             path: path.clone(),
             reasons,
         };
-        let text = fs::read_to_string(&path).map_err(|source| Error::File {
-            what: "reading the factory default",
-            path: path.clone(),
-            source,
-        })?;
-        let format = if text.trim_start().starts_with('{') {
-            Format::Json
-        } else {
-            Format::Xml
-        };
-        let mut running = Tree::parse(self.schema, format, &text, Content::Config)
-            .map_err(|errors| refuse(texts(&errors)))?;
+        let mut running = parse_factory_default(self.schema, &path)?;
         hash_passwords(&mut running).map_err(|errors| refuse(texts(&errors)))?;
         let startup = self.has_startup.then(|| running.duplicate()).transpose()?;
         let datastores = Datastores::new(self.schema, running, startup)
@@ -430,12 +419,34 @@ impl Loading {
     }
 }
 
-fn texts<E: ToText>(errors: &[E]) -> Vec<String> {
+/// The configuration in a file, XML or JSON. It is not validated yet.
+///
+/// # Errors
+/// It cannot be read, or is not data of the schema.
+pub(crate) fn parse_factory_default(schema: &'static Schema, path: &Path) -> Result<Tree, Error> {
+    let text = fs::read_to_string(path).map_err(|source| Error::File {
+        what: "reading the factory default",
+        path: path.to_owned(),
+        source,
+    })?;
+    let format = if text.trim_start().starts_with('{') {
+        Format::Json
+    } else {
+        Format::Xml
+    };
+    Tree::parse(schema, format, &text, Content::Config).map_err(|errors| Error::FactoryDefault {
+        path: path.to_owned(),
+        reasons: texts(&errors),
+    })
+}
+
+/// Errors as lines for an operator.
+pub(crate) fn texts<E: ToText>(errors: &[E]) -> Vec<String> {
     errors.iter().map(ToText::to_text).collect()
 }
 
 /// An error as one line for an operator: where, then why.
-trait ToText {
+pub(crate) trait ToText {
     fn to_text(&self) -> String;
 }
 

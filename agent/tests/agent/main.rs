@@ -19,6 +19,7 @@ mod factory;
 mod management;
 mod process;
 mod ran;
+mod render_ran;
 mod rollback;
 mod state;
 mod steering;

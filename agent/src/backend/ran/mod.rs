@@ -2,7 +2,8 @@
 //!
 //! Owns the typed `tranche-ran` configuration, what makes no sense in it (`check.rs`), what a change costs (`diff.rs`), what can
 //! be observed, and the [`RanBackend`] trait. Technologies are beside this file: [`sim`] simulates cells, UEs and cores,
-//! [`srsran`] drives the gNB of the srsRAN project, and [`absent`] is a machine without a RAN.
+//! [`srsran`] drives the gNB of the srsRAN project, and [`absent`] is a machine without a RAN. [`trial`] is no backend: it writes
+//! files for cores and simulated gNBs.
 
 pub mod absent;
 mod check;
@@ -13,6 +14,7 @@ pub mod srsran;
 mod state;
 #[cfg(test)]
 pub(crate) mod suite;
+pub mod trial;
 
 use std::time::Duration;
 
