@@ -20,11 +20,11 @@ const MAX_PLMNS_MME: usize = 32;
 const REGION: u64 = 2;
 
 /// A PLMN of a core.
-struct Network<'a> {
-    mcc: &'a str,
-    mnc: &'a str,
-    tacs: Vec<u32>,
-    slices: Vec<Snssai<'a>>,
+pub(super) struct Network<'a> {
+    pub(super) mcc: &'a str,
+    pub(super) mnc: &'a str,
+    pub(super) tacs: Vec<u32>,
+    pub(super) slices: Vec<Snssai<'a>>,
 }
 
 impl Network<'_> {
@@ -58,7 +58,8 @@ pub(super) fn render(ran: &RanConfig, trial: &mut Trial) -> Result<(), Refusal> 
     Ok(())
 }
 
-fn networks<'a>(ran: &'a RanConfig, core: &CoreConfig) -> Vec<Network<'a>> {
+/// The PLMNs of a core, in the order of its slice profiles.
+pub(super) fn networks<'a>(ran: &'a RanConfig, core: &CoreConfig) -> Vec<Network<'a>> {
     let mut networks: Vec<Network<'a>> = Vec::new();
     for (profile, cell) in in_service(ran).filter(|(one, _)| one.cores.contains(&core.name)) {
         let (mcc, mnc) = (profile.mcc.as_str(), profile.mnc.as_str());

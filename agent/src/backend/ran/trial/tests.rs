@@ -89,6 +89,28 @@ fn the_files_are_what_they_were() {
 }
 
 #[test]
+fn every_amf_has_what_a_gnb_tells_it() {
+    let ran = two_technologies();
+    let mut told = 0;
+    for gnb in ueransim::gnbs(&ran) {
+        for core in gnb.cores {
+            let networks = open5gs::networks(&ran, ran.core(core).unwrap());
+            let same = |one: &&open5gs::Network<'_>| (one.mcc, one.mnc) == (gnb.mcc, gnb.mnc);
+            let network = networks.iter().find(same).unwrap();
+            assert!(network.tacs.contains(&gnb.cell.tac));
+            for slice in &gnb.slices {
+                assert!(network.slices.contains(slice), "{slice:?} at {core}");
+                told += 1;
+            }
+        }
+    }
+    assert_eq!(
+        told, 9,
+        "four of c1 and one of c2, all but one to two cores"
+    );
+}
+
+#[test]
 fn what_is_locked_is_in_no_file() {
     let mut ran = two_technologies();
     ran.cells[1].admin_state = AdminState::Locked;

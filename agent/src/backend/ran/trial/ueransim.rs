@@ -18,12 +18,12 @@ const NGAP_PORT: u16 = 38_412;
 const MIN_PORT: u16 = 1024;
 
 /// A simulated gNB.
-struct Gnb<'a> {
-    cell: &'a CellConfig,
-    mcc: &'a str,
-    mnc: &'a str,
-    cores: &'a [String],
-    slices: Vec<Snssai<'a>>,
+pub(super) struct Gnb<'a> {
+    pub(super) cell: &'a CellConfig,
+    pub(super) mcc: &'a str,
+    pub(super) mnc: &'a str,
+    pub(super) cores: &'a [String],
+    pub(super) slices: Vec<Snssai<'a>>,
 }
 
 /// Adds the files of all gNBs; LTE cells are skipped.
@@ -53,7 +53,8 @@ pub(super) fn render(
     Ok(())
 }
 
-fn gnbs(ran: &RanConfig) -> Vec<Gnb<'_>> {
+/// The gNBs of all NR cells, in the order of the cells.
+pub(super) fn gnbs(ran: &RanConfig) -> Vec<Gnb<'_>> {
     let mut gnbs: Vec<Gnb<'_>> = Vec::new();
     for cell in ran.cells.iter().filter(|cell| cell.rat == Rat::Nr) {
         for (profile, _) in in_service(ran).filter(|(_, on)| on.name == cell.name) {
