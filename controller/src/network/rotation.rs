@@ -135,30 +135,50 @@ impl Network {
         Some(done)
     }
 
-    /// Slices with tunnels at a node that, as it was last read, are in the middle of a rotation.
+    /// Slices with tunnels at a node that are in the middle of a rotation, there or at a peer: a node that comes back may be the one
+    /// that the others wait for, though nothing of it shows there.
     pub(crate) fn rotating(&self, node: &str) -> Vec<String> {
         let observed = self.fleet.device(node).and_then(|d| d.status().observed);
         let Some((plan, has)) = self.wanted(node).zip(observed) else {
             return Vec::new();
         };
-        let slices = plan.tunnels.keys();
-        slices
-            .filter(|slice| has.tunnels.get(*slice).is_some_and(is_rotating))
-            .cloned()
+        let tunnels = plan.tunnels.iter();
+        tunnels
+            .filter(|(slice, tunnel)| self.rotates(slice, tunnel, &has))
+            .map(|(slice, _)| slice.clone())
             .collect()
     }
 
     /// Whether a node or one of its peers is in the middle of a rotation: what it has is no drift then.
     pub(super) fn is_rotating(&self, plan: &NodePlan, has: &Observed) -> bool {
-        plan.tunnels.iter().any(|(slice, tunnel)| {
-            let mut peers = tunnel.peers.values().filter_map(|peer| peer.node.as_ref());
-            has.tunnels.get(slice).is_some_and(is_rotating)
-                || peers.any(|peer| {
-                    let has = self.fleet.device(peer).and_then(|d| d.status().observed);
-                    let tunnel = has.as_ref().and_then(|has| has.tunnels.get(slice));
-                    tunnel.is_some_and(is_rotating)
-                })
-        })
+        let mut tunnels = plan.tunnels.iter();
+        tunnels.any(|(slice, tunnel)| self.rotates(slice, tunnel, has))
+    }
+
+    /// The plan of a node without tunnels that it has, that are in the middle of a rotation, and of which nothing else is wanted than
+    /// before: compared with the keys in force they would lose those that a rotation is about, and with them what it has come to.
+    /// One that does change is put there all the same, or a rotation that waits for a node that is lost would keep it as it is.
+    pub(super) fn but_rotating(&self, node: &str, plan: &NodePlan, has: &Observed) -> NodePlan {
+        let before = self.wanted(node);
+        let mut rest = plan.clone();
+        rest.tunnels.retain(|slice, tunnel| {
+            let mut before = before.iter();
+            let changes = before.any(|before| before.tunnels.get(slice) != Some(tunnel));
+            changes || !has.tunnels.contains_key(slice) || !self.rotates(slice, tunnel, has)
+        });
+        rest
+    }
+
+    fn rotates(&self, slice: &str, tunnel: &TunnelConfig, has: &Observed) -> bool {
+        let mut peers = tunnel.peers.values().filter_map(|peer| peer.node.as_ref());
+        has.tunnels.get(slice).is_some_and(is_rotating)
+            || peers.any(|peer| self.rotates_at(peer, slice))
+    }
+
+    fn rotates_at(&self, node: &str, slice: &str) -> bool {
+        let has = self.fleet.device(node).and_then(|d| d.status().observed);
+        let tunnel = has.as_ref().and_then(|has| has.tunnels.get(slice));
+        tunnel.is_some_and(is_rotating)
     }
 
     /// Holds the nodes of a slice, and nothing else: changes of other nodes go on meanwhile. Who changes the slice changes a node
@@ -179,14 +199,18 @@ impl Network {
         }
     }
 
-    /// The nodes that should have a tunnel of a slice, by name.
+    /// The nodes that should have a tunnel of a slice, by name. Their peers too, which this controller may not have read yet: without
+    /// them it does not show how far a rotation is.
     fn nodes_of(&self, slice: &str) -> Vec<NodeName> {
         let state = self.state();
-        let wanted = state.wanted.iter();
-        wanted
-            .filter(|(_, wanted)| wanted.plan.tunnels.contains_key(slice))
-            .map(|(node, _)| node.clone())
-            .collect()
+        let mut nodes = BTreeSet::new();
+        for (node, wanted) in &state.wanted {
+            if let Some(tunnel) = wanted.plan.tunnels.get(slice) {
+                let peers = tunnel.peers.values().filter_map(|peer| peer.node.clone());
+                nodes.extend(peers.chain([node.clone()]));
+            }
+        }
+        nodes.into_iter().collect()
     }
 
     /// Sessions to all nodes, hubs first.
@@ -199,8 +223,10 @@ impl Network {
             };
             let away = || failed("it is away".to_owned());
             let device = self.fleet.device(node).ok_or_else(away)?;
-            let plan = self.wanted(node).ok_or_else(away)?;
-            let wanted = plan.tunnels.get(slice).ok_or_else(away)?.clone();
+            let plan = self.wanted(node);
+            let wanted = plan.and_then(|plan| plan.tunnels.get(slice).cloned());
+            let wanted =
+                wanted.ok_or_else(|| failed("it was not given its slices yet".to_owned()))?;
             let observed = device.read().await.map_err(|e| failed(e.to_string()))?;
             let has = observed.tunnels.get(slice).cloned();
             let has = has.ok_or_else(|| failed("it has no tunnel of the slice".to_owned()))?;
@@ -269,11 +295,9 @@ impl Rotation {
 
     /// Whether a node has moved: its peers have its present key as the next one, or it has none to move to and its peers do.
     fn is_beyond_return(&self) -> bool {
-        self.parts.iter().any(|part| {
-            let config = part.has.config.as_ref();
-            let has_next = config.is_some_and(|c| c.peers.values().any(|peer| peer.has_next));
-            has_next && part.has.state.next.is_none()
-        })
+        self.parts
+            .iter()
+            .any(|part| part.has.has_next && part.has.state.next.is_none())
     }
 
     /// New keys everywhere, and every peer told of them; until each was heard on its own.
@@ -362,6 +386,8 @@ impl Rotation {
             let edit = part.without_next(&self.slice);
             if let Err(error) = part.edit(&edit).await {
                 tracing::warn!(slice = self.slice, %error, "the peers' next keys could not be removed");
+                // With them and without its own next key it would look as if it had moved.
+                continue;
             }
             if part.has.state.next.is_none() {
                 continue;
