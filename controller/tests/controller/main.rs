@@ -16,3 +16,4 @@ mod restconf;
 mod rotation;
 mod steering;
 mod support;
+mod unanswered;
