@@ -347,11 +347,18 @@ impl Rotation {
             RotationError::Node { node, why } => RotationError::Halfway { node, why },
             other => other,
         };
-        for part in &self.parts {
-            if part.has.state.next.is_some() {
-                let completed = part.act(&self.slice, "<complete-rotation/>").await;
-                completed.map_err(halfway)?;
+        let mut has_moved = self.is_beyond_return();
+        let mut failed = None;
+        for part in self.parts.iter().filter(|p| p.has.state.next.is_some()) {
+            match part.act(&self.slice, "<complete-rotation/>").await {
+                Ok(_) => has_moved = true,
+                // The fewer are left on their old keys the better; those that moved hear them until then.
+                Err(error) if has_moved => failed = failed.or(Some(error)),
+                Err(error) => return Err(halfway(error)),
             }
+        }
+        if let Some(error) = failed {
+            return Err(halfway(error));
         }
         self.look().await.map_err(halfway)?;
         let keys: BTreeMap<NodeName, OwnKey> = self

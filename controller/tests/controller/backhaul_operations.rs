@@ -19,7 +19,12 @@ async fn call(instance: &Instance, path: &str, input: Value) -> (u16, Value) {
     (status, serde_json::from_str(&text).unwrap_or(Value::Null))
 }
 
-async fn act(instance: &Instance, slice: &str, action: &str, input: Value) -> (u16, Value) {
+pub(crate) async fn act(
+    instance: &Instance,
+    slice: &str,
+    action: &str,
+    input: Value,
+) -> (u16, Value) {
     let path = format!("/restconf/data/tranche-slice:slices/slice={slice}/backhaul/{action}");
     call(instance, &path, json!({ "tranche-slice:input": input })).await
 }

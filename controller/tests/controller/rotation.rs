@@ -11,9 +11,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::backhaul::{one_hub, put, slice_with, three, tunnel, until_up};
-use crate::backhaul_operations::keys;
-use crate::nodes::{Site, wait};
+use crate::backhaul::{one_hub, put, put_two, slice_with, three, tunnel, until_up};
+use crate::backhaul_operations::{act, keys};
+use crate::nodes::{Site, permit_all, wait};
 use crate::support::{Instance, config};
 
 /// A controller that died after the nodes had made their next keys.
@@ -174,6 +174,49 @@ async fn a_rotation_in_which_a_node_has_moved_is_completed_by_a_controller_that_
             );
         }
     }
+    instance.stop().await;
+    site.agent.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_does_not_follow_holds_up_no_other_and_follows_later() {
+    let deny = json!([{ "name": "stay", "group": ["controllers"], "rule": [{
+        "name": "stay", "module-name": "tranche-backhaul",
+        "path": "/tranche-backhaul:backhaul/tunnel/complete-rotation",
+        "access-operations": "exec", "action": "deny",
+    }] }, permit_all()[0]]);
+    let site = Site::of(&[&deny, &permit_all(), &permit_all()]).await;
+    let instance = site.controller(&site.inventory()).await;
+    put_two(&instance).await;
+    let before = keys(&instance, "a").await;
+    let (status, refusal) = act(&instance, "a", "rotate-keys", json!({})).await;
+    assert!(status >= 400, "{status}");
+    let refusal = &refusal["ietf-restconf:errors"]["error"][0];
+    assert_eq!(refusal["error-app-tag"], "rotation-halfway", "{refusal}");
+    let message = refusal["error-message"].as_str().unwrap();
+    assert!(
+        message.starts_with("node node-1 has not moved to its new key yet: "),
+        "{message}"
+    );
+    let halfway = keys(&instance, "a").await;
+    let moved: Vec<bool> = before.iter().map(|key| !halfway.contains(key)).collect();
+    assert_eq!(moved, [false, true, true], "{before:?} {halfway:?}");
+
+    let nacm = "urn:ietf:params:xml:ns:yang:ietf-netconf-acm";
+    site.edit(
+        0,
+        &format!(
+            "<nacm xmlns=\"{nacm}\" xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\">\
+             <rule-list nc:operation=\"delete\"><name>stay</name></rule-list></nacm>"
+        ),
+    )
+    .await;
+    // It is carried on when the node is read again, as after this change of it, or when somebody asks.
+    let (status, output) = act(&instance, "a", "rotate-keys", json!({})).await;
+    assert_eq!(status, 200, "{output}");
+    let after = keys(&instance, "a").await;
+    let old = |key| before.contains(key);
+    assert!(!after.iter().any(old), "{before:?} {after:?}");
     instance.stop().await;
     site.agent.shutdown().await;
 }
