@@ -8,26 +8,19 @@
 //! Up to the first `complete-rotation` it can be taken back; from then on it is only carried on. Which of the two it is shows at
 //! the nodes, so that a controller that was started anew knows what to do. The nodes are held: nobody repairs nor changes them meanwhile.
 
+mod part;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep};
-use tranche_netconf::Error;
-use tranche_netconf::client::Client;
-use tranche_netconf::message::{
-    Datastore, DefaultOperation, EditConfig, ErrorOption, Operation, Reply, TestOption,
-};
-use tranche_netconf::xml::Fragment;
 
+use self::part::Part;
 use super::Network;
-use crate::device::{own_key, tunnels_filter, tunnels_of};
-use crate::intent::{
-    BACKHAUL, NodePlan, OwnKey, PeerConfig, Role, Tunnel, TunnelConfig, in_use, leaf,
-    write_endpoint,
-};
+use crate::device::{tunnels_filter, tunnels_of};
+use crate::intent::{NodePlan, OwnKey, Role, Tunnel, TunnelConfig, in_use};
 use crate::inventory::{NodeName, Observed};
-use crate::rollout::action;
 
 /// How long all nodes may take to be heard on their new keys.
 const READY: Duration = Duration::from_secs(10);
@@ -69,16 +62,6 @@ pub enum RotationError {
 
 /// The ports out of which a node's next port is taken.
 pub(crate) type PortRanges = BTreeMap<NodeName, (u16, u16)>;
-
-/// One node that takes part.
-struct Part {
-    node: NodeName,
-    wanted: TunnelConfig,
-    client: Client,
-    has: Tunnel,
-    /// Ports that its tunnels receive at.
-    ports: BTreeSet<u16>,
-}
 
 impl Network {
     /// Rotates the keys of all nodes of a slice. `ranges` are the ports of those nodes that have a range.
@@ -414,124 +397,5 @@ impl Rotation {
             part.has = tunnel.ok_or_else(|| part.failed("its tunnel is gone"))?;
         }
         Ok(())
-    }
-}
-
-impl Part {
-    fn failed(&self, why: impl Into<String>) -> RotationError {
-        RotationError::Node {
-            node: self.node.clone(),
-            why: why.into(),
-        }
-    }
-
-    async fn rotate_key(&self, slice: &str, port: Option<u16>) -> Result<OwnKey, RotationError> {
-        let mut inner = "<rotate-key>".to_owned();
-        if let Some(port) = port {
-            leaf(&mut inner, "listen-port", &port.to_string());
-        }
-        inner.push_str("</rotate-key>");
-        let output = self.act(slice, &inner).await?;
-        let wrapped = Fragment::from_trusted(format!("<output>{}</output>", output.as_str()));
-        let elements = wrapped.elements().map_err(|e| self.failed(e.to_string()))?;
-        let key = elements.first().map(own_key).transpose();
-        let key = key.map_err(|e| self.failed(e.to_string()))?.flatten();
-        key.ok_or_else(|| self.failed("it answered rotate-key without a key"))
-    }
-
-    async fn act(&self, slice: &str, inner: &str) -> Result<Fragment, RotationError> {
-        let operation: Operation = action(slice, inner);
-        match self.client.call(operation).await {
-            Ok(Reply::Output(output)) => Ok(output),
-            Ok(_) => Ok(Fragment::from_trusted(String::new())),
-            Err(error) => Err(self.failed(error.to_string())),
-        }
-    }
-
-    async fn edit(&self, inner: &str) -> Result<(), RotationError> {
-        if inner.is_empty() {
-            return Ok(());
-        }
-        let config = Fragment::from_trusted(format!(
-            "<backhaul xmlns=\"{BACKHAUL}\" xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\">{inner}</backhaul>"
-        ));
-        let edit = EditConfig {
-            target: Datastore::Candidate,
-            default_operation: DefaultOperation::Merge,
-            test_option: TestOption::TestThenSet,
-            error_option: ErrorOption::RollbackOnError,
-            config,
-        };
-        let done = async {
-            self.client.lock(Datastore::Candidate).await?;
-            let edited = async {
-                self.client.edit_config(&edit).await?;
-                self.client.commit(&Default::default()).await
-            };
-            let edited = edited.await;
-            if edited.is_err() && !self.client.is_closed() {
-                self.client.discard_changes().await?;
-            }
-            self.client.unlock(Datastore::Candidate).await?;
-            edited
-        };
-        done.await
-            .map_err(|error: Error| self.failed(error.to_string()))
-    }
-
-    /// The second key of every peer; the same one again of a peer whose key is elsewhere.
-    fn next_of(&self, slice: &str, keys: &BTreeMap<NodeName, OwnKey>) -> String {
-        self.peers(slice, |name, peer, xml| {
-            let node = self.wanted.peers.get(name).and_then(|w| w.node.as_ref());
-            let key = node.and_then(|node| keys.get(node));
-            xml.push_str("<next nc:operation=\"replace\">");
-            match (key, &peer.public_key) {
-                (Some(key), _) => leaf(xml, "public-key", &key.public_key),
-                (None, Some(key)) => leaf(xml, "public-key", key),
-                (None, None) => {}
-            }
-            if let Some(endpoint) = peer.endpoint {
-                let port = key.map(|key| key.listen_port).or(endpoint.port);
-                write_endpoint(endpoint.address, port.unwrap_or_default(), xml);
-            }
-            xml.push_str("</next>");
-        })
-    }
-
-    /// The keys that are in force now, and no second ones.
-    fn settled(&self, slice: &str, keys: &BTreeMap<NodeName, OwnKey>) -> String {
-        self.peers(slice, |name, peer, xml| {
-            let node = self.wanted.peers.get(name).and_then(|w| w.node.as_ref());
-            if let Some(key) = node.and_then(|node| keys.get(node)) {
-                leaf(xml, "public-key", &key.public_key);
-                if let Some(endpoint) = peer.endpoint {
-                    write_endpoint(endpoint.address, key.listen_port, xml);
-                }
-            }
-            xml.push_str("<next nc:operation=\"remove\"/>");
-        })
-    }
-
-    fn without_next(&self, slice: &str) -> String {
-        self.peers(slice, |_, peer, xml| {
-            if peer.has_next {
-                xml.push_str("<next nc:operation=\"remove\"/>");
-            }
-        })
-    }
-
-    /// An edit of every peer that the tunnel has.
-    fn peers(&self, slice: &str, write: impl Fn(&str, &PeerConfig, &mut String)) -> String {
-        let mut xml = "<tunnel>".to_owned();
-        leaf(&mut xml, "slice", slice);
-        let config = self.has.config.as_ref();
-        for (name, peer) in config.iter().flat_map(|config| &config.peers) {
-            xml.push_str("<peer>");
-            leaf(&mut xml, "name", name);
-            write(name, peer, &mut xml);
-            xml.push_str("</peer>");
-        }
-        xml.push_str("</tunnel>");
-        xml
     }
 }
