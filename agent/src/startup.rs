@@ -199,6 +199,8 @@ pub async fn start_node(common: &Common, index: u16) -> Result<RunningNode, Erro
     if let World::Simulated(medium) = &common.world {
         // Who asks first says where the keys are kept.
         drop(medium.backhaul(&name, Some(dir.join("backhaul"))));
+        let address = common.settings.listen_of(index).ip();
+        medium.underlay().set_address(&name, address);
     }
     let mut registry = common.world.registry(&name);
     let loading = Loading {

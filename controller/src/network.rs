@@ -293,7 +293,7 @@ impl Network {
             match (read, plans.get(node)) {
                 (Ok((device, has)), Some(plan)) => nodes.push(StagedNode {
                     device,
-                    plan: Arc::new(plan.clone()),
+                    plan: Arc::new(self.but_rotating(node, plan, &has)),
                     put: self.put(node),
                     surplus: self.surplus(plan, &has),
                     has,

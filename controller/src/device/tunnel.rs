@@ -107,6 +107,9 @@ pub(super) fn tunnels(backhaul: &Element) -> Result<BTreeMap<String, Tunnel>, Re
         let state = tunnel.child("state").map(read_state).transpose()?;
         let read = Tunnel {
             config: read_config(tunnel)?,
+            has_next: tunnel
+                .children("peer")
+                .any(|peer| peer.child("next").is_some()),
             state: state.unwrap_or_default(),
         };
         Ok((slice, read))

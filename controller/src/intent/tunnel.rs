@@ -138,6 +138,8 @@ pub struct PeerEndpoint {
 pub struct Tunnel {
     /// Its configuration; `None` if it has what this controller never configures.
     pub config: Option<TunnelConfig>,
+    /// Whether peers have a second key, whatever else is configured.
+    pub has_next: bool,
     /// What it does.
     pub state: TunnelState,
 }

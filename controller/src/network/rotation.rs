@@ -8,26 +8,19 @@
 //! Up to the first `complete-rotation` it can be taken back; from then on it is only carried on. Which of the two it is shows at
 //! the nodes, so that a controller that was started anew knows what to do. The nodes are held: nobody repairs nor changes them meanwhile.
 
+mod part;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep};
-use tranche_netconf::Error;
-use tranche_netconf::client::Client;
-use tranche_netconf::message::{
-    Datastore, DefaultOperation, EditConfig, ErrorOption, Operation, Reply, TestOption,
-};
-use tranche_netconf::xml::Fragment;
 
+use self::part::Part;
 use super::Network;
-use crate::device::{own_key, tunnels_filter, tunnels_of};
-use crate::intent::{
-    BACKHAUL, NodePlan, OwnKey, PeerConfig, Role, Tunnel, TunnelConfig, in_use, leaf,
-    write_endpoint,
-};
+use crate::device::{tunnels_filter, tunnels_of};
+use crate::intent::{NodePlan, OwnKey, Role, Tunnel, TunnelConfig, in_use};
 use crate::inventory::{NodeName, Observed};
-use crate::rollout::action;
 
 /// How long all nodes may take to be heard on their new keys.
 const READY: Duration = Duration::from_secs(10);
@@ -69,16 +62,6 @@ pub enum RotationError {
 
 /// The ports out of which a node's next port is taken.
 pub(crate) type PortRanges = BTreeMap<NodeName, (u16, u16)>;
-
-/// One node that takes part.
-struct Part {
-    node: NodeName,
-    wanted: TunnelConfig,
-    client: Client,
-    has: Tunnel,
-    /// Ports that its tunnels receive at.
-    ports: BTreeSet<u16>,
-}
 
 impl Network {
     /// Rotates the keys of all nodes of a slice. `ranges` are the ports of those nodes that have a range.
@@ -135,30 +118,50 @@ impl Network {
         Some(done)
     }
 
-    /// Slices with tunnels at a node that, as it was last read, are in the middle of a rotation.
+    /// Slices with tunnels at a node that are in the middle of a rotation, there or at a peer: a node that comes back may be the one
+    /// that the others wait for, though nothing of it shows there.
     pub(crate) fn rotating(&self, node: &str) -> Vec<String> {
         let observed = self.fleet.device(node).and_then(|d| d.status().observed);
         let Some((plan, has)) = self.wanted(node).zip(observed) else {
             return Vec::new();
         };
-        let slices = plan.tunnels.keys();
-        slices
-            .filter(|slice| has.tunnels.get(*slice).is_some_and(is_rotating))
-            .cloned()
+        let tunnels = plan.tunnels.iter();
+        tunnels
+            .filter(|(slice, tunnel)| self.rotates(slice, tunnel, &has))
+            .map(|(slice, _)| slice.clone())
             .collect()
     }
 
     /// Whether a node or one of its peers is in the middle of a rotation: what it has is no drift then.
     pub(super) fn is_rotating(&self, plan: &NodePlan, has: &Observed) -> bool {
-        plan.tunnels.iter().any(|(slice, tunnel)| {
-            let mut peers = tunnel.peers.values().filter_map(|peer| peer.node.as_ref());
-            has.tunnels.get(slice).is_some_and(is_rotating)
-                || peers.any(|peer| {
-                    let has = self.fleet.device(peer).and_then(|d| d.status().observed);
-                    let tunnel = has.as_ref().and_then(|has| has.tunnels.get(slice));
-                    tunnel.is_some_and(is_rotating)
-                })
-        })
+        let mut tunnels = plan.tunnels.iter();
+        tunnels.any(|(slice, tunnel)| self.rotates(slice, tunnel, has))
+    }
+
+    /// The plan of a node without tunnels that it has, that are in the middle of a rotation, and of which nothing else is wanted than
+    /// before: compared with the keys in force they would lose those that a rotation is about, and with them what it has come to.
+    /// One that does change is put there all the same, or a rotation that waits for a node that is lost would keep it as it is.
+    pub(super) fn but_rotating(&self, node: &str, plan: &NodePlan, has: &Observed) -> NodePlan {
+        let before = self.wanted(node);
+        let mut rest = plan.clone();
+        rest.tunnels.retain(|slice, tunnel| {
+            let mut before = before.iter();
+            let changes = before.any(|before| before.tunnels.get(slice) != Some(tunnel));
+            changes || !has.tunnels.contains_key(slice) || !self.rotates(slice, tunnel, has)
+        });
+        rest
+    }
+
+    fn rotates(&self, slice: &str, tunnel: &TunnelConfig, has: &Observed) -> bool {
+        let mut peers = tunnel.peers.values().filter_map(|peer| peer.node.as_ref());
+        has.tunnels.get(slice).is_some_and(is_rotating)
+            || peers.any(|peer| self.rotates_at(peer, slice))
+    }
+
+    fn rotates_at(&self, node: &str, slice: &str) -> bool {
+        let has = self.fleet.device(node).and_then(|d| d.status().observed);
+        let tunnel = has.as_ref().and_then(|has| has.tunnels.get(slice));
+        tunnel.is_some_and(is_rotating)
     }
 
     /// Holds the nodes of a slice, and nothing else: changes of other nodes go on meanwhile. Who changes the slice changes a node
@@ -179,14 +182,18 @@ impl Network {
         }
     }
 
-    /// The nodes that should have a tunnel of a slice, by name.
+    /// The nodes that should have a tunnel of a slice, by name. Their peers too, which this controller may not have read yet: without
+    /// them it does not show how far a rotation is.
     fn nodes_of(&self, slice: &str) -> Vec<NodeName> {
         let state = self.state();
-        let wanted = state.wanted.iter();
-        wanted
-            .filter(|(_, wanted)| wanted.plan.tunnels.contains_key(slice))
-            .map(|(node, _)| node.clone())
-            .collect()
+        let mut nodes = BTreeSet::new();
+        for (node, wanted) in &state.wanted {
+            if let Some(tunnel) = wanted.plan.tunnels.get(slice) {
+                let peers = tunnel.peers.values().filter_map(|peer| peer.node.clone());
+                nodes.extend(peers.chain([node.clone()]));
+            }
+        }
+        nodes.into_iter().collect()
     }
 
     /// Sessions to all nodes, hubs first.
@@ -199,8 +206,10 @@ impl Network {
             };
             let away = || failed("it is away".to_owned());
             let device = self.fleet.device(node).ok_or_else(away)?;
-            let plan = self.wanted(node).ok_or_else(away)?;
-            let wanted = plan.tunnels.get(slice).ok_or_else(away)?.clone();
+            let plan = self.wanted(node);
+            let wanted = plan.and_then(|plan| plan.tunnels.get(slice).cloned());
+            let wanted =
+                wanted.ok_or_else(|| failed("it was not given its slices yet".to_owned()))?;
             let observed = device.read().await.map_err(|e| failed(e.to_string()))?;
             let has = observed.tunnels.get(slice).cloned();
             let has = has.ok_or_else(|| failed("it has no tunnel of the slice".to_owned()))?;
@@ -269,11 +278,9 @@ impl Rotation {
 
     /// Whether a node has moved: its peers have its present key as the next one, or it has none to move to and its peers do.
     fn is_beyond_return(&self) -> bool {
-        self.parts.iter().any(|part| {
-            let config = part.has.config.as_ref();
-            let has_next = config.is_some_and(|c| c.peers.values().any(|peer| peer.has_next));
-            has_next && part.has.state.next.is_none()
-        })
+        self.parts
+            .iter()
+            .any(|part| part.has.has_next && part.has.state.next.is_none())
     }
 
     /// New keys everywhere, and every peer told of them; until each was heard on its own.
@@ -323,11 +330,18 @@ impl Rotation {
             RotationError::Node { node, why } => RotationError::Halfway { node, why },
             other => other,
         };
-        for part in &self.parts {
-            if part.has.state.next.is_some() {
-                let completed = part.act(&self.slice, "<complete-rotation/>").await;
-                completed.map_err(halfway)?;
+        let mut has_moved = self.is_beyond_return();
+        let mut failed = None;
+        for part in self.parts.iter().filter(|p| p.has.state.next.is_some()) {
+            match part.act(&self.slice, "<complete-rotation/>").await {
+                Ok(_) => has_moved = true,
+                // The fewer are left on their old keys the better; those that moved hear them until then.
+                Err(error) if has_moved => failed = failed.or(Some(error)),
+                Err(error) => return Err(halfway(error)),
             }
+        }
+        if let Some(error) = failed {
+            return Err(halfway(error));
         }
         self.look().await.map_err(halfway)?;
         let keys: BTreeMap<NodeName, OwnKey> = self
@@ -362,6 +376,8 @@ impl Rotation {
             let edit = part.without_next(&self.slice);
             if let Err(error) = part.edit(&edit).await {
                 tracing::warn!(slice = self.slice, %error, "the peers' next keys could not be removed");
+                // With them and without its own next key it would look as if it had moved.
+                continue;
             }
             if part.has.state.next.is_none() {
                 continue;
@@ -381,124 +397,5 @@ impl Rotation {
             part.has = tunnel.ok_or_else(|| part.failed("its tunnel is gone"))?;
         }
         Ok(())
-    }
-}
-
-impl Part {
-    fn failed(&self, why: impl Into<String>) -> RotationError {
-        RotationError::Node {
-            node: self.node.clone(),
-            why: why.into(),
-        }
-    }
-
-    async fn rotate_key(&self, slice: &str, port: Option<u16>) -> Result<OwnKey, RotationError> {
-        let mut inner = "<rotate-key>".to_owned();
-        if let Some(port) = port {
-            leaf(&mut inner, "listen-port", &port.to_string());
-        }
-        inner.push_str("</rotate-key>");
-        let output = self.act(slice, &inner).await?;
-        let wrapped = Fragment::from_trusted(format!("<output>{}</output>", output.as_str()));
-        let elements = wrapped.elements().map_err(|e| self.failed(e.to_string()))?;
-        let key = elements.first().map(own_key).transpose();
-        let key = key.map_err(|e| self.failed(e.to_string()))?.flatten();
-        key.ok_or_else(|| self.failed("it answered rotate-key without a key"))
-    }
-
-    async fn act(&self, slice: &str, inner: &str) -> Result<Fragment, RotationError> {
-        let operation: Operation = action(slice, inner);
-        match self.client.call(operation).await {
-            Ok(Reply::Output(output)) => Ok(output),
-            Ok(_) => Ok(Fragment::from_trusted(String::new())),
-            Err(error) => Err(self.failed(error.to_string())),
-        }
-    }
-
-    async fn edit(&self, inner: &str) -> Result<(), RotationError> {
-        if inner.is_empty() {
-            return Ok(());
-        }
-        let config = Fragment::from_trusted(format!(
-            "<backhaul xmlns=\"{BACKHAUL}\" xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\">{inner}</backhaul>"
-        ));
-        let edit = EditConfig {
-            target: Datastore::Candidate,
-            default_operation: DefaultOperation::Merge,
-            test_option: TestOption::TestThenSet,
-            error_option: ErrorOption::RollbackOnError,
-            config,
-        };
-        let done = async {
-            self.client.lock(Datastore::Candidate).await?;
-            let edited = async {
-                self.client.edit_config(&edit).await?;
-                self.client.commit(&Default::default()).await
-            };
-            let edited = edited.await;
-            if edited.is_err() && !self.client.is_closed() {
-                self.client.discard_changes().await?;
-            }
-            self.client.unlock(Datastore::Candidate).await?;
-            edited
-        };
-        done.await
-            .map_err(|error: Error| self.failed(error.to_string()))
-    }
-
-    /// The second key of every peer; the same one again of a peer whose key is elsewhere.
-    fn next_of(&self, slice: &str, keys: &BTreeMap<NodeName, OwnKey>) -> String {
-        self.peers(slice, |name, peer, xml| {
-            let node = self.wanted.peers.get(name).and_then(|w| w.node.as_ref());
-            let key = node.and_then(|node| keys.get(node));
-            xml.push_str("<next nc:operation=\"replace\">");
-            match (key, &peer.public_key) {
-                (Some(key), _) => leaf(xml, "public-key", &key.public_key),
-                (None, Some(key)) => leaf(xml, "public-key", key),
-                (None, None) => {}
-            }
-            if let Some(endpoint) = peer.endpoint {
-                let port = key.map(|key| key.listen_port).or(endpoint.port);
-                write_endpoint(endpoint.address, port.unwrap_or_default(), xml);
-            }
-            xml.push_str("</next>");
-        })
-    }
-
-    /// The keys that are in force now, and no second ones.
-    fn settled(&self, slice: &str, keys: &BTreeMap<NodeName, OwnKey>) -> String {
-        self.peers(slice, |name, peer, xml| {
-            let node = self.wanted.peers.get(name).and_then(|w| w.node.as_ref());
-            if let Some(key) = node.and_then(|node| keys.get(node)) {
-                leaf(xml, "public-key", &key.public_key);
-                if let Some(endpoint) = peer.endpoint {
-                    write_endpoint(endpoint.address, key.listen_port, xml);
-                }
-            }
-            xml.push_str("<next nc:operation=\"remove\"/>");
-        })
-    }
-
-    fn without_next(&self, slice: &str) -> String {
-        self.peers(slice, |_, peer, xml| {
-            if peer.has_next {
-                xml.push_str("<next nc:operation=\"remove\"/>");
-            }
-        })
-    }
-
-    /// An edit of every peer that the tunnel has.
-    fn peers(&self, slice: &str, write: impl Fn(&str, &PeerConfig, &mut String)) -> String {
-        let mut xml = "<tunnel>".to_owned();
-        leaf(&mut xml, "slice", slice);
-        let config = self.has.config.as_ref();
-        for (name, peer) in config.iter().flat_map(|config| &config.peers) {
-            xml.push_str("<peer>");
-            leaf(&mut xml, "name", name);
-            write(name, peer, &mut xml);
-            xml.push_str("</peer>");
-        }
-        xml.push_str("</tunnel>");
-        xml
     }
 }

@@ -1,10 +1,7 @@
 //! Operations on the backhaul of slices, and its figures: rotation of keys, foreign peers, a path on request.
 
-use std::time::Duration;
-
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use crate::backhaul::{hub, one_hub, put, put_two, slice_with, three, tunnel, until_up};
 use crate::nodes::{Site, collect, permit_all, wait};
@@ -22,13 +19,18 @@ async fn call(instance: &Instance, path: &str, input: Value) -> (u16, Value) {
     (status, serde_json::from_str(&text).unwrap_or(Value::Null))
 }
 
-async fn act(instance: &Instance, slice: &str, action: &str, input: Value) -> (u16, Value) {
+pub(crate) async fn act(
+    instance: &Instance,
+    slice: &str,
+    action: &str,
+    input: Value,
+) -> (u16, Value) {
     let path = format!("/restconf/data/tranche-slice:slices/slice={slice}/backhaul/{action}");
     call(instance, &path, json!({ "tranche-slice:input": input })).await
 }
 
 /// Public keys of a slice by node, as the nodes tell.
-async fn keys(instance: &Instance, slice: &str) -> Vec<(String, String)> {
+pub(crate) async fn keys(instance: &Instance, slice: &str) -> Vec<(String, String)> {
     let state = until_up(instance, slice).await;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let nodes = state["node"].as_array().unwrap().iter();
@@ -146,45 +148,6 @@ async fn a_rotation_that_a_node_refuses_is_taken_back_everywhere() {
             .get(node, "backhaul", "urn:tranche:yang:tranche-backhaul")
             .await;
         assert!(!get.contains("<phase>"), "no second key is left: {get}");
-    }
-    instance.stop().await;
-    site.agent.shutdown().await;
-}
-
-/// A controller that died after the nodes had made their next keys.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rotation_that_was_left_halfway_is_taken_back_or_carried_on() {
-    let site = three().await;
-    let factory = site.inventory();
-    let instance = site.controller(&factory).await;
-    put(&instance, &[slice_with("a", &["node-1"], one_hub())]).await;
-    let before = keys(&instance, "a").await;
-    instance.stop().await;
-    site.act(0, "a", "<rotate-key/>").await;
-    let instance = site.controller(&factory).await;
-    let begin = Instant::now();
-    while site
-        .get(0, "backhaul", "urn:tranche:yang:tranche-backhaul")
-        .await
-        .contains("<phase>")
-    {
-        assert!(begin.elapsed() < Duration::from_secs(60));
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert_eq!(keys(&instance, "a").await, before, "taken back");
-    // With an interval the same is what a node does by itself when it is due.
-    let mut wanted = slice_with("a", &["node-1"], one_hub());
-    wanted["backhaul"]["rotation"] = json!({ "interval": 86400 });
-    put(&instance, &[wanted]).await;
-    site.act(0, "a", "<rotate-key/>").await;
-    let begin = Instant::now();
-    while keys(&instance, "a")
-        .await
-        .iter()
-        .any(|key| before.contains(key))
-    {
-        assert!(begin.elapsed() < Duration::from_secs(60));
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     instance.stop().await;
     site.agent.shutdown().await;

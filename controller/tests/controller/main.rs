@@ -13,5 +13,7 @@ mod hostile;
 mod nodes;
 mod process;
 mod restconf;
+mod rotation;
 mod steering;
 mod support;
+mod unanswered;

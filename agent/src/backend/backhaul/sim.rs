@@ -3,7 +3,7 @@
 //! ```text
 //!  a packet from one interface to an address arrives if
 //!    the sender has a peer that may have the address  ->  knows where it is called, or was called by it
-//!    -> an interface with that public key receives at that port -> which has the sender's key, the same pre-shared key,
+//!    -> an interface with that public key receives at that address and port -> which has the sender's key, the same pre-shared key,
 //!       and lets the sender have its own address
 //! ```
 //! Nothing is encrypted and no packet exists; keys, allowed prefixes, ports and failures are real. Deterministic: the round
@@ -30,6 +30,9 @@ const ECHO: u64 = 84;
 /// Ports that are given to tunnels without one.
 const PORTS: std::ops::Range<u16> = 49152..65535;
 
+/// Where a node receives of which nothing else is said.
+const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 /// What carries simulated tunnels between the simulated nodes of a process.
 #[derive(Debug, Default)]
 pub struct Underlay {
@@ -42,6 +45,8 @@ struct State {
     nets: BTreeMap<(String, String), SimNet>,
     /// Nodes that nobody reaches.
     cut_off: HashSet<String>,
+    /// Where a node receives, if that is not [`HOME`]; the unspecified address stands for all.
+    addresses: BTreeMap<String, IpAddr>,
 }
 
 #[derive(Debug)]
@@ -79,6 +84,11 @@ impl Underlay {
             node: node.to_owned(),
         };
         Backhaul::new(Arc::new(plane), keys)
+    }
+
+    /// Says where a node receives: at this address, or wherever it is called if that is the unspecified one.
+    pub(crate) fn set_address(&self, node: &str, address: IpAddr) {
+        self.lock().addresses.insert(node.to_owned(), address);
     }
 
     /// Cuts a node off from all others, or lets it back.
@@ -124,7 +134,11 @@ impl State {
         let peer = interface.peer_for(to)?;
         let endpoint = interface.peers[peer].endpoint?;
         let wanted = interface.peers[peer].wanted.clone();
-        let target = self.find(wanted.public_key, endpoint.port())?;
+        let target = self.find(wanted.public_key, endpoint)?;
+        let sender = match self.address(&from.0.0) {
+            any if any.is_unspecified() => HOME,
+            address => address,
+        };
         if self.cut_off.contains(&from.0.0) || self.cut_off.contains(&target.0.0) {
             return None;
         }
@@ -145,7 +159,7 @@ impl State {
         let there = &mut self.nets.get_mut(&target.0)?.interfaces[target.1];
         let received = &mut there.peers[back];
         received.latest_handshake = at.or(received.latest_handshake);
-        received.endpoint = Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), sender_port));
+        received.endpoint = Some(SocketAddr::new(sender, sender_port));
         if !accepts {
             return None;
         }
@@ -154,9 +168,18 @@ impl State {
         Some(target)
     }
 
-    /// The interface with a key that receives at a port.
-    fn find(&self, key: PublicKey, port: u16) -> Option<Place> {
-        self.nets.iter().find_map(|(at, net)| {
+    fn address(&self, node: &str) -> IpAddr {
+        self.addresses.get(node).copied().unwrap_or(HOME)
+    }
+
+    /// The interface with a key that receives at an address and port.
+    fn find(&self, key: PublicKey, endpoint: SocketAddr) -> Option<Place> {
+        let mut nets = self.nets.iter().filter(|((node, _), _)| {
+            let address = self.address(node);
+            address.is_unspecified() || address == endpoint.ip().to_canonical()
+        });
+        let port = endpoint.port();
+        nets.find_map(|(at, net)| {
             let mut interfaces = net.interfaces.iter();
             let is_it = |one: &SimInterface| one.public_key == key && one.wanted.port == port;
             let index = interfaces.position(is_it)?;

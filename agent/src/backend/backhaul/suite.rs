@@ -43,7 +43,7 @@ pub(crate) const DC: usize = 1;
 pub(crate) const SPOKE: usize = 2;
 const ADDRESSES: [&str; 3] = ["10.77.0.1", "10.77.0.2", "10.77.0.9"];
 const ROLES: [&str; 3] = ["hub", "standby-hub", "spoke"];
-const NAMES: [&str; 3] = ["edge", "dc", "spoke"];
+pub(crate) const NAMES: [&str; 3] = ["edge", "dc", "spoke"];
 
 pub(crate) fn config(tunnels: &[Value]) -> NodeConfig {
     let text = json!({ "tranche-backhaul:backhaul": { "tunnel": tunnels } }).to_string();
@@ -132,7 +132,10 @@ pub(crate) async fn connected(rig: &mut impl BackhaulRig) -> [NodeConfig; 3] {
 }
 
 /// The same, whether or not anybody answers; with a change of each tunnel.
-async fn told(rig: &mut impl BackhaulRig, change: impl Fn(&mut Value)) -> [NodeConfig; 3] {
+pub(crate) async fn told(
+    rig: &mut impl BackhaulRig,
+    change: impl Fn(&mut Value),
+) -> [NodeConfig; 3] {
     let mut bare = [0, 1, 2].map(|at| tunnel(at, SLICE));
     bare.iter_mut().for_each(change);
     let mut states = Vec::new();

@@ -99,3 +99,27 @@ async fn the_key_of_a_removed_tunnel_is_gone_when_its_time_is_over() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
+
+#[tokio::test]
+async fn a_node_answers_at_its_own_address_only() {
+    let mut rig = Rig::new();
+    let elsewhere = "192.0.2.9".parse().unwrap();
+    let name = format!("node-{}", suite::EDGE);
+    rig.underlay.set_address(&name, elsewhere);
+    suite::told(&mut rig, |_| ()).await;
+    let (edge, dc) = (suite::NAMES[suite::EDGE], suite::NAMES[suite::DC]);
+    let state = suite::until(&mut rig, suite::SPOKE, "probed", |state| {
+        let edge_is_lost = suite::peer(state, edge)
+            .probe_loss
+            .is_some_and(|loss| loss > 0);
+        edge_is_lost && suite::peer(state, dc).latest_handshake.is_some()
+    })
+    .await;
+    assert_eq!(suite::peer(&state, edge).latest_handshake, None);
+    rig.underlay
+        .set_address(&name, Ipv4Addr::UNSPECIFIED.into());
+    suite::until(&mut rig, suite::SPOKE, "heard", |state| {
+        suite::peer(state, edge).latest_handshake.is_some()
+    })
+    .await;
+}

@@ -1,0 +1,149 @@
+//! One node that takes part in a rotation: what it is asked, and the edits of its peers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tranche_netconf::Error;
+use tranche_netconf::client::Client;
+use tranche_netconf::message::{
+    Datastore, DefaultOperation, EditConfig, ErrorOption, Operation, Reply, TestOption,
+};
+use tranche_netconf::xml::Fragment;
+
+use super::RotationError;
+use crate::device::own_key;
+use crate::intent::{BACKHAUL, OwnKey, PeerConfig, Tunnel, TunnelConfig, leaf, write_endpoint};
+use crate::inventory::NodeName;
+use crate::rollout::action;
+
+/// One node that takes part.
+pub(super) struct Part {
+    pub(super) node: NodeName,
+    pub(super) wanted: TunnelConfig,
+    pub(super) client: Client,
+    pub(super) has: Tunnel,
+    /// Ports that its tunnels receive at.
+    pub(super) ports: BTreeSet<u16>,
+}
+
+impl Part {
+    pub(super) fn failed(&self, why: impl Into<String>) -> RotationError {
+        RotationError::Node {
+            node: self.node.clone(),
+            why: why.into(),
+        }
+    }
+
+    pub(super) async fn rotate_key(
+        &self,
+        slice: &str,
+        port: Option<u16>,
+    ) -> Result<OwnKey, RotationError> {
+        let mut inner = "<rotate-key>".to_owned();
+        if let Some(port) = port {
+            leaf(&mut inner, "listen-port", &port.to_string());
+        }
+        inner.push_str("</rotate-key>");
+        let output = self.act(slice, &inner).await?;
+        let wrapped = Fragment::from_trusted(format!("<output>{}</output>", output.as_str()));
+        let elements = wrapped.elements().map_err(|e| self.failed(e.to_string()))?;
+        let key = elements.first().map(own_key).transpose();
+        let key = key.map_err(|e| self.failed(e.to_string()))?.flatten();
+        key.ok_or_else(|| self.failed("it answered rotate-key without a key"))
+    }
+
+    pub(super) async fn act(&self, slice: &str, inner: &str) -> Result<Fragment, RotationError> {
+        let operation: Operation = action(slice, inner);
+        match self.client.call(operation).await {
+            Ok(Reply::Output(output)) => Ok(output),
+            Ok(_) => Ok(Fragment::from_trusted(String::new())),
+            Err(error) => Err(self.failed(error.to_string())),
+        }
+    }
+
+    pub(super) async fn edit(&self, inner: &str) -> Result<(), RotationError> {
+        if inner.is_empty() {
+            return Ok(());
+        }
+        let config = Fragment::from_trusted(format!(
+            "<backhaul xmlns=\"{BACKHAUL}\" xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\">{inner}</backhaul>"
+        ));
+        let edit = EditConfig {
+            target: Datastore::Candidate,
+            default_operation: DefaultOperation::Merge,
+            test_option: TestOption::TestThenSet,
+            error_option: ErrorOption::RollbackOnError,
+            config,
+        };
+        let done = async {
+            self.client.lock(Datastore::Candidate).await?;
+            let edited = async {
+                self.client.edit_config(&edit).await?;
+                self.client.commit(&Default::default()).await
+            };
+            let edited = edited.await;
+            if edited.is_err() && !self.client.is_closed() {
+                self.client.discard_changes().await?;
+            }
+            self.client.unlock(Datastore::Candidate).await?;
+            edited
+        };
+        done.await
+            .map_err(|error: Error| self.failed(error.to_string()))
+    }
+
+    /// The second key of every peer; the same one again of a peer whose key is elsewhere.
+    pub(super) fn next_of(&self, slice: &str, keys: &BTreeMap<NodeName, OwnKey>) -> String {
+        self.peers(slice, |name, peer, xml| {
+            let node = self.wanted.peers.get(name).and_then(|w| w.node.as_ref());
+            let key = node.and_then(|node| keys.get(node));
+            xml.push_str("<next nc:operation=\"replace\">");
+            match (key, &peer.public_key) {
+                (Some(key), _) => leaf(xml, "public-key", &key.public_key),
+                (None, Some(key)) => leaf(xml, "public-key", key),
+                (None, None) => {}
+            }
+            if let Some(endpoint) = peer.endpoint {
+                let port = key.map(|key| key.listen_port).or(endpoint.port);
+                write_endpoint(endpoint.address, port.unwrap_or_default(), xml);
+            }
+            xml.push_str("</next>");
+        })
+    }
+
+    /// The keys that are in force now, and no second ones.
+    pub(super) fn settled(&self, slice: &str, keys: &BTreeMap<NodeName, OwnKey>) -> String {
+        self.peers(slice, |name, peer, xml| {
+            let node = self.wanted.peers.get(name).and_then(|w| w.node.as_ref());
+            if let Some(key) = node.and_then(|node| keys.get(node)) {
+                leaf(xml, "public-key", &key.public_key);
+                if let Some(endpoint) = peer.endpoint {
+                    write_endpoint(endpoint.address, key.listen_port, xml);
+                }
+            }
+            xml.push_str("<next nc:operation=\"remove\"/>");
+        })
+    }
+
+    pub(super) fn without_next(&self, slice: &str) -> String {
+        self.peers(slice, |_, peer, xml| {
+            if peer.has_next {
+                xml.push_str("<next nc:operation=\"remove\"/>");
+            }
+        })
+    }
+
+    /// An edit of every peer that the tunnel has.
+    fn peers(&self, slice: &str, write: impl Fn(&str, &PeerConfig, &mut String)) -> String {
+        let mut xml = "<tunnel>".to_owned();
+        leaf(&mut xml, "slice", slice);
+        let config = self.has.config.as_ref();
+        for (name, peer) in config.iter().flat_map(|config| &config.peers) {
+            xml.push_str("<peer>");
+            leaf(&mut xml, "name", name);
+            write(name, peer, &mut xml);
+            xml.push_str("</peer>");
+        }
+        xml.push_str("</tunnel>");
+        xml
+    }
+}

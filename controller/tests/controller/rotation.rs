@@ -1,0 +1,222 @@
+//! Rotations of keys that a controller left halfway.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::backhaul::{one_hub, put, put_two, slice_with, three, tunnel, until_up};
+use crate::backhaul_operations::{act, keys};
+use crate::nodes::{Site, permit_all, wait};
+use crate::support::{Instance, config};
+
+/// A controller that died after the nodes had made their next keys.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_was_left_halfway_is_taken_back_or_carried_on() {
+    let site = three().await;
+    let factory = site.inventory();
+    let instance = site.controller(&factory).await;
+    put(&instance, &[slice_with("a", &["node-1"], one_hub())]).await;
+    let before = keys(&instance, "a").await;
+    instance.stop().await;
+    site.act(0, "a", "<rotate-key/>").await;
+    let instance = site.controller(&factory).await;
+    let begin = Instant::now();
+    while site
+        .get(0, "backhaul", "urn:tranche:yang:tranche-backhaul")
+        .await
+        .contains("<phase>")
+    {
+        assert!(begin.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(keys(&instance, "a").await, before, "taken back");
+    // With an interval the same is what a node does by itself when it is due.
+    let mut wanted = slice_with("a", &["node-1"], one_hub());
+    wanted["backhaul"]["rotation"] = json!({ "interval": 86400 });
+    put(&instance, &[wanted]).await;
+    site.act(0, "a", "<rotate-key/>").await;
+    let begin = Instant::now();
+    while keys(&instance, "a")
+        .await
+        .iter()
+        .any(|key| before.contains(key))
+    {
+        assert!(begin.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    instance.stop().await;
+    site.agent.shutdown().await;
+}
+
+const TUNNELS: &str = "urn:tranche:yang:tranche-backhaul";
+
+/// What stands between two tags.
+fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
+    let text = text.split_once(from).expect(from).1;
+    text.split_once(to).expect(to).0
+}
+
+/// The next key of a node and the port that it receives at.
+async fn next_key(site: &Site, node: usize) -> (String, String) {
+    let state = site.get(node, "backhaul", TUNNELS).await;
+    let state = between(&state, "<state>", "</state>");
+    let next = between(state, "<next>", "</next>");
+    let leaf = |name: &str| between(next, &format!("<{name}>"), &format!("</{name}>")).to_owned();
+    (leaf("public-key"), leaf("listen-port"))
+}
+
+/// Takes slice `a` of two nodes through a rotation as far as its hub has moved to its next key; what the nodes' next keys are.
+async fn rotate_until_the_hub_has_moved(site: &Site, spoke: usize, hub: usize) -> [String; 2] {
+    for node in [spoke, hub] {
+        site.act(node, "a", "<rotate-key/>").await;
+    }
+    let ((spoke_key, _), (hub_key, port)) =
+        (next_key(site, spoke).await, next_key(site, hub).await);
+    let endpoint = format!("<endpoint><address>127.0.0.1</address><port>{port}</port></endpoint>");
+    for (node, key, endpoint) in [(hub, &spoke_key, ""), (spoke, &hub_key, &endpoint)] {
+        let tunnel = tunnel(site, node, "a").await.unwrap();
+        let peer = between(&tunnel, "<peer><name>", "</name>");
+        site.edit(
+            node,
+            &format!(
+                "<backhaul xmlns=\"{TUNNELS}\"><tunnel><slice>a</slice><peer><name>{peer}</name>\
+                 <next><public-key>{key}</public-key>{endpoint}</next></peer></tunnel></backhaul>"
+            ),
+        )
+        .await;
+    }
+    for node in [spoke, hub] {
+        let begin = Instant::now();
+        while !site
+            .get(node, "backhaul", TUNNELS)
+            .await
+            .contains("<phase>ready</phase>")
+        {
+            assert!(begin.elapsed() < Duration::from_secs(60));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    site.act(hub, "a", "<complete-rotation/>").await;
+    [spoke_key, hub_key]
+}
+
+/// A way to a node that can be cut.
+struct Way {
+    port: u16,
+    open: watch::Sender<bool>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Way {
+    async fn to(node: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (open, is_open) = watch::channel(true);
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((mut near, _)) = listener.accept().await {
+                if *is_open.borrow() {
+                    connections.spawn(async move {
+                        let mut far = TcpStream::connect(node).await.unwrap();
+                        // Either end may close it.
+                        drop(copy_bidirectional(&mut near, &mut far).await);
+                    });
+                }
+            }
+        });
+        let _task = AbortOnDropHandle::new(task);
+        Self { port, open, _task }
+    }
+}
+
+/// Controllers that died when one node had moved: whoever goes back then is not heard any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_in_which_a_node_has_moved_is_completed_by_a_controller_that_starts_anew() {
+    let site = three().await;
+    let way = Way::to(site.agent.nodes()[2].address()).await;
+    let mut factory = site.inventory();
+    factory["tranche-inventory:inventory"]["node"][2]["port"] = json!(way.port);
+    let mut instance = site.controller(&factory).await;
+    put(&instance, &[slice_with("a", &["node-1"], one_hub())]).await;
+    until_up(&instance, "a").await;
+    for hub_is_away in [false, true] {
+        instance.stop().await;
+        let next = rotate_until_the_hub_has_moved(&site, 0, 2).await;
+        if hub_is_away {
+            way.open.send_replace(false);
+            instance = Instance::run(config(&site.dir.path().join("controller"), &[])).await;
+            let path = "tranche-slice:slices/slice=a/state/access-point";
+            wait(&instance, path, |it| it[0]["oper-state"] == "up").await;
+            assert_eq!(next_key(&site, 0).await.0, next[0], "it is waited for");
+            way.open.send_replace(true);
+        } else {
+            instance = site.controller(&factory).await;
+        }
+        for node in ["node-1", "node-3"] {
+            let path = format!("tranche-inventory:inventory/node={node}/state/in-sync");
+            wait(&instance, &path, |in_sync| *in_sync == json!(true)).await;
+        }
+        let keys = keys(&instance, "a").await;
+        let keys: Vec<&str> = keys.iter().map(|(_, key)| &**key).collect();
+        assert_eq!(keys, next, "completed");
+        for (node, peer) in [(0, &next[1]), (2, &next[0])] {
+            let tunnel = tunnel(&site, node, "a").await.unwrap();
+            assert!(
+                !tunnel.contains("<next>") && tunnel.contains(&**peer),
+                "{tunnel}"
+            );
+        }
+    }
+    instance.stop().await;
+    site.agent.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_does_not_follow_holds_up_no_other_and_follows_later() {
+    let deny = json!([{ "name": "stay", "group": ["controllers"], "rule": [{
+        "name": "stay", "module-name": "tranche-backhaul",
+        "path": "/tranche-backhaul:backhaul/tunnel/complete-rotation",
+        "access-operations": "exec", "action": "deny",
+    }] }, permit_all()[0]]);
+    let site = Site::of(&[&deny, &permit_all(), &permit_all()]).await;
+    let instance = site.controller(&site.inventory()).await;
+    put_two(&instance).await;
+    let before = keys(&instance, "a").await;
+    let (status, refusal) = act(&instance, "a", "rotate-keys", json!({})).await;
+    assert!(status >= 400, "{status}");
+    let refusal = &refusal["ietf-restconf:errors"]["error"][0];
+    assert_eq!(refusal["error-app-tag"], "rotation-halfway", "{refusal}");
+    let message = refusal["error-message"].as_str().unwrap();
+    assert!(
+        message.starts_with("node node-1 has not moved to its new key yet: "),
+        "{message}"
+    );
+    let halfway = keys(&instance, "a").await;
+    let moved: Vec<bool> = before.iter().map(|key| !halfway.contains(key)).collect();
+    assert_eq!(moved, [false, true, true], "{before:?} {halfway:?}");
+
+    let nacm = "urn:ietf:params:xml:ns:yang:ietf-netconf-acm";
+    site.edit(
+        0,
+        &format!(
+            "<nacm xmlns=\"{nacm}\" xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\">\
+             <rule-list nc:operation=\"delete\"><name>stay</name></rule-list></nacm>"
+        ),
+    )
+    .await;
+    // It is carried on when the node is read again, as after this change of it, or when somebody asks.
+    let (status, output) = act(&instance, "a", "rotate-keys", json!({})).await;
+    assert_eq!(status, 200, "{output}");
+    let after = keys(&instance, "a").await;
+    let old = |key| before.contains(key);
+    assert!(!after.iter().any(old), "{before:?} {after:?}");
+    instance.stop().await;
+    site.agent.shutdown().await;
+}
