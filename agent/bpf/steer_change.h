@@ -51,6 +51,22 @@ static __always_inline int set_type(struct __sk_buff *skb, int is_ipv6)
 	return bpf_skb_store_bytes(skb, 12, &type, 2, 0);
 }
 
+/*
+ * Takes away what is behind the Ethernet header. Kernels before 6.3 know no flags, and leave no packet that is shorter than a
+ * header of the kind that goes: a short IPv4 packet behind IPv6 is made longer for the while.
+ */
+static __always_inline int take_away(struct __sk_buff *skb, __u32 gone, int is_ipv6)
+{
+	__u64 flags = is_ipv6 ? BPF_F_ADJ_ROOM_DECAP_L3_IPV6 : BPF_F_ADJ_ROOM_DECAP_L3_IPV4;
+	__u32 length = READ(skb, len);
+
+	if (!bpf_skb_adjust_room(skb, -gone, BPF_ADJ_ROOM_MAC, flags) || !bpf_skb_adjust_room(skb, -gone, BPF_ADJ_ROOM_MAC, 0))
+		return 0;
+	if (bpf_skb_change_tail(skb, length + 40, 0) || bpf_skb_adjust_room(skb, -gone, BPF_ADJ_ROOM_MAC, 0))
+		return 1;
+	return bpf_skb_change_tail(skb, length - gone, 0);
+}
+
 /* The packet inside of GTP-U behind the Ethernet header. */
 static __always_inline int end_gtp(struct __sk_buff *skb, struct packet *p)
 {
@@ -59,8 +75,7 @@ static __always_inline int end_gtp(struct __sk_buff *skb, struct packet *p)
 	if (!ip)
 		return 1;
 	int is_ipv6 = ip[0] >> 4 == 6, gone = p->inner - p->l2;
-	__u64 flags = is_ipv6 ? BPF_F_ADJ_ROOM_DECAP_L3_IPV6 : BPF_F_ADJ_ROOM_DECAP_L3_IPV4;
-	if (bpf_skb_adjust_room(skb, -gone, BPF_ADJ_ROOM_MAC, flags) && bpf_skb_adjust_room(skb, -gone, BPF_ADJ_ROOM_MAC, 0))
+	if (take_away(skb, gone, is_ipv6))
 		return 1;
 	p->l3_len = p->inner_len;
 	p->traffic_class = p->inner_class;
