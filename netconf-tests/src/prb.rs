@@ -1,15 +1,8 @@
-//! What nodes report about PRB, over NETCONF sessions of our own.
+//! What nodes report about PRB. [`crate::telemetry`] brings it.
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tranche_netconf::client::Client;
-use tranche_netconf::message::{CreateSubscription, Notification};
 use tranche_netconf::xml::Element;
-
-use crate::error::Error;
-use crate::stack::Node;
-use crate::telemetry::connect;
 
 /// One `prb-report` of `tranche-ran`.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,66 +35,6 @@ pub struct PrbUse {
     pub throughput: u64,
     /// Mean delay of the packets that were sent, and that of 99 %, in µs; none where there was no packet.
     pub delay: Option<(u32, u32)>,
-}
-
-/// The reports of one node. The session closes when this is dropped.
-#[derive(Debug)]
-pub struct PrbReports {
-    node: String,
-    client: Client,
-    notifications: mpsc::Receiver<Notification>,
-}
-
-impl PrbReports {
-    /// Subscribes to the stream `telemetry` of a node (RFC 5277).
-    ///
-    /// # Errors
-    /// When the node does not let us in or refuses the subscription.
-    pub async fn subscribe(node: &Node, user: &str, password: &str) -> Result<Self, Error> {
-        let (client, notifications) = connect(node, user, password).await?;
-        let subscription = CreateSubscription {
-            stream: "telemetry".to_owned(),
-            filter: None,
-            start_time: None,
-            stop_time: None,
-        };
-        let subscribed = client.create_subscription(subscription).await;
-        subscribed.map_err(|source| Error::Netconf {
-            node: node.name.clone(),
-            source,
-        })?;
-        Ok(Self {
-            node: node.name.clone(),
-            client,
-            notifications,
-        })
-    }
-
-    /// The next report.
-    ///
-    /// # Errors
-    /// When the session ends, or a report is not as `tranche-ran` says.
-    pub async fn next(&mut self) -> Result<PrbReport, Error> {
-        loop {
-            let Some(notification) = self.notifications.recv().await else {
-                let reason = self.client.closed().await;
-                return Err(Error::Netconf {
-                    node: self.node.clone(),
-                    source: tranche_netconf::Error::Closed { reason },
-                });
-            };
-            let nonsense = |what: String| Error::Answer {
-                from: format!("{} in a notification", self.node),
-                what,
-            };
-            let elements = notification.content.elements();
-            let elements = elements.map_err(|e| nonsense(e.to_string()))?;
-            if let Some(report) = elements.iter().find(|e| e.name == "prb-report") {
-                let whole = || nonsense(notification.content.as_str().to_owned());
-                return read(report).ok_or_else(whole);
-            }
-        }
-    }
 }
 
 pub(crate) fn read(report: &Element) -> Option<PrbReport> {

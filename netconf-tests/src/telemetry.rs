@@ -117,6 +117,18 @@ impl Reports {
         }
     }
 
+    /// The next report of PRB, likewise.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub async fn next_prb(&mut self) -> Result<PrbReport, Error> {
+        loop {
+            if let Heard::Prb { report, .. } = self.hear().await? {
+                return Ok(report);
+            }
+        }
+    }
+
     /// The next report of either technology, likewise.
     ///
     /// # Errors

@@ -14,8 +14,8 @@ use anyhow::Context as _;
 use clap::Parser;
 use reqwest::Method;
 use serde_json::Value;
-use tranche_tests::prb::PrbReports;
 use tranche_tests::stack::{Setup, Stack};
+use tranche_tests::telemetry::Reports;
 use tranche_tests::wait::eventually;
 
 use crate::figures::Figures;
@@ -84,13 +84,13 @@ async fn run() -> anyhow::Result<()> {
         asked.elapsed().as_secs_f64()
     ))?;
     let node = &stack.nodes[0];
-    let mut reports = PrbReports::subscribe(node, "admin", &stack.password).await?;
+    let mut reports = Reports::subscribe(node, "admin", &stack.password).await?;
     // The first period began before the users came.
-    reports.next().await?;
+    reports.next_prb().await?;
     let mut figures = Figures::default();
     let wanted = Duration::from_secs(arguments.seconds.into());
     while figures.measured() < wanted {
-        figures.take(&reports.next().await?);
+        figures.take(&reports.next_prb().await?);
     }
     say(&table(&slices, &figures)?)
 }
