@@ -3,6 +3,7 @@
 
 mod bulk;
 mod isolation;
+mod restart;
 mod rig;
 mod traffic;
 mod users;

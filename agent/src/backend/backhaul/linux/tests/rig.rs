@@ -133,6 +133,11 @@ impl Rig {
         self.machines[index].plane.namespace_name(slice)
     }
 
+    /// What touches a machine.
+    pub(super) fn plane(&self, index: usize) -> &LinuxPlane {
+        &self.machines[index].plane
+    }
+
     pub(crate) fn tag(&self, index: usize) -> &str {
         &self.machines[index].plane.tag
     }
