@@ -127,7 +127,10 @@ pub(super) fn net(
             Some(WgPeer {
                 public_key: now.public_key,
                 preshared_key: now.preshared_key.cloned(),
-                endpoint: now.endpoint.map(Into::into),
+                endpoint: match now.endpoint {
+                    Some(endpoint) => Some(endpoint.into()),
+                    None => record.heard.get(&now.public_key).copied(),
+                },
                 moves: earlier.is_some_and(|earlier| earlier.endpoint != now.endpoint),
                 keepalive_s: peer.persistent_keepalive_s,
                 allowed: allowed(peer, active),

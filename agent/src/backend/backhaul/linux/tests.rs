@@ -2,6 +2,7 @@
 //! packets show.
 
 mod bulk;
+mod foreign;
 mod isolation;
 mod restart;
 mod rig;

@@ -1,6 +1,7 @@
 //! Tunnels in userspace whose agent is killed: what stays, what the next one takes up, and what goes.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::json;
@@ -184,4 +185,26 @@ async fn management_tunnels_whose_interfaces_would_have_one_name_are_refused() {
         before
     );
     assert_eq!(rig.node(EDGE).tunnels().await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_calls_is_called_by_an_agent_that_has_forgotten_its_session() {
+    if !rig::can_run() {
+        return;
+    }
+    let mut rig = Rig::hasty(BackendInUse::Userspace).await;
+    let configs = suite::connected(&mut rig).await;
+    let spoke: IpAddr = rig.underlay_address(SPOKE).parse().unwrap();
+    while rig.remembered(EDGE, SLICE).unwrap().heard.is_empty() {
+        sleep(Duration::from_millis(20)).await;
+    }
+    // Nobody calls from there.
+    rig.set_reachable(SPOKE, false);
+    rig.restart(EDGE).await;
+    rig.node(EDGE).reconcile(&configs[EDGE]).await.unwrap();
+    let state = suite::state(&mut rig, EDGE, SLICE).await;
+    let endpoint = suite::peer(&state, "spoke").endpoint;
+    assert_eq!(endpoint.map(|endpoint| endpoint.address), Some(spoke));
+    rig.set_reachable(SPOKE, true);
+    until_active(&mut rig, EDGE, "back").await;
 }
