@@ -131,7 +131,9 @@ pub(super) fn net(
                     Some(endpoint) => Some(endpoint.into()),
                     None => record.heard.get(&now.public_key).copied(),
                 },
-                moves: earlier.is_some_and(|earlier| earlier.endpoint != now.endpoint),
+                // One that is not configured any more is no other one: the peer is left where it is.
+                moves: now.endpoint.is_some()
+                    && earlier.is_some_and(|earlier| earlier.endpoint != now.endpoint),
                 keepalive_s: peer.persistent_keepalive_s,
                 allowed: allowed(peer, active),
             })
