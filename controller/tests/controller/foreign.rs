@@ -267,3 +267,25 @@ async fn a_rotation_that_a_node_prepares_waits_too_and_one_with_an_end_that_is_c
     Arc::into_inner(instance).unwrap().stop().await;
     site.agent.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_waits_ends_with_its_controller_and_the_next_one_takes_it_back() {
+    let site = three().await;
+    let factory = site.inventory();
+    let instance = Arc::new(site.controller(&factory).await);
+    with_lab(&site, &instance).await;
+    let before = keys(&instance, "a").await;
+    let task = rotating(&instance, 3600).await;
+    task.abort();
+    task.await.unwrap_err();
+    Arc::into_inner(instance).unwrap().stop().await;
+    assert!(tunnel(&site, HUB, "a").await.unwrap().contains("<next>"));
+    let instance = site.controller(&factory).await;
+    for node in ["node-1", "node-3"] {
+        let path = format!("tranche-inventory:inventory/node={node}/state/in-sync");
+        wait(&instance, &path, |in_sync| *in_sync == json!(true)).await;
+    }
+    everything_is_as_it_was(&site, &instance, &before).await;
+    instance.stop().await;
+    site.agent.shutdown().await;
+}
