@@ -19,7 +19,6 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep};
 
 use self::part::Part;
-use self::wait::{Pause, Wait};
 pub(crate) use self::wait::{Waiting, Waits};
 use super::Network;
 use crate::device::{tunnels_filter, tunnels_of};
@@ -32,8 +31,6 @@ const READY: Duration = Duration::from_secs(10);
 const RETIRED: Duration = Duration::from_secs(30);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
-/// The same while an end whose key is elsewhere is waited for.
-const PATIENT_LOOK: Duration = Duration::from_millis(500);
 /// How long such ends may take where a rotation is due by itself: it is prepared once, and their operators are told.
 const DUE: Duration = Duration::from_secs(86_400);
 
@@ -191,50 +188,6 @@ impl Network {
         drop(held);
         self.check_all(&nodes);
         done
-    }
-
-    async fn until_nobody_is_absent(
-        &self,
-        rotation: &mut Rotation,
-        waiting: &Wait<'_>,
-        wait: Duration,
-    ) -> Result<(), RotationError> {
-        let deadline = Instant::now() + wait;
-        loop {
-            self.look_again(rotation).await?;
-            let absent = rotation.absent();
-            if absent.is_empty() {
-                return Ok(());
-            }
-            if Instant::now() >= deadline {
-                let names: Vec<String> = absent.into_iter().collect();
-                let names = names.join(", ");
-                return Err(RotationError::Late { names, wait });
-            }
-            waiting.note(absent);
-            let left = deadline.saturating_duration_since(Instant::now());
-            match waiting.pause(PATIENT_LOOK.min(left)).await {
-                Pause::Over => {}
-                Pause::GivenUp => return Err(RotationError::GivenUp),
-                Pause::Stopping => return Err(RotationError::Stopping),
-            }
-        }
-    }
-
-    /// Reads the nodes of a rotation that were let go, of which nothing else may be wanted than before.
-    async fn look_again(&self, rotation: &mut Rotation) -> Result<(), RotationError> {
-        rotation.look().await?;
-        let changed = rotation.parts.iter().find(|part| {
-            let plan = self.wanted(&part.node);
-            let wanted = plan
-                .as_ref()
-                .and_then(|plan| plan.tunnels.get(&rotation.slice));
-            wanted != Some(&part.wanted) || part.has.state.next.is_none()
-        });
-        match changed {
-            Some(part) => Err(part.failed("its tunnel of the slice was changed meanwhile")),
-            None => Ok(()),
-        }
     }
 
     /// Slices with tunnels at a node that are in the middle of a rotation, there or at a peer: a node that comes back may be the one

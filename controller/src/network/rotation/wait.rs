@@ -7,7 +7,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use super::{Rotation, RotationError};
+use crate::network::Network;
+
+/// Between two looks at the nodes.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// For whom a rotation waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +128,53 @@ impl Drop for Wait<'_> {
     fn drop(&mut self) {
         if let Some(entry) = self.waits.lock().remove(&self.slice) {
             entry.over.cancel();
+        }
+    }
+}
+
+impl Network {
+    /// Waits until every end was heard on the next keys of all that it is a peer of.
+    pub(super) async fn until_nobody_is_absent(
+        &self,
+        rotation: &mut Rotation,
+        waiting: &Wait<'_>,
+        wait: Duration,
+    ) -> Result<(), RotationError> {
+        let deadline = Instant::now() + wait;
+        loop {
+            self.look_again(rotation).await?;
+            let absent = rotation.absent();
+            if absent.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let names: Vec<String> = absent.into_iter().collect();
+                let names = names.join(", ");
+                return Err(RotationError::Late { names, wait });
+            }
+            waiting.note(absent);
+            let left = deadline.saturating_duration_since(Instant::now());
+            match waiting.pause(LOOK.min(left)).await {
+                Pause::Over => {}
+                Pause::GivenUp => return Err(RotationError::GivenUp),
+                Pause::Stopping => return Err(RotationError::Stopping),
+            }
+        }
+    }
+
+    /// Reads the nodes of a rotation that were let go, of which nothing else may be wanted than before.
+    pub(super) async fn look_again(&self, rotation: &mut Rotation) -> Result<(), RotationError> {
+        rotation.look().await?;
+        let changed = rotation.parts.iter().find(|part| {
+            let plan = self.wanted(&part.node);
+            let wanted = plan
+                .as_ref()
+                .and_then(|plan| plan.tunnels.get(&rotation.slice));
+            wanted != Some(&part.wanted) || part.has.state.next.is_none()
+        });
+        match changed {
+            Some(part) => Err(part.failed("its tunnel of the slice was changed meanwhile")),
+            None => Ok(()),
         }
     }
 }
