@@ -5,10 +5,12 @@
 )]
 
 mod access;
+mod away;
 mod backhaul;
 mod backhaul_operations;
 mod errors;
 mod events;
+mod foreign;
 mod hostile;
 mod nodes;
 mod process;
