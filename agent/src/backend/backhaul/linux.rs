@@ -7,7 +7,6 @@
 mod attach;
 mod bring;
 mod kernel;
-mod namespace;
 mod net;
 mod probe;
 mod space;
@@ -26,7 +25,7 @@ use super::Backhaul;
 use super::config::BackendChoice;
 use super::plane::{BackendInUse, Look, ObservedInterface, Plane, PlaneError, SliceNet};
 use crate::backend::wifi::link::Links;
-use crate::backend::{BoxFuture, Why};
+use crate::backend::{BoxFuture, Why, namespace};
 use net::Net;
 use space::Space;
 
