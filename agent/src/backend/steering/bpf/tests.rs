@@ -1,16 +1,19 @@
 //! The shared suite on the kernel: a node in a network namespace, its ports veth pairs whose far ends are in another one.
 
 use std::io::{self, Read as _, Write as _};
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 use std::os::fd::AsFd as _;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::backend::backhaul::linux::tag_of;
+use crate::backend::namespace;
 use crate::backend::steering::Steering;
 use crate::backend::steering::suite::frames::{Frame, gtp, user_packet};
 use crate::backend::steering::suite::{self, GATEWAY, PORTS, SteeringRig, at, shared, to};
@@ -21,22 +24,24 @@ use crate::backend::steering::{
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 pub(super) struct Rig {
-    prefix: String,
+    pub(super) prefix: String,
     state_dir: tempfile::TempDir,
     runtime: Option<Runtime>,
     steering: Option<Steering>,
     far: Vec<(String, Socket)>,
+    /// Another resolver in the far namespace, while this lives.
+    other: Arc<()>,
 }
 
 /// Runs a command line, which must succeed; what it printed.
-fn sh(command: &str) -> String {
+pub(super) fn sh(command: &str) -> String {
     let done = Command::new("sh").args(["-ec", command]).output().unwrap();
     let error = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{command}: {error}");
     String::from_utf8_lossy(&done.stdout).into_owned()
 }
 
-fn enter(namespace: &str) -> io::Result<()> {
+pub(super) fn enter(namespace: &str) -> io::Result<()> {
     let file = std::fs::File::open(format!("/run/netns/{namespace}"))?;
     move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
     Ok(())
@@ -66,7 +71,7 @@ fn is_possible() -> Result<(), String> {
 }
 
 impl Rig {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut rig = Self::without_steering();
         rig.start();
         rig
@@ -98,6 +103,7 @@ impl Rig {
             runtime: None,
             steering: None,
             far: far.into(),
+            other: Arc::default(),
         }
     }
 
@@ -133,13 +139,21 @@ impl Rig {
         self.runtime = Some(runtime);
     }
 
+    /// What the names of resolvers' namespaces begin with.
+    fn places(&self) -> String {
+        format!(
+            "trd-{}-",
+            tag_of(self.state_dir.path().as_os_str().as_encoded_bytes())
+        )
+    }
+
     pub(super) fn in_node(&self, command: &str) -> String {
         sh(&format!("ip netns exec {}n {command}", self.prefix))
     }
 }
 
 /// A socket that sends and receives frames at an interface.
-fn open(namespace: &str, interface: &str) -> Socket {
+pub(super) fn open(namespace: &str, interface: &str) -> Socket {
     const EVERYTHING: u16 = 0x0003;
     const AF_PACKET: u16 = 17;
     let (namespace, interface) = (namespace.to_owned(), interface.to_owned());
@@ -181,7 +195,9 @@ impl SteeringRig for Rig {
     async fn restart(&mut self) {
         self.steering = None;
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            // An agent that ends closes its sockets.
+            let end = move || runtime.shutdown_timeout(std::time::Duration::from_secs(20));
+            tokio::task::spawn_blocking(end).await.unwrap();
         }
         self.start();
     }
@@ -216,8 +232,40 @@ impl SteeringRig for Rig {
         self.in_node("tc qdisc del dev p0 clsact");
     }
 
+    fn other_resolver(&mut self, answer: Option<Vec<u8>>) -> IpAddr {
+        let prefix = &self.prefix;
+        sh(&format!(
+            "ip -n {prefix}n address add 10.99.0.1/24 dev p1
+             ip -n {prefix}f address add 10.99.0.2/24 dev p1"
+        ));
+        let (far, alive) = (format!("{prefix}f"), Arc::downgrade(&self.other));
+        let (send, bound) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            enter(&far).unwrap();
+            let socket = std::net::UdpSocket::bind("10.99.0.2:53").unwrap();
+            socket
+                .set_read_timeout(Some(std::time::Duration::from_millis(100)))
+                .unwrap();
+            send.send(()).unwrap();
+            let mut buffer = [0; 600];
+            while alive.strong_count() > 0 {
+                let (Ok((_, from)), Some(answer)) = (socket.recv_from(&mut buffer), &answer) else {
+                    continue;
+                };
+                let answer = [&buffer[..2], &answer[2..]].concat();
+                socket.send_to(&answer, from).unwrap();
+            }
+        });
+        bound.recv().unwrap();
+        "10.99.0.2".parse().unwrap()
+    }
+
     fn is_untouched(&mut self) -> bool {
+        let places = namespace::names().unwrap();
+        let mut places = places.iter();
         !self.in_node("tc qdisc").contains("clsact")
+            && !self.in_node("ip -o link").contains("d0")
+            && !places.any(|name| name.starts_with(&self.places()))
     }
 }
 
@@ -226,6 +274,11 @@ impl Drop for Rig {
         self.steering = None;
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
+        }
+        for name in namespace::names().unwrap_or_default() {
+            if name.starts_with(&self.places()) && namespace::delete(&name).is_err() {
+                drop(writeln!(io::stderr(), "{name} is left behind"));
+            }
         }
         for end in ["n", "f"] {
             let name = format!("{}{end}", self.prefix);
@@ -238,7 +291,7 @@ impl Drop for Rig {
 }
 
 /// What an operator's request is done on is in the node's namespace, and so is what it leads to.
-fn run(test: impl AsyncFnOnce(&mut Rig)) {
+pub(super) fn run(test: impl AsyncFnOnce(&mut Rig)) {
     if !can_run() {
         return;
     }
