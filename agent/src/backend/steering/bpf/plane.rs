@@ -12,7 +12,7 @@ use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo
 use rtnetlink::packet_route::tc::{TcAttribute, TcFilterBpfOption, TcMessage, TcOption};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::kernel::{Kernel, load_object, version};
+use super::kernel::{Kernel, version};
 use super::place::Resolvers;
 use crate::backend::steering::plane::{Plane, Unserved};
 use crate::backend::steering::program::{Found, Interfaces, Program};
@@ -31,6 +31,8 @@ pub(super) struct BpfPlane {
     handle: Handle,
     _connection: AbortOnDropHandle<()>,
     kernel: Arc<Mutex<Option<Arc<Kernel>>>>,
+    /// Loaded at the start for the first rules.
+    spare: Mutex<Option<Kernel>>,
     filter: u32,
     resolvers: Resolvers,
 }
@@ -49,12 +51,14 @@ impl BpfPlane {
         let (connection, handle, _) =
             rtnetlink::new_connection().map_err(|error| error.to_string())?;
         let connection = AbortOnDropHandle::new(tokio::spawn(connection));
-        // What cannot be loaded now cannot be loaded when it is configured.
-        blocking(|| load_object(false).map(drop)).await?;
+        // What cannot be loaded now cannot be loaded when it is configured. The kernel takes long to verify it, so that the first
+        // rules find it done.
+        let spare = blocking(Kernel::load).await?;
         Ok(Self {
             handle,
             _connection: connection,
             kernel: Arc::default(),
+            spare: Mutex::new(Some(spare)),
             resolvers: Resolvers::open(&state_dir)?,
             filter: FILTER | (hash ^ (hash >> 24)) & 0x00ff_ffff,
         })
@@ -280,13 +284,15 @@ impl BpfPlane {
             return Err("the rules do not fit into a table".to_owned());
         };
         let found = self.find().await?;
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
         let attached = self.attached().await?;
         let ports: BTreeSet<u32> = program.ports.keys().copied().collect();
         let (filter, wanted) = (self.filter, ports.clone());
         let kernel = blocking(move || {
-            let kernel = match found {
-                Some(kernel) => kernel,
-                None => Arc::new(Kernel::load()?),
+            let kernel = match (found, spare) {
+                (Some(kernel), _) => kernel,
+                (None, Some(kernel)) => Arc::new(kernel),
+                (None, None) => Arc::new(Kernel::load()?),
             };
             let before = kernel.read()?;
             let put = || {
