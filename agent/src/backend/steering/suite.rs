@@ -103,7 +103,7 @@ fn node(steering: SteeringConfig) -> NodeConfig {
 }
 
 /// Puts a configuration in the place of another.
-async fn change(
+pub(crate) async fn change(
     rig: &mut impl SteeringRig,
     from: &SteeringConfig,
     new: &SteeringConfig,

@@ -10,8 +10,8 @@ use super::offload;
 use super::tests::{Rig, can_run, enter, open, run, sh};
 use crate::backend::steering::suite::frames::Frame;
 use crate::backend::steering::suite::names::{RESOLVER, others_answer, with_resolver};
-use crate::backend::steering::suite::{SteeringRig as _, configure};
-use crate::backend::steering::{Forward, Through};
+use crate::backend::steering::suite::{SteeringRig as _, configure, written};
+use crate::backend::steering::{Forward, SteeringConfig, Through};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Ethernet, IPv4, UDP and GTP-U.
@@ -33,7 +33,9 @@ impl User {
              ip -n {namespace} link set ue0 arp off up
              ip -n {far} link set u0 up
              ip -n {namespace} address add 172.16.0.9/32 dev ue0
-             ip -n {namespace} route add default dev ue0"
+             ip -n {namespace} route add default dev ue0
+             ip -n {namespace} address add fd00:60::9/128 dev ue0 nodad
+             ip -n {namespace} -6 route add default dev ue0"
         ));
         let inside = namespace.clone();
         let switched = std::thread::spawn(move || {
@@ -69,8 +71,10 @@ impl User {
             "+tries=1",
             "+time=30",
         ]);
+        let server = format!("@{RESOLVER}");
+        let is_other = arguments.starts_with('@');
         command
-            .args([&format!("@{RESOLVER}")])
+            .args((!is_other).then_some(server))
             .args(arguments.split(' '));
         command.stdout(Stdio::piped()).spawn().unwrap()
     }
@@ -82,13 +86,20 @@ impl User {
         while dig.try_wait().unwrap().is_none() {
             let mut frame = vec![0; 2000];
             while let Ok(length) = self.far.read(&mut frame) {
-                if frame[12..14] == [0x08, 0x00] {
+                let is_ip = [[0x08, 0x00], [0x86, 0xdd]].contains(&[frame[12], frame[13]]);
+                let is_group = frame[14] >> 4 == 6 && frame[38] == 0xff;
+                if is_ip && !is_group {
                     rig.send("p0", &Frame::gtp(1, 255, &frame[14..length]).bytes());
                 }
             }
             for (port, frame) in rig.left() {
                 if port == "p0" && frame.len() > TUNNEL {
-                    let header = [&self.mac[..], &self.mac, &[0x08, 0x00]].concat();
+                    let kind = if frame[TUNNEL] >> 4 == 6 {
+                        [0x86, 0xdd]
+                    } else {
+                        [0x08, 0x00]
+                    };
+                    let header = [&self.mac[..], &self.mac, &kind].concat();
                     self.far
                         .send(&[&header, &frame[TUNNEL..]].concat())
                         .unwrap();
@@ -111,6 +122,25 @@ impl Drop for User {
             drop(writeln!(io::stderr(), "{} is left behind", self.namespace));
         }
     }
+}
+
+/// The same over IPv6.
+fn over_both(mut config: SteeringConfig) -> SteeringConfig {
+    let resolver = &mut config.resolvers[0];
+    resolver.addresses.push("fd00:53::1".parse().unwrap());
+    resolver.clients.extend(written("fd00:60::/64"));
+    let [ask, answer] = &config.rules[..] else {
+        panic!("two rules");
+    };
+    let (mut ask, mut answer) = (ask.clone(), answer.clone());
+    ask.name = "ask6".to_owned();
+    if let Some(gtp) = &mut ask.matching.gtp {
+        gtp.inner_destination_prefix = written("fd00:53::1/128");
+    }
+    answer.name = "answer6".to_owned();
+    answer.matching.destination_prefix = written("fd00:60::/64");
+    config.rules.extend([ask, answer]);
+    config
 }
 
 fn has_dig() -> bool {
@@ -136,7 +166,7 @@ fn a_user_asks_with_dig_in_its_tunnel() {
             servers: vec![server],
             through: Through::Node,
         };
-        configure(rig, &with_resolver(Some(forward))).await;
+        configure(rig, &over_both(with_resolver(Some(forward)))).await;
         let mut user = User::new(rig);
         let cases = [
             ("+short Video.Example A", "10.9.0.7\n"),
@@ -144,6 +174,8 @@ fn a_user_asks_with_dig_in_its_tunnel() {
             ("+short video.example AAAA", "fd00::7\n"),
             ("+short +noedns a.b.cdn.example A", "10.9.0.8\n"),
             ("+short www.example A", "192.0.2.80\n"),
+            ("@fd00:53::1 +short video.example AAAA", "fd00::7\n"),
+            ("@fd00:53::1 +short +tcp video.example A", "10.9.0.7\n"),
         ];
         for (arguments, expected) in cases {
             assert_eq!(user.dig(rig, arguments).await, expected, "{arguments}");

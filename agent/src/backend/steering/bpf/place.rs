@@ -30,6 +30,8 @@ const MTU: u16 = 1400;
 const METRIC: u32 = 100;
 /// A place where nothing is forwarded, and where an address of IPv6 is there at once.
 const SETTINGS: Settings = &[
+    ("net/ipv4/ip_forward", "0"),
+    ("net/ipv6/conf/all/forwarding", "0"),
     ("net/ipv6/conf/default/accept_ra", "0"),
     ("net/ipv6/conf/all/accept_dad", "0"),
     ("net/ipv6/conf/default/accept_dad", "0"),
@@ -48,7 +50,8 @@ pub(super) struct Resolvers {
 struct Running {
     namespace: Namespace,
     net: Net,
-    addresses: Vec<IpAddr>,
+    /// What the server does.
+    config: Option<ResolverConfig>,
     server: Option<Server>,
 }
 
@@ -80,7 +83,10 @@ impl Resolvers {
         let found = namespace::names().map_err(|error| unserved(None, error))?;
         let ours = found.into_iter();
         for name in ours.filter(|name| name.starts_with(&self.prefix()) && !names.contains(name)) {
-            let slice = name.trim_start_matches(&self.prefix()).to_owned();
+            let slice = name
+                .strip_prefix(&self.prefix())
+                .unwrap_or(&name)
+                .to_owned();
             running.remove(&slice);
             let removed = remove(&name).await;
             removed.map_err(|error| unserved(None, error))?;
@@ -117,7 +123,7 @@ impl Resolvers {
             let place = Running {
                 net: net.map_err(in_words(&name))?,
                 namespace,
-                addresses: Vec::new(),
+                config: None,
                 server: None,
             };
             running.insert(config.slice.clone(), place);
@@ -128,13 +134,19 @@ impl Resolvers {
         self.join(&config.port, place, done).await?;
         place.address(config, done).await?;
         let opener = self.opener(config);
-        let last = place.server.as_ref();
-        if let Some(server) = last.filter(|one| one.is_up() && place.addresses == config.addresses)
-        {
-            server.change(config, opener);
+        let before_it = place.config.as_ref();
+        let stays = before_it.is_some_and(|one| one.addresses == config.addresses);
+        if let Some(server) = place.server.as_ref().filter(|one| stays && one.is_up()) {
+            if before_it != Some(config) {
+                server.change(config, opener);
+                place.config = Some(config.clone());
+            }
             return Ok(());
         }
-        let last = place.server.take().or(before).map(|server| server.core());
+        let last = match place.server.take().or(before) {
+            Some(server) => Some(server.stop().await),
+            None => None,
+        };
         let bind = || {
             config
                 .addresses
@@ -147,7 +159,7 @@ impl Resolvers {
         let bound = bound.map_err(|error| format!("its addresses cannot be bound: {error}"))?;
         let server = Server::start(config, bound, opener, last.as_deref());
         place.server = Some(server.map_err(in_words(&name))?);
-        place.addresses.clone_from(&config.addresses);
+        place.config = Some(config.clone());
         done.push(format!("answer names of slice {}", config.slice));
         Ok(())
     }

@@ -284,7 +284,11 @@ impl BpfPlane {
             return Err("the rules do not fit into a table".to_owned());
         };
         let found = self.find().await?;
-        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let spare = self
+            .spare
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let attached = self.attached().await?;
         let ports: BTreeSet<u32> = program.ports.keys().copied().collect();
         let (filter, wanted) = (self.filter, ports.clone());

@@ -12,13 +12,14 @@ use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 use std::os::fd::AsFd as _;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::backend::backhaul::linux::tag_of;
+use crate::backend::backhaul::linux::{namespace_prefix, tag_of};
 use crate::backend::namespace;
 use crate::backend::steering::Steering;
 use crate::backend::steering::suite::frames::{Frame, gtp, user_packet};
 use crate::backend::steering::suite::{self, GATEWAY, PORTS, SteeringRig, at, shared, to};
 use crate::backend::steering::{
-    Direction, Encapsulation, GtpMatch, MatchConfig, RuleConfig, WayOut, present,
+    Direction, Encapsulation, Forward, GtpMatch, MatchConfig, RuleConfig, SteeringConfig, Through,
+    WayOut, present,
 };
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -238,11 +239,27 @@ impl SteeringRig for Rig {
             "ip -n {prefix}n address add 10.99.0.1/24 dev p1
              ip -n {prefix}f address add 10.99.0.2/24 dev p1"
         ));
+        self.answer_at("10.99.0.2", answer)
+    }
+
+    fn is_untouched(&mut self) -> bool {
+        let places = namespace::names().unwrap();
+        let mut places = places.iter();
+        !self.in_node("tc qdisc").contains("clsact")
+            && !self.in_node("ip -o link").contains("d0")
+            && !places.any(|name| name.starts_with(&self.places()))
+    }
+}
+
+impl Rig {
+    /// A resolver at an address of the far namespace.
+    fn answer_at(&self, address: &'static str, answer: Option<Vec<u8>>) -> IpAddr {
+        let prefix = &self.prefix;
         let (far, alive) = (format!("{prefix}f"), Arc::downgrade(&self.other));
         let (send, bound) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             enter(&far).unwrap();
-            let socket = std::net::UdpSocket::bind("10.99.0.2:53").unwrap();
+            let socket = std::net::UdpSocket::bind((address, 53)).unwrap();
             socket
                 .set_read_timeout(Some(std::time::Duration::from_millis(100)))
                 .unwrap();
@@ -257,15 +274,7 @@ impl SteeringRig for Rig {
             }
         });
         bound.recv().unwrap();
-        "10.99.0.2".parse().unwrap()
-    }
-
-    fn is_untouched(&mut self) -> bool {
-        let places = namespace::names().unwrap();
-        let mut places = places.iter();
-        !self.in_node("tc qdisc").contains("clsact")
-            && !self.in_node("ip -o link").contains("d0")
-            && !places.any(|name| name.starts_with(&self.places()))
+        address.parse().unwrap()
     }
 }
 
@@ -396,5 +405,53 @@ fn the_namespace_of_a_slice_gets_plain_ip_and_answers_into_the_tunnel() {
             (&header[..8], &[172, 16, 0, 9][..])
         );
         assert!(left.ends_with(b"to a user"));
+    });
+}
+
+/// From the node's namespace there is no way to that resolver.
+#[test]
+fn others_are_asked_through_the_tunnel_of_the_slice() {
+    run(async |rig| {
+        let tag = tag_of(rig.state_dir.path().as_os_str().as_encoded_bytes());
+        let tunnel = format!("{}s", namespace_prefix(&tag));
+        let far = format!("{}f", rig.prefix);
+        sh(&format!(
+            "ip netns add {tunnel}
+             ip -n {tunnel} link add wg0 type veth peer name t0 netns {far}
+             ip -n {tunnel} address add 10.98.0.1/24 dev wg0
+             ip -n {tunnel} link set wg0 up
+             ip -n {far} address add 10.98.0.2/24 dev t0
+             ip -n {far} link set t0 up"
+        ));
+        let server = rig.answer_at("10.98.0.2", Some(suite::names::others_answer()));
+        let forward = Forward {
+            servers: vec![server],
+            through: Through::Tunnel,
+        };
+        suite::configure(rig, &suite::names::with_resolver(Some(forward))).await;
+        let asked = suite::names::ask(rig, "www.example.", suite::names::A).await;
+        sh(&format!("ip netns delete {tunnel}"));
+        assert_eq!(asked.1, ["5 192.0.2.80"]);
+    });
+}
+
+/// The name is somebody else's already: nothing changes.
+#[test]
+fn a_resolver_takes_no_interface_that_is_there() {
+    run(async |rig| {
+        let mut config = suite::names::with_resolver(None);
+        config.resolvers[0].port = "p2".to_owned();
+        let refused = suite::change(rig, &SteeringConfig::default(), &config)
+            .await
+            .unwrap_err();
+        assert!(
+            refused.path.ends_with("/resolver[slice='s']"),
+            "{refused:?}"
+        );
+        assert!(
+            refused.message.contains("p2 is there already"),
+            "{refused:?}"
+        );
+        assert!(rig.is_untouched());
     });
 }

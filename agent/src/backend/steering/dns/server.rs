@@ -98,6 +98,17 @@ impl Server {
         *write(&self.shared.opener) = opener;
     }
 
+    /// Ends, and has let go its sockets' addresses when it has.
+    pub(in crate::backend::steering) async fn stop(self) -> Arc<Core> {
+        let core = self.core();
+        for task in self.tasks {
+            task.abort();
+            // It was stopped, or had ended before.
+            drop(task.await);
+        }
+        core
+    }
+
     /// Whether all its sockets are served.
     pub(in crate::backend::steering) fn is_up(&self) -> bool {
         !self.tasks.is_empty() && self.tasks.iter().all(|task| !task.is_finished())
@@ -150,6 +161,7 @@ async fn datagrams(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
             Err(error) => {
                 // What a client's host says of an answer that it did not want.
                 tracing::debug!(%error, "a resolver's socket");
+                tokio::time::sleep(Duration::from_millis(10)).await;
                 continue;
             }
         };
@@ -160,10 +172,13 @@ async fn datagrams(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
             Taken::Ignored => {}
             Taken::Answer(answer) => send(&socket, &answer, from),
             Taken::Forward(pending) => {
-                let (shared, socket) = (Arc::clone(&shared), Arc::clone(&socket));
+                // Who waits for others does not hold the address.
+                let (shared, socket) = (Arc::clone(&shared), Arc::downgrade(&socket));
                 asking.spawn(async move {
                     let answer = shared.elsewhere(*pending, from.ip(), Transport::Udp).await;
-                    answer.iter().for_each(|answer| send(&socket, answer, from));
+                    if let (Some(answer), Some(socket)) = (answer, socket.upgrade()) {
+                        send(&socket, &answer, from);
+                    }
                 });
             }
         }

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::*;
 
 pub(crate) const RESOLVER: &str = "10.53.0.1";
+pub(crate) const A: Type = Type::A;
 const USER: &str = "172.16.0.9";
 /// What is before the answer in a frame that leaves: Ethernet, IPv4, UDP and GTP-U, and IPv4 and UDP inside.
 const BEFORE: usize = 14 + 20 + 8 + 8 + 20 + 8;
@@ -114,7 +115,11 @@ fn answers(rig: &mut impl SteeringRig) -> impl Iterator<Item = Vec<u8>> {
         .map(|(_, frame)| frame)
 }
 
-async fn ask(rig: &mut impl SteeringRig, name: &str, kind: Type) -> (ResponseCode, Vec<String>) {
+pub(crate) async fn ask(
+    rig: &mut impl SteeringRig,
+    name: &str,
+    kind: Type,
+) -> (ResponseCode, Vec<String>) {
     let query = query(name, kind);
     rig.send("p0", &frame(1, USER, &query));
     let start = Instant::now();
@@ -272,9 +277,15 @@ pub(crate) async fn resolvers_are_changed_found_again_and_removed(rig: &mut impl
     );
     // At another address, too.
     let mut moved = changed.clone();
-    moved.resolvers[0].addresses = vec!["10.53.0.2".parse().unwrap()];
+    moved.resolvers[0]
+        .addresses
+        .push("10.53.0.2".parse().unwrap());
     change(rig, &changed, &moved).await.unwrap();
-    assert_eq!(counts(rig).await.answered, 1);
+    assert_eq!(
+        ask(rig, "video.example.", Type::AAAA).await,
+        found(&["300 fd00::7"])
+    );
+    assert_eq!(counts(rig).await.answered, 2);
     change(rig, &moved, &SteeringConfig::default())
         .await
         .unwrap();
