@@ -246,7 +246,7 @@ impl SteeringRig for Rig {
         let places = namespace::names().unwrap();
         let mut places = places.iter();
         !self.in_node("tc qdisc").contains("clsact")
-            && !self.in_node("ip -o link").contains("d0")
+            && !self.in_node("ip -o link").contains(": d0@")
             && !places.any(|name| name.starts_with(&self.places()))
     }
 }
