@@ -7,7 +7,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use tranche_agent::backend::backhaul::Written;
 use tranche_agent::backend::steering::{
-    GtpMatch, MatchConfig, PortConfig, RuleConfig, SteeringConfig, WayOut,
+    GtpMatch, MatchConfig, PortConfig, PortRange, RuleConfig, SteeringConfig, WayOut,
 };
 
 /// A user's packet in GTP-U with this TEID, from 10.0.0.2 to 10.0.0.1.
@@ -69,6 +69,18 @@ fn by_teid(count: u32) -> SteeringConfig {
     config((0..count).map(of).collect())
 }
 
+/// Rules for as many TEIDs, to a range of ports.
+fn by_teid_and_ports(count: u32) -> SteeringConfig {
+    let mut config = by_teid(count);
+    for rule in &mut config.rules {
+        rule.matching.destination_port_range = Some(PortRange {
+            lower_port: 2000,
+            upper_port: 2999,
+        });
+    }
+    config
+}
+
 /// Rules of so many kinds, each with its own set of fields; only the last one matches.
 fn mixed(count: u32, kinds: u32) -> SteeringConfig {
     let of = |number: u32| {
@@ -112,6 +124,11 @@ fn packets(criterion: &mut Criterion) {
         ("1 rule", by_teid(1), 1),
         ("1,000 TEID rules", by_teid(1000), 1000),
         ("10,000 TEID rules", by_teid(10_000), 10_000),
+        (
+            "1,000 TEID rules with a range of ports",
+            by_teid_and_ports(1000),
+            1000,
+        ),
         ("1,000 rules of 2 kinds", mixed(1000, 1), 1),
         ("1,000 rules of 5 kinds", mixed(1000, 4), 1),
         ("1,000 rules of 17 kinds", mixed(1000, 16), 1),

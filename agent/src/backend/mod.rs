@@ -8,6 +8,7 @@
 //! The order of domains in the registry is the order of applying: a vif exists before its airtime is scheduled and its bridge
 //! is joined to a tunnel, and both are there before packets are steered to them. Undo goes the other way.
 
+mod namespace;
 mod plan;
 mod value;
 

@@ -19,6 +19,18 @@ fn rule(name: &str, slice: &str, content: &str) -> String {
     format!("<rule><name>{name}</name><slice>{slice}</slice>{content}</rule>")
 }
 
+fn resolver(port: &str, content: &str) -> String {
+    format!(
+        "<resolver><slice>a</slice><port>{port}</port><address>10.53.0.1</address><client>10.60.0.0/16</client>{content}</resolver>"
+    )
+}
+
+fn record(name: &str, kind: &str, address: &str, ttl: u32) -> String {
+    format!(
+        "<record><name>{name}</name><type>{kind}</type><address>{address}</address><ttl>{ttl}</ttl></record>"
+    )
+}
+
 fn to(port: &str) -> String {
     format!("<forward><out-port>{port}</out-port></forward>")
 }
@@ -61,6 +73,15 @@ async fn req_cp_1_rules_are_configured_over_netconf_and_keep_their_order() {
     let first = "<rule yang:insert=\"first\"><name>user</name></rule>";
     edit_running(&admin, &steering(first)).await.unwrap();
     assert!(!state(&admin).await.contains("<shadowed-by>"));
+    let names = resolver("app0", &record("x.example", "A", "10.0.0.1", 1));
+    edit_running(&admin, &steering(&names)).await.unwrap();
+    let seen = state(&admin).await;
+    for part in ["<answered>0</answered>", "<ignored>0</ignored>"] {
+        assert!(seen.contains(part), "{part} in {seen}");
+    }
+    let gone = "<resolver nc:operation=\"delete\"><slice>a</slice></resolver>";
+    edit_running(&admin, &steering(gone)).await.unwrap();
+    assert!(!state(&admin).await.contains("<answered>"));
     // The order is durable.
     let bench = bench.restart().await;
     let admin = bench.admin().await;
@@ -173,6 +194,41 @@ async fn what_makes_no_sense_is_refused_with_the_node_at_fault() {
             ),
             "/rule[name='x']/match/in-port",
         ),
+        (
+            rule(
+                "x",
+                "a",
+                &matching(
+                    "<source-port-range><lower-port>9</lower-port><upper-port>8</upper-port></source-port-range>",
+                ),
+            ),
+            "/rule[name='x']/match/source-port-range/upper-port",
+        ),
+        (
+            resolver("app0", &record("-x.example", "A", "10.0.0.1", 1)),
+            "/resolver/record/name",
+        ),
+        (
+            resolver("app0", &record("x.example", "AAAA", "10.0.0.1", 1)),
+            "/record[name='x.example'][type='AAAA']/address",
+        ),
+        (
+            resolver("app0", &record("x.example", "A", "10.0.0.1", 2_147_483_648)),
+            "/resolver/record/ttl",
+        ),
+        (
+            resolver(
+                "app0",
+                &format!(
+                    "{}{}",
+                    record("x.example", "A", "10.0.0.1", 1),
+                    record("X.example", "A", "10.0.0.2", 1)
+                ),
+            ),
+            // The list is kept by key, capitals first.
+            "/record[name='x.example'][type='A']/name",
+        ),
+        (resolver("eth9", ""), "/resolver[slice='a']/port"),
         (
             "<port><name>ran0</name><gtp-address>0.0.0.0</gtp-address></port>".to_owned(),
             "/port[name='ran0']/gtp-address[.='0.0.0.0']",

@@ -43,7 +43,7 @@ pub(super) fn filter() -> Filter {
          <vif><name/><radio/><enabled/><slice/><access-point/><mesh-point/><attachment/><airtime/>\
          <state><oper-state/><last-error/><bssid/><stations/></state></vif></wifi>\
          <backhaul xmlns=\"{BACKHAUL}\"><tunnel/></backhaul>\
-         <steering xmlns=\"{STEERING}\"><port/><chain/><rule/></steering>{}",
+         <steering xmlns=\"{STEERING}\"><port/><chain/><rule/><resolver/></steering>{}",
         ran::filter()
     )))
 }

@@ -3,12 +3,16 @@
 use serde_json::{Map, Value};
 use tranche_netconf::xml::Element;
 
-use crate::intent::{Applied, Counted, NodeSteering, RuleSeen};
+use crate::intent::{Applied, Counted, NodeSteering, ResolverSeen, RuleSeen};
+use tranche_steering::ResolverConfig;
 
 use super::read::{ReadError, mandatory, parsed};
 
 /// Leaves that are numbers in RFC 7951.
-const NUMBERS: [&str; 9] = [
+const NUMBERS: [&str; 12] = [
+    "lower-port",
+    "upper-port",
+    "ttl",
     "vlan-id",
     "protocol",
     "source-port",
@@ -20,11 +24,28 @@ const NUMBERS: [&str; 9] = [
     "qfi",
 ];
 /// Leaves without a value.
-const EMPTY: [&str; 5] = ["pop-vlan", "classify", "end-gtp", "pass", "drop"];
+const EMPTY: [&str; 6] = [
+    "pop-vlan",
+    "to-other-end",
+    "classify",
+    "end-gtp",
+    "pass",
+    "drop",
+];
 /// Containers, of which some are empty and mean something.
-const CONTAINERS: [&str; 4] = ["match", "gtp", "forward", "encapsulate"];
+const CONTAINERS: [&str; 6] = [
+    "match",
+    "gtp",
+    "forward",
+    "encapsulate",
+    "source-port-range",
+    "destination-port-range",
+];
 /// The other leaves.
-const TEXTS: [&str; 20] = [
+const TEXTS: [&str; 23] = [
+    "address",
+    "type",
+    "through",
     "name",
     "owner",
     "slice",
@@ -51,10 +72,15 @@ const TEXTS: [&str; 20] = [
 pub(super) fn steering(element: &Element) -> Result<NodeSteering, ReadError> {
     let mut read = NodeSteering::default();
     let mut config = Map::new();
-    for kind in ["port", "chain", "rule"] {
+    for (kind, key) in [
+        ("port", "name"),
+        ("chain", "name"),
+        ("rule", "name"),
+        ("resolver", "slice"),
+    ] {
         let mut list = Vec::new();
         for entry in element.children(kind) {
-            let name = mandatory(entry, kind, "name")?;
+            let name = mandatory(entry, kind, key)?;
             let mut is_odd = false;
             list.push(members(entry, kind, &mut is_odd)?);
             if is_odd {
@@ -68,7 +94,17 @@ pub(super) fn steering(element: &Element) -> Result<NodeSteering, ReadError> {
         leaf: "steering".to_owned(),
         value: error.to_string(),
     })?;
+    let resolvers = std::mem::take(&mut read.config.resolvers).into_iter();
+    read.config.resolvers = resolvers.map(ResolverConfig::sorted).collect();
     Ok(read)
+}
+
+/// Whether there may be several leaves of this name here.
+fn is_leaf_list(at: &str, name: &str) -> bool {
+    matches!(
+        (at, name),
+        (_, "gtp-address" | "client" | "server") | ("resolver", "address")
+    )
 }
 
 /// The configuration of a list entry or container in RFC 7951. State is left out; what is not known makes it odd.
@@ -78,7 +114,7 @@ fn members(element: &Element, at: &str, is_odd: &mut bool) -> Result<Value, Read
         let name = &*child.name;
         let value = match name {
             "state" => continue,
-            "application" => {
+            "application" | "record" => {
                 let list = members
                     .entry(name)
                     .or_insert_with(|| Value::Array(Vec::new()));
@@ -87,7 +123,7 @@ fn members(element: &Element, at: &str, is_odd: &mut bool) -> Result<Value, Read
                 }
                 continue;
             }
-            "gtp-address" => {
+            _ if is_leaf_list(at, name) => {
                 let list = members
                     .entry(name)
                     .or_insert_with(|| Value::Array(Vec::new()));
@@ -124,6 +160,23 @@ fn see(read: &mut NodeSteering, kind: &str, name: &str, entry: &Element) -> Resu
                 shadowed_by: state.child_text("shadowed-by").map(str::to_owned),
             };
             read.rules.insert(name.to_owned(), seen);
+        }
+        ("resolver", Some(state)) => {
+            let counter = |leaf: &str| -> Result<u64, ReadError> {
+                Ok(parsed(state, "state", leaf)?.unwrap_or(0))
+            };
+            let seen = ResolverSeen {
+                oper_state: state
+                    .child_text("oper-state")
+                    .unwrap_or("unknown")
+                    .to_owned(),
+                answered: counter("answered")?,
+                forwarded: counter("forwarded")?,
+                refused: counter("refused")?,
+                failed: counter("failed")?,
+                ignored: counter("ignored")?,
+            };
+            read.resolvers.insert(name.to_owned(), seen);
         }
         ("chain", _) => {
             for application in entry.children("application") {
@@ -182,7 +235,15 @@ mod tests {
                   "match": { "gtp": {}, "source-mac": "02:00:00:00:00:01", "protocol": 17, "destination-port": 53 },
                   "forward": { "pop-vlan": [null], "out-port": "ran0",
                                "encapsulate": { "teid": 9, "local-address": "10.0.0.1", "peer-address": "10.0.0.2", "qfi": 5, "direction": "uplink" } } },
+                { "name": "a.names", "owner": "tranche-controller", "slice": "a", "forward": { "out-port": "dns0", "to-other-end": [null] },
+                  "match": { "source-port-range": { "lower-port": 1024, "upper-port": 65535 }, "destination-port-range": { "lower-port": 53, "upper-port": 54 } } },
             ],
+            "resolver": [{
+                "slice": "a", "owner": "tranche-controller", "port": "dns0", "address": ["10.53.0.1", "fd00::53"],
+                "client": ["10.60.0.0/16", "10.61.0.0/16"], "forward": { "server": ["10.0.0.54", "10.0.0.53"], "through": "tunnel" },
+                "record": [{ "name": "x.example", "type": "A", "address": "10.0.0.7", "ttl": 60 },
+                           { "name": "x.example", "type": "AAAA", "address": "fd00::7", "ttl": 300 }],
+            }],
         }))
         .unwrap();
         let plan = NodePlan {
@@ -207,8 +268,21 @@ mod tests {
              <chain><name>c</name><on-failure>close</on-failure><application><name>x</name><port>app0</port>\
              <state><is-up>true</is-up><packets>4</packets><bytes>400</bytes></state></application><classify/></chain>\
              <rule><name>r</name><slice>a</slice><drop/><state><packets>3</packets><bytes>300</bytes><shadowed-by>q</shadowed-by></state></rule>\
-             <rule><name>s</name><slice>a</slice><match><in-port>ran0</in-port><weather>wet</weather></match><pass/></rule></steering>",
+             <rule><name>s</name><slice>a</slice><match><in-port>ran0</in-port><weather>wet</weather></match><pass/></rule>\
+             <resolver><slice>a</slice><port>dns0</port><client>10.61.0.0/16</client><client>10.60.0.0/16</client>\
+             <state><oper-state>up</oper-state><answered>5</answered><failed>1</failed></state></resolver></steering>",
         );
+        let resolver = &found.resolvers["a"];
+        assert_eq!(
+            (
+                resolver.oper_state.as_str(),
+                resolver.answered,
+                resolver.failed
+            ),
+            ("up", 5, 1)
+        );
+        let clients = found.config.resolvers[0].clients.iter();
+        assert!(clients.is_sorted());
         assert_eq!(found.ports["ran0"], "down");
         let application = found.applications[&("c".to_owned(), "x".to_owned())];
         assert!(application.is_up && application.counted.bytes == 400);

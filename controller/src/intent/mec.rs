@@ -3,6 +3,7 @@
 //! A filter means the packets that match any value of each of its lists, a rule of a node exactly one: a filter becomes as many
 //! rules as there are combinations. What steering can't do is refused at the field that asks for it; nothing is left out silently.
 
+mod dns;
 mod filter;
 mod map;
 
@@ -11,6 +12,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use tranche_steering::MacAddress;
 
+pub(crate) use self::dns::names;
 use self::map::Mapper;
 use super::{IntentError, SliceRule};
 
@@ -32,9 +34,45 @@ pub struct Application {
     /// How packets of users come in.
     #[serde(default)]
     pub access: Access,
+    /// Destination address of frames to users.
+    #[serde(default)]
+    pub user_mac: Option<MacAddress>,
     /// Its traffic rules.
     #[serde(default, rename = "appTrafficRule")]
     pub rules: Vec<TrafficRule>,
+    /// Its DNS rules.
+    #[serde(default, rename = "appDNSRule")]
+    pub names: Vec<DnsRule>,
+}
+
+/// `appDNSRule`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DnsRule {
+    /// Its identifier.
+    pub dns_rule_id: String,
+    domain_name: String,
+    ip_address_type: AddressType,
+    ip_address: String,
+    ttl: u32,
+    #[serde(default)]
+    state: RuleState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+enum AddressType {
+    #[serde(rename = "IP_V4")]
+    V4,
+    #[serde(rename = "IP_V6")]
+    V6,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum RuleState {
+    #[default]
+    Active,
+    Inactive,
 }
 
 /// How packets of users come in.

@@ -136,6 +136,17 @@ fn a_filter_is_all_combinations_of_its_values() {
 }
 
 #[test]
+fn a_range_of_ports_is_one_rule() {
+    let filter = json!({ "dstPort": ["8000-8010", "443"], "protocol": ["6"] });
+    let rules = mapped("plain", rule("FLOW", "FORWARD_DECAPSULATED", filter));
+    assert_eq!(rules.len(), 4);
+    let range = json!({ "lower-port": 8000, "upper-port": 8010 });
+    assert_eq!(rules[0]["match"]["destination-port-range"], range);
+    assert_eq!(rules[1]["match"]["source-port-range"], range);
+    assert_eq!(rules[2]["match"]["destination-port"], 443);
+}
+
+#[test]
 fn the_tunnels_own_addresses_are_matched_outside() {
     let filter = json!({ "srcTunnelAddress": ["10.0.0.5"], "tgtTunnelAddress": ["10.0.0.1"], "srcTunnelPort": ["4000"], "dstTunnelPort": ["2152"] });
     let rules = mapped("gtp-u", rule("PACKET", "DROP", filter));
@@ -195,6 +206,11 @@ fn what_steering_cannot_do_is_refused_at_its_field() {
             "plain",
             rule("PACKET", "DROP", filter("dstPort", json!(["http"]))),
             format!("{at}/dstPort[.='http']"),
+        ),
+        (
+            "plain",
+            rule("PACKET", "DROP", filter("srcPort", json!(["90-80"]))),
+            format!("{at}/srcPort[.='90-80']"),
         ),
         (
             "plain",

@@ -32,7 +32,7 @@ pub use compile::{
     ErrorKind, IntentError, compile, compile_change, unpromised_airtime, unpromised_prb,
 };
 pub use mec::Application;
-pub(crate) use mec::rules as mec_rules;
+pub(crate) use mec::{names as mec_names, rules as mec_rules};
 pub use plan::{Drift, NodePlan, PartDrift};
 pub use prefix::{BadPrefix, Prefix};
 pub(crate) use profile::RAN;
@@ -42,9 +42,9 @@ pub use ran::{
     Share,
 };
 pub use ratio::{BadRatio, Ratio};
-pub use steering::{OWNER, SliceRule, Steering, compile_steering, steering_name};
+pub use steering::{OWNER, SliceRecord, SliceRule, Steering, compile_steering, steering_name};
 pub(crate) use steering_edit::STEERING;
-pub use steering_edit::{Applied, Counted, NodeSteering, RuleSeen};
+pub use steering_edit::{Applied, Counted, NodeSteering, ResolverSeen, RuleSeen};
 pub(crate) use tunnel::{BACKHAUL, write_endpoint};
 pub use tunnel::{
     Keys, OwnKey, PeerConfig, PeerEndpoint, PeerState, Role, Stage, Tunnel, TunnelAttachment,

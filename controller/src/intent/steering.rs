@@ -12,7 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::Deserialize;
-use tranche_steering::{ApplicationConfig, ChainConfig, PortConfig, RuleConfig, SteeringConfig};
+use tranche_steering::{
+    ApplicationConfig, ChainConfig, PortConfig, RecordConfig, ResolverConfig, RuleConfig,
+    SteeringConfig,
+};
 
 use self::beside::check_beside;
 use super::{ErrorKind, Intent, IntentError, Slice, allocate};
@@ -36,6 +39,22 @@ pub struct Steering {
     /// Rules in their order.
     #[serde(rename = "rule")]
     pub rules: Vec<SliceRule>,
+    /// Its resolver, wherever a rule sends to its port.
+    pub resolver: Option<ResolverConfig>,
+    /// Records of edge applications for it.
+    #[serde(skip)]
+    pub records: Vec<SliceRecord>,
+}
+
+/// A record that an edge application adds to the resolver of its slice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SliceRecord {
+    /// At these nodes.
+    pub nodes: BTreeSet<String>,
+    /// What it was made of: an instance path.
+    pub origin: String,
+    /// The record.
+    pub record: RecordConfig,
 }
 
 /// A rule of a slice, and where it is.
@@ -261,6 +280,13 @@ fn at_node(
         }
         plan.rules.push(ours);
     }
+    let mut known = BTreeSet::new();
+    for (slice, _) in placed.iter().filter(|(slice, _)| known.insert(&slice.id)) {
+        if let Some(resolver) = resolver_at(node, slice, placed)? {
+            ports.need(&resolver.port);
+            plan.resolvers.push(resolver);
+        }
+    }
     for (slice, _) in placed {
         for port in &slice.steering.ports {
             ports.set(port);
@@ -270,6 +296,58 @@ fn at_node(
     plan.ports = ports.into_configs();
     check_beside(node, placed, &plan, has).map_err(Box::new)?;
     Ok(plan)
+}
+
+/// The resolver of a slice at a node: where a rule of the slice sends to its port, with the records of the applications there.
+fn resolver_at(
+    node: &str,
+    slice: &Slice,
+    placed: &Placed<'_>,
+) -> Result<Option<ResolverConfig>, Box<IntentError>> {
+    let Some(resolver) = &slice.steering.resolver else {
+        return Ok(None);
+    };
+    let sends = |(of, rule): &(&Slice, &SliceRule)| {
+        let way = rule.rule.forward.as_ref();
+        of.id == slice.id && way.is_some_and(|way| way.out_port == resolver.port)
+    };
+    if !placed.iter().any(sends) {
+        return Ok(None);
+    }
+    let mut resolver = ResolverConfig {
+        slice: slice.id.clone(),
+        owner: Some(OWNER.to_owned()),
+        ..resolver.clone()
+    };
+    let key = |record: &RecordConfig| (record.name.to_ascii_lowercase(), record.kind);
+    let mut known: BTreeMap<_, &str> = resolver
+        .records
+        .iter()
+        .map(|record| (key(record), "the slice itself"))
+        .collect();
+    let mut added = Vec::new();
+    for one in slice
+        .steering
+        .records
+        .iter()
+        .filter(|one| one.nodes.contains(node))
+    {
+        if let Some(other) = known.insert(key(&one.record), &one.origin) {
+            return Err(Box::new(IntentError {
+                path: format!("{}/domainName", one.origin),
+                kind: ErrorKind::NameClash,
+                message: format!(
+                    "{} has a record of type {} in slice {} already, by {other}",
+                    one.record.name,
+                    one.record.kind.as_str(),
+                    slice.id
+                ),
+            }));
+        }
+        added.push(one.record.clone());
+    }
+    resolver.records.extend(added);
+    Ok(Some(resolver.sorted()))
 }
 
 /// Ports by name, with their addresses. Those that only have settings are none that a rule needs.

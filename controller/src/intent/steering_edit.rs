@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::Value;
-use tranche_steering::{ChainConfig, PortConfig, RuleConfig, SteeringConfig};
+use tranche_steering::{ChainConfig, PortConfig, ResolverConfig, RuleConfig, SteeringConfig};
 
 use super::plan::PartDrift;
 use super::steering::OWNER;
@@ -26,6 +26,25 @@ pub struct NodeSteering {
     pub applications: BTreeMap<(String, String), Applied>,
     /// Rules by name.
     pub rules: BTreeMap<String, RuleSeen>,
+    /// Resolvers by slice.
+    pub resolvers: BTreeMap<String, ResolverSeen>,
+}
+
+/// What is seen of a resolver, with what became of the queries to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResolverSeen {
+    /// Whether it answers, as the node tells.
+    pub oper_state: String,
+    /// Answered from its records.
+    pub answered: u64,
+    /// Answered by another resolver.
+    pub forwarded: u64,
+    /// Refused.
+    pub refused: u64,
+    /// Answered by nobody in time.
+    pub failed: u64,
+    /// No query, or not from a client.
+    pub ignored: u64,
 }
 
 /// Packets and their octets.
@@ -64,7 +83,15 @@ impl NodeSteering {
         config.ports.retain(|port| theirs(&port.owner));
         config.chains.retain(|chain| theirs(&chain.owner));
         config.rules.retain(|rule| theirs(&rule.owner));
+        config.resolvers.retain(|one| theirs(&one.owner));
         config
+    }
+
+    /// Whether a resolver is there as it should be.
+    #[must_use]
+    pub fn has_resolver(&self, wanted: &ResolverConfig) -> bool {
+        self.config.resolvers.iter().any(|one| one == wanted)
+            && !self.odd.contains(&format!("resolver {}", wanted.slice))
     }
 
     /// Whether a rule is there as it should be.
@@ -84,15 +111,19 @@ struct Entries<'a, T> {
 }
 
 trait Entry: PartialEq + Serialize {
+    /// The leaf that tells entries apart.
+    const KEY: &'static str;
     fn name(&self) -> &str;
     fn owner(&self) -> Option<&str>;
 }
 
 macro_rules! entry {
-    ($($type:ty),*) => {$(
+    ($($type:ty: $field:ident, $key:literal;)*) => {$(
         impl Entry for $type {
+            const KEY: &'static str = $key;
+
             fn name(&self) -> &str {
-                &self.name
+                &self.$field
             }
 
             fn owner(&self) -> Option<&str> {
@@ -102,7 +133,12 @@ macro_rules! entry {
     )*};
 }
 
-entry!(PortConfig, ChainConfig, RuleConfig);
+entry! {
+    PortConfig: name, "name";
+    ChainConfig: name, "name";
+    RuleConfig: name, "name";
+    ResolverConfig: slice, "slice";
+}
 
 /// Compares entries of ours. One of somebody else that has the name of one of ours is left as it is.
 fn entries<'a, T: Entry>(
@@ -152,7 +188,7 @@ impl<T: Entry> Entries<'_, T> {
     fn write_surplus(&self, xml: &mut String) {
         for name in &self.surplus {
             xml.push_str(&format!("<{} nc:operation=\"remove\">", self.kind));
-            leaf(xml, "name", name);
+            leaf(xml, T::KEY, name);
             xml.push_str(&format!("</{}>", self.kind));
         }
     }
@@ -170,17 +206,20 @@ fn is_needed_by(foreign: &SteeringConfig, port: &str) -> bool {
     let of_chains = chains.clone().flat_map(|chain| &chain.applications);
     let of_chains = of_chains.flat_map(|one| [one.port.as_str(), one.return_port()]);
     let ways = chains.filter_map(|chain| chain.forward.as_ref());
+    let of_resolvers = foreign.resolvers.iter().map(|one| one.port.as_str());
     let of_rules = foreign.rules.iter();
     let ways = ways.chain(of_rules.clone().filter_map(|rule| rule.forward.as_ref()));
     let ways = ways.map(|way| way.out_port.as_str());
     let in_ports = of_rules.filter_map(|rule| rule.matching.in_port.as_deref());
-    of_chains.chain(ways).chain(in_ports).any(|one| one == port)
+    let all = of_chains.chain(ways).chain(in_ports).chain(of_resolvers);
+    all.into_iter().any(|one| one == port)
 }
 
 struct Compared<'a> {
     ports: Entries<'a, PortConfig>,
     chains: Entries<'a, ChainConfig>,
     rules: Entries<'a, RuleConfig>,
+    resolvers: Entries<'a, ResolverConfig>,
     /// Rules of ours that are to be moved: the place of each is behind the rule of ours before it.
     moved: BTreeSet<&'a str>,
 }
@@ -206,6 +245,13 @@ fn compare<'a>(wanted: &'a SteeringConfig, has: &'a NodeSteering) -> Compared<'a
                 .any(|rule| rule.chain.as_deref() == Some(name))
         }),
         rules: entries("rule", &wanted.rules, &had.rules, &has.odd, |_| false),
+        resolvers: entries(
+            "resolver",
+            &wanted.resolvers,
+            &had.resolvers,
+            &has.odd,
+            |_| false,
+        ),
         moved,
     }
 }
@@ -216,6 +262,7 @@ pub(super) fn differences(wanted: &SteeringConfig, has: &NodeSteering) -> Vec<St
     let mut all: Vec<String> = compared.ports.differences().collect();
     all.extend(compared.chains.differences());
     all.extend(compared.rules.differences());
+    all.extend(compared.resolvers.differences());
     let moved = compared.moved.iter();
     all.extend(moved.map(|name| format!("in another place: steering rule {name}")));
     all
@@ -228,9 +275,11 @@ pub(super) fn edit(wanted: &SteeringConfig, has: &NodeSteering) -> Option<String
     // Removed first: what comes may need the room.
     compared.rules.write_surplus(&mut xml);
     compared.chains.write_surplus(&mut xml);
+    compared.resolvers.write_surplus(&mut xml);
     compared.ports.write_surplus(&mut xml);
     compared.ports.write_put(&mut xml);
     compared.chains.write_put(&mut xml);
+    compared.resolvers.write_put(&mut xml);
     write_rules(&mut xml, wanted, has, &compared);
     (!xml.is_empty()).then(|| {
         format!(

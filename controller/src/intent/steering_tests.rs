@@ -296,3 +296,68 @@ fn a_node_without_a_radio_may_be_one_of_a_slice_that_steers() {
     let does_not = intent(vec![slice("a", 0, json!({}))]);
     assert!(compile(&does_not, &three()).is_err());
 }
+
+#[test]
+fn a_resolver_is_where_a_rule_sends_to_it() {
+    let resolver = json!({ "port": "dns0", "address": ["fd00::53", "10.53.0.1"], "client": ["10.60.0.0/16"],
+        "record": [{ "name": "x.example", "type": "A", "address": "10.0.0.1" }] });
+    let mut ask = rule("ask", tunnel(7), "dns0");
+    ask["node"] = json!(["n1"]);
+    let steering = json!({ "resolver": resolver, "rule": [ask, rule("rest", tunnel(8), "core0")] });
+    let plans = compiled(vec![slice("a", 0, steering.clone())], &three());
+    let [resolver] = &plans["n1"].resolvers[..] else {
+        panic!("{plans:?}");
+    };
+    assert_eq!(
+        (resolver.slice.as_str(), resolver.owner.as_deref()),
+        ("a", Some(OWNER))
+    );
+    assert!(resolver.addresses.is_sorted());
+    assert!(plans["n1"].ports.iter().any(|port| port.name == "dns0"));
+    assert!(plans["n2"].resolvers.is_empty());
+    // What the node would refuse is told at the slice.
+    let mut bad = steering.clone();
+    bad["resolver"]["record"][0]["address"] = "fd00::1".into();
+    let (path, kind, _) = refused(vec![slice("a", 0, bad)], &three());
+    assert_eq!(
+        (path.as_str(), kind),
+        (
+            "/tranche-slice:slices/slice[id='a']/steering/resolver/record[name='x.example'][type='A']/address",
+            ErrorKind::BadSteering
+        )
+    );
+    let theirs = with_foreign(json!({
+        "port": [{ "name": "dns9" }],
+        "resolver": [{ "slice": "a", "port": "dns9", "address": ["10.53.0.9"], "client": ["10.0.0.0/8"] }],
+    }));
+    let (path, kind, _) = refused(vec![slice("a", 0, steering)], &theirs);
+    assert_eq!(
+        (path.as_str(), kind),
+        (
+            "/tranche-slice:slices/slice[id='a']/steering/resolver",
+            ErrorKind::NameClash
+        )
+    );
+}
+
+#[test]
+fn a_range_of_ports_that_another_slice_leaves_a_part_of_is_not_shadowed() {
+    let ports = |lower: u16, upper: u16| json!({ "in-port": "ran0", "destination-port-range": { "lower-port": lower, "upper-port": upper } });
+    let of = |id: &str, priority: u8, lower: u16, upper: u16| {
+        slice(
+            id,
+            priority,
+            json!({ "rule": [rule("r", ports(lower, upper), "core0")] }),
+        )
+    };
+    let first = || of("a", 9, 1000, 1999);
+    compiled(vec![first(), of("b", 1, 1500, 2000)], &three());
+    let (path, kind, _) = refused(vec![first(), of("b", 1, 1500, 1600)], &three());
+    assert_eq!(
+        (path.as_str(), kind),
+        (
+            "/tranche-slice:slices/slice[id='b']/steering/rule[name='r']",
+            ErrorKind::RuleShadowed
+        )
+    );
+}

@@ -13,7 +13,7 @@ use tranche_yang::{Format, Tree};
 use crate::device::DeviceConfig;
 use crate::intent::{
     Allocation, Application, ErrorKind, Intent, IntentError, NodePlan, Share, Slice, allocate,
-    check_keys, compile, compile_change, compile_steering, compile_tunnels, mec_rules,
+    check_keys, compile, compile_change, compile_steering, compile_tunnels, mec_names, mec_rules,
 };
 use crate::inventory::{Inventory, NodeConfig, NodeName};
 use crate::scheduler::{PrbSla, Sla, SlaTable};
@@ -70,9 +70,11 @@ impl Desired {
         let mut intent = Intent::from_json(&slices).map_err(|e| broken(&e))?;
         for slice in intent.slices.values_mut() {
             let theirs = applications.iter().filter(|one| one.slice == slice.id);
-            let mut rules = mec_rules(theirs).map_err(rpc_errors)?;
+            let (mut rules, records) = mec_names(theirs.clone(), slice).map_err(rpc_errors)?;
+            rules.extend(mec_rules(theirs).map_err(rpc_errors)?);
             rules.append(&mut slice.steering.rules);
             slice.steering.rules = rules;
+            slice.steering.records = records;
         }
         Ok(Self {
             inventory: Inventory::from_json(&inventory).map_err(|e| broken(&e))?,

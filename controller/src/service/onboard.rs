@@ -52,8 +52,10 @@ impl Service {
         for name in ["name", "slice", "user-port", "app-port"] {
             application.insert(name.to_owned(), leaf(name)?.into());
         }
-        if let Some(access) = input.get("access") {
-            application.insert("access".to_owned(), access.into());
+        for name in ["access", "user-mac"] {
+            if let Some(value) = input.get(name) {
+                application.insert(name.to_owned(), value.into());
+            }
         }
         let nodes = input.list("node").filter_map(|node| node.value());
         let nodes: Vec<Value> = nodes.map(Value::from).collect();
@@ -105,25 +107,16 @@ fn take(
     with_dns: bool,
     application: &mut Map<String, Value>,
 ) -> Result<(), Vec<RpcError>> {
-    let dns = descriptor["appDNSRule"].as_array();
-    if let Some(rule) = dns.and_then(|rules| rules.first()).filter(|_| with_dns) {
-        let id = rule["dnsRuleId"].as_str().unwrap_or("?");
-        let message = format!(
-            "appDNSRule {id}: steering rules do not answer DNS; put the name into the resolver that the slice's users ask, and \
-             take the descriptor in with without-dns"
-        );
-        return Err(refuse("descriptor", message));
-    }
     for name in IDENTITY {
         if let Some(value) = descriptor.get(name) {
             application.insert(name.to_owned(), value.clone());
         }
     }
-    let rules = match descriptor.get("appTrafficRule") {
-        None => return Ok(()),
-        Some(Value::Array(rules)) => rules,
-        Some(_) => return Err(refuse("descriptor", "appTrafficRule is not an array")),
-    };
+    if with_dns {
+        let names = entries(descriptor, "appDNSRule")?;
+        application.insert("appDNSRule".to_owned(), names.to_vec().into());
+    }
+    let rules = entries(descriptor, "appTrafficRule")?;
     let mut taken = Vec::with_capacity(rules.len());
     for rule in rules {
         let mut rule = rule.clone();
@@ -137,6 +130,15 @@ fn take(
     }
     application.insert("appTrafficRule".to_owned(), taken.into());
     Ok(())
+}
+
+/// A list of the descriptor, which need not be there.
+fn entries<'a>(descriptor: &'a Value, list: &str) -> Result<&'a [Value], Vec<RpcError>> {
+    match descriptor.get(list) {
+        None => Ok(&[]),
+        Some(Value::Array(entries)) => Ok(entries),
+        Some(_) => Err(refuse("descriptor", format!("{list} is not an array"))),
+    }
 }
 
 /// Gives the entries of a list their place in it.

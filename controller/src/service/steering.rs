@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
-use tranche_steering::{ChainConfig, RuleConfig, SteeringConfig};
+use tranche_steering::{ChainConfig, ResolverConfig, RuleConfig, SteeringConfig};
 use tranche_yang::clock::rfc3339;
 
 use super::Service;
@@ -63,6 +63,10 @@ impl SeenSteering {
         entry.insert("port".into(), self.ports(&of_slice, &chains, at));
         entry.insert("chain".into(), self.chains(slice, &chains, at));
         entry.insert("rule".into(), self.rules(slice, &of_slice, at));
+        let mut resolvers = wanted.resolvers.iter();
+        if let Some(resolver) = resolvers.find(|one| one.slice == slice) {
+            entry.insert("resolver".into(), self.resolver(resolver, at));
+        }
         self.nodes.push(entry.into());
         self.well += usize::from(self.reasons.len() == before);
     }
@@ -111,6 +115,35 @@ impl SeenSteering {
             json!({ "name": of_slice(slice, &chain.name), "application": applications })
         };
         chains.iter().map(chain).collect()
+    }
+
+    fn resolver(&mut self, resolver: &ResolverConfig, at: &At<'_>) -> Value {
+        let Some((has, _)) = at.has else {
+            return json!({});
+        };
+        let is_there = has.has_resolver(resolver);
+        let mut state = json!({ "is-there": is_there });
+        let seen = has.resolvers.get(&resolver.slice);
+        if !is_there {
+            let reason = format!("node {}: the resolver is not there", at.node);
+            self.reasons.push(reason);
+        } else if seen.is_none_or(|seen| seen.oper_state != "up") {
+            let reason = format!("node {}: the resolver does not answer", at.node);
+            self.reasons.push(reason);
+        }
+        if let Some(seen) = seen {
+            state["oper-state"] = seen.oper_state.as_str().into();
+            for (name, count) in [
+                ("answered", seen.answered),
+                ("forwarded", seen.forwarded),
+                ("refused", seen.refused),
+                ("failed", seen.failed),
+                ("ignored", seen.ignored),
+            ] {
+                state[name] = count.to_string().into();
+            }
+        }
+        state
     }
 
     fn rules(&mut self, slice: &str, rules: &[&RuleConfig], at: &At<'_>) -> Value {

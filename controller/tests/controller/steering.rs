@@ -267,10 +267,12 @@ async fn a_descriptor_that_steering_cannot_carry_out_is_refused_at_its_field() {
     let mut dns = descriptor();
     dns["appDNSRule"] = json!([{ "dnsRuleId": "d1", "domainName": "cache.example", "ipAddressType": "IP_V4", "ipAddress": "192.0.2.1", "ttl": 60 }]);
     let told = error(onboard(&instance, &dns, json!({})).await).await;
-    assert_eq!(told["error-path"], "/tranche-mec:onboard/descriptor");
+    assert_eq!(told["error-app-tag"], "mec-unsupported");
+    let at = "/tranche-mec:mec/application[name='video']/appDNSRule[dnsRuleId='d1']";
+    assert_eq!(told["error-path"], at);
     let message = told["error-message"].as_str().unwrap();
     assert!(
-        message.contains("appDNSRule d1: steering rules do not answer DNS"),
+        message.contains("slice a has no steering/resolver"),
         "{message}"
     );
     let bad = onboard(&instance, &json!("text"), json!({})).await;
@@ -295,6 +297,114 @@ async fn the_examples_of_the_documentation_are_taken() {
     let taken = onboard(&instance, &descriptor, place).await;
     assert_eq!(taken.status(), 200, "{}", taken.text().await.unwrap());
     let names = rules(&site, 0).await;
-    assert_eq!(names.len(), 6, "{names:?}");
-    assert_eq!(names[5], "city-cam.uplink");
+    assert_eq!(names.len(), 8, "{names:?}");
+    assert_eq!(names[0], "city-cam.video_dns_1");
+    assert_eq!(names[7], "city-cam.uplink");
+    let running = site.running(0).await;
+    assert!(
+        running.contains("<record><name>cache.video.example</name><type>A</type>"),
+        "{running}"
+    );
+}
+
+/// A slice whose users are answered: by a record of its own, and by those of applications.
+fn with_resolver() -> Value {
+    let mut steering = steering();
+    steering["resolver"] = json!({
+        "port": "dns0", "address": ["10.53.0.1"], "client": ["10.60.0.0/16"], "forward": { "server": ["10.0.0.53"] },
+        "record": [{ "name": "own.example", "type": "A", "address": "10.9.0.1" }],
+    });
+    let back = json!({
+        "name": "back", "match": { "in-port": "app1", "destination-prefix": "10.60.0.0/16" },
+        "forward": { "out-port": "ran0", "encapsulate": { "teid": 9, "local-address": "10.0.0.1", "peer-address": "10.0.0.2" } },
+    });
+    steering["rule"].as_array_mut().unwrap().push(back);
+    steering
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_of_an_application_are_answered_at_the_node_that_runs_it() {
+    let (site, instance) = two().await;
+    put(&instance, &[steered("a", with_resolver())]).await;
+    assert!(!site.running(1).await.contains("<resolver>"));
+    let mut named = descriptor();
+    named["appDNSRule"] = json!([
+        { "dnsRuleId": "d1", "domainName": "Cache.Example.", "ipAddressType": "IP_V4", "ipAddress": "192.0.2.1", "ttl": 60 },
+        { "dnsRuleId": "d2", "domainName": "*.cdn.example", "ipAddressType": "IP_V6", "ipAddress": "fd00::1", "state": "INACTIVE" },
+    ]);
+    let taken = onboard(&instance, &named, json!({ "app-port": "app1" })).await;
+    assert_eq!(taken.status(), 200, "{}", taken.text().await.unwrap());
+    let running = site.running(1).await;
+    for part in [
+        "<slice>a</slice><owner>tranche-controller</owner><port>dns0</port>",
+        "<record><name>cache.example</name><type>A</type><address>192.0.2.1</address><ttl>60</ttl></record>",
+        "<record><name>own.example</name>",
+        "<inner-destination-prefix>10.53.0.1/32</inner-destination-prefix>",
+        "<out-port>dns0</out-port><to-other-end/>",
+    ] {
+        assert!(running.contains(part), "{part} in {running}");
+    }
+    assert!(!running.contains("cdn.example") && !site.running(0).await.contains("<resolver>"));
+    assert_eq!(
+        rules(&site, 1).await[..2],
+        ["a.video_dns_1", "a.video_dns_2"]
+    );
+    let state = until_active(&instance, "a").await;
+    let nodes = &state["steering"]["node"];
+    let expected = json!({ "is-there": true, "oper-state": "up", "answered": "0", "forwarded": "0",
+                           "refused": "0", "failed": "0", "ignored": "0" });
+    assert_eq!(nodes[1]["resolver"], expected);
+    assert!(nodes[0].get("resolver").is_none());
+    // Somebody takes it away, and it comes back.
+    edit(
+        &site,
+        1,
+        "<resolver nc:operation=\"delete\"><slice>a</slice></resolver>",
+    )
+    .await;
+    let begin = Instant::now();
+    while !site.running(1).await.contains("<resolver>") {
+        assert!(begin.elapsed() < PATIENCE);
+        sleep(Duration::from_millis(50)).await;
+    }
+    // The other rule becomes active, a second one for a name is refused.
+    let rule = "tranche-mec:mec/application=video/appDNSRule";
+    let active = json!({ "tranche-mec:appDNSRule": [{ "dnsRuleId": "d2", "state": "ACTIVE" }] });
+    let patched = instance
+        .send(Method::PATCH, &format!("{rule}=d2"), &active)
+        .await;
+    assert_eq!(patched.status(), 204);
+    assert!(
+        site.running(1)
+            .await
+            .contains("<record><name>*.cdn.example</name><type>AAAA</type>")
+    );
+    let twice = json!({ "tranche-mec:appDNSRule": [{
+        "dnsRuleId": "d3", "domainName": "OWN.example", "ipAddressType": "IP_V4", "ipAddress": "192.0.2.9" }] });
+    let told = error(
+        instance
+            .send(Method::POST, "tranche-mec:mec/application=video", &twice)
+            .await,
+    )
+    .await;
+    assert_eq!(
+        told["error-path"],
+        "/tranche-mec:mec/application[name='video']/appDNSRule[dnsRuleId='d3']/domainName"
+    );
+    let bad =
+        json!({ "tranche-mec:appDNSRule": [{ "dnsRuleId": "d1", "ttl": 2_147_483_648_u32 }] });
+    let told = error(
+        instance
+            .send(Method::PATCH, &format!("{rule}=d1"), &bad)
+            .await,
+    )
+    .await;
+    assert_eq!(told["error-tag"], "invalid-value");
+    assert!(
+        told["error-path"].as_str().unwrap().ends_with("/ttl"),
+        "{told}"
+    );
+    let gone = instance.delete("tranche-mec:mec/application=video").await;
+    assert_eq!(gone.status(), 204);
+    assert!(!site.running(1).await.contains("<resolver>"));
 }

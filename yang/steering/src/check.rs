@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use crate::{
-    ChainConfig, MatchConfig, OnFailure, Prefix, RuleConfig, SteeringConfig, WayOut, Written,
-    patterns,
+    ChainConfig, MatchConfig, OnFailure, PortRange, Prefix, RuleConfig, SteeringConfig, WayOut,
+    Written, patterns, resolver::check_resolvers,
 };
 
 /// Rules of a node at most.
@@ -19,7 +19,7 @@ const G_PDU: u8 = 255;
 /// Sets of fields and prefix lengths that rules of a node may look at.
 pub const TUPLES: usize = 64;
 
-type Checked = Result<(), Fault>;
+pub(crate) type Checked = Result<(), Fault>;
 
 /// Something that makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,7 +63,7 @@ pub fn chain_path(name: &str) -> String {
     format!("{TOP}/chain[name='{name}']")
 }
 
-fn bad(path: impl Into<String>, message: impl Into<String>) -> Fault {
+pub(crate) fn bad(path: impl Into<String>, message: impl Into<String>) -> Fault {
     Fault {
         path: path.into(),
         message: message.into(),
@@ -71,7 +71,7 @@ fn bad(path: impl Into<String>, message: impl Into<String>) -> Fault {
     }
 }
 
-fn no_room(message: String) -> Fault {
+pub(crate) fn no_room(message: String) -> Fault {
     Fault {
         kind: FaultKind::NoRoom,
         ..bad(TOP, message)
@@ -107,8 +107,17 @@ pub fn check(config: &SteeringConfig) -> Checked {
         checker.rule(rule, &returns)?;
     }
     checker.circles()?;
+    check_resolvers(config)?;
     check_teids(config)?;
-    let mut masks: Vec<_> = patterns(config).iter().map(|one| one.mask).collect();
+    let patterns = patterns(config);
+    if patterns.len() > RULES {
+        let message = format!(
+            "a node has room for {RULES} rules, and with their ranges of ports these take that of {}",
+            patterns.len()
+        );
+        return Err(no_room(message));
+    }
+    let mut masks: Vec<_> = patterns.iter().map(|(one, _)| one.mask).collect();
     masks.sort_unstable();
     masks.dedup();
     match masks.len() {
@@ -296,7 +305,7 @@ impl<'a> Checker<'a> {
     }
 }
 
-fn check_host(at: &str, address: IpAddr) -> Checked {
+pub(crate) fn check_host(at: &str, address: IpAddr) -> Checked {
     let is_broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
     match address.is_unspecified() || address.is_multicast() || is_broadcast {
         true => Err(bad(at, format!("{address} is no address of a host"))),
@@ -323,7 +332,20 @@ fn check_match(rule: &str, wanted: &MatchConfig) -> Checked {
         let destination = check_prefix(&to, gtp.inner_destination_prefix.as_ref())?;
         check_family(&to, source, destination)?;
     }
-    let has_ports = wanted.source_port.is_some() || wanted.destination_port.is_some();
+    let ranges = [
+        ("source", wanted.source_port, wanted.source_port_range),
+        (
+            "destination",
+            wanted.destination_port,
+            wanted.destination_port_range,
+        ),
+    ];
+    for (side, port, range) in ranges {
+        check_range(&format!("{at}/{side}-port-range"), port, range)?;
+    }
+    let has_ports = ranges
+        .iter()
+        .any(|(_, port, range)| port.is_some() || range.is_some());
     if let Some(protocol) = wanted
         .protocol
         .filter(|protocol| has_ports && !WITH_PORTS.contains(protocol))
@@ -336,7 +358,23 @@ fn check_match(rule: &str, wanted: &MatchConfig) -> Checked {
     Ok(())
 }
 
-fn check_prefix(at: &str, written: Option<&Written>) -> Result<Option<Prefix>, Fault> {
+fn check_range(at: &str, port: Option<u16>, range: Option<PortRange>) -> Checked {
+    match range {
+        Some(_) if port.is_some() => {
+            Err(bad(at, "a packet has one port: say it, or a range of them"))
+        }
+        Some(PortRange {
+            lower_port,
+            upper_port,
+        }) if lower_port > upper_port => Err(bad(
+            format!("{at}/upper-port"),
+            format!("the range ends at {upper_port}, before it begins at {lower_port}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn check_prefix(at: &str, written: Option<&Written>) -> Result<Option<Prefix>, Fault> {
     let Some(written) = written else {
         return Ok(None);
     };

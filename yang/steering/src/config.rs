@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MacAddress, Written};
+use crate::{MacAddress, ResolverConfig, Written};
 
 /// A leaf of type empty, in RFC 7951 an array of one null.
-type Empty = [(); 1];
+pub(crate) type Empty = [(); 1];
 
 /// `/tranche-steering:steering`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,13 +26,19 @@ pub struct SteeringConfig {
     /// Rules in their order.
     #[serde(rename = "rule", skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<RuleConfig>,
+    /// Resolvers of slices.
+    #[serde(rename = "resolver", skip_serializing_if = "Vec::is_empty")]
+    pub resolvers: Vec<ResolverConfig>,
 }
 
 impl SteeringConfig {
     /// Whether nothing is to be steered.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
-        self.ports.is_empty() && self.chains.is_empty() && self.rules.is_empty()
+        self.ports.is_empty()
+            && self.chains.is_empty()
+            && self.rules.is_empty()
+            && self.resolvers.is_empty()
     }
 
     /// The chain of this name.
@@ -152,6 +158,9 @@ pub struct WayOut {
     /// Destination address of the frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination_mac: Option<MacAddress>,
+    /// Destination address: that of the other end of the port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_other_end: Option<Empty>,
 }
 
 /// `encapsulate`.
@@ -243,15 +252,31 @@ pub struct MatchConfig {
     /// Source port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_port: Option<u16>,
+    /// Source ports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_port_range: Option<PortRange>,
     /// Destination port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination_port: Option<u16>,
+    /// Destination ports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination_port_range: Option<PortRange>,
     /// Differentiated services code point.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dscp: Option<u8>,
     /// GTP-U only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gtp: Option<GtpMatch>,
+}
+
+/// The grouping `port-range`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PortRange {
+    /// The first.
+    pub lower_port: u16,
+    /// The last.
+    pub upper_port: u16,
 }
 
 /// `match/gtp`.

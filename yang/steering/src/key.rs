@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use crate::{MacAddress, MatchConfig, Prefix, RuleConfig, SteeringConfig, Written};
+use crate::{MacAddress, MatchConfig, PortRange, Prefix, RuleConfig, SteeringConfig, Written};
 
 /// Words of eight octets in a key.
 pub const WORDS: usize = 12;
@@ -151,9 +151,58 @@ fn mask_of(prefix: Prefix) -> [u8; 16] {
     (ones & before).to_be_bytes()
 }
 
-/// The pattern of a rule. `port` is the number of its in-port, and whether chains end there.
+/// Port numbers that begin with the same bits: which bits, and what they are.
+type PortBits = (u16, u16);
+
+/// A range as the fewest sets of port numbers that begin with the same bits: a tuple can be searched for those.
+fn prefixes(range: PortRange) -> Vec<PortBits> {
+    let (mut next, last) = (u32::from(range.lower_port), u32::from(range.upper_port));
+    let mut all = Vec::new();
+    while next <= last {
+        // As many as the place where they begin allows, and as there are.
+        let aligned = if next == 0 { 16 } else { next.trailing_zeros() };
+        let bits = aligned.min((last - next + 1).ilog2());
+        let rest = (1_u32 << bits) - 1;
+        all.push((!(rest as u16), next as u16));
+        next += rest + 1;
+    }
+    all
+}
+
+/// What of a port a rule looks at, as often as it takes; once and at nothing where it looks at none.
+fn port_bits(port: Option<u16>, range: Option<PortRange>) -> Vec<Option<PortBits>> {
+    match (port, range) {
+        (Some(port), _) => vec![Some((u16::MAX, port))],
+        (None, Some(range)) => prefixes(range).into_iter().map(Some).collect(),
+        (None, None) => vec![None],
+    }
+}
+
+/// The patterns of a rule: one, or with ranges of ports as many as these take. `port` is the number of its in-port, and whether
+/// chains end there.
 #[must_use]
-pub fn pattern(rule: &RuleConfig, port: Option<(u32, bool)>, is_encapsulated: bool) -> Pattern {
+pub fn pattern(
+    rule: &RuleConfig,
+    port: Option<(u32, bool)>,
+    is_encapsulated: bool,
+) -> Vec<Pattern> {
+    let wanted = &rule.matching;
+    let sources = port_bits(wanted.source_port, wanted.source_port_range);
+    let destinations = port_bits(wanted.destination_port, wanted.destination_port_range);
+    let pairs = sources
+        .iter()
+        .flat_map(|source| destinations.iter().map(move |to| (*source, *to)));
+    pairs
+        .map(|ports| one_pattern(rule, port, is_encapsulated, ports))
+        .collect()
+}
+
+fn one_pattern(
+    rule: &RuleConfig,
+    port: Option<(u32, bool)>,
+    is_encapsulated: bool,
+    ports: (Option<PortBits>, Option<PortBits>),
+) -> Pattern {
     let wanted = &rule.matching;
     let mut builder = Builder::default();
     if let Some((ifindex, _)) = port {
@@ -164,6 +213,7 @@ pub fn pattern(rule: &RuleConfig, port: Option<(u32, bool)>, is_encapsulated: bo
     builder.flag(RETURNED, port.is_some_and(|(_, is_returned)| is_returned));
     add_frame(&mut builder, wanted);
     add_ip(&mut builder, wanted);
+    add_ports(&mut builder, ports);
     add_gtp(&mut builder, wanted);
     if rule.end_gtp.is_some() {
         builder.flag(GTP, true);
@@ -180,29 +230,27 @@ pub fn pattern(rule: &RuleConfig, port: Option<(u32, bool)>, is_encapsulated: bo
     }
 }
 
-/// The patterns of all rules, in their order, with ports numbered as they stand in the configuration. A port that is not among
-/// them is one of its own.
+/// The patterns of all rules with the positions of these, in their order, with ports numbered as they stand in the configuration.
+/// A port that is not among them is one of its own.
 #[must_use]
-pub fn patterns(config: &SteeringConfig) -> Vec<Pattern> {
+pub fn patterns(config: &SteeringConfig) -> Vec<(Pattern, usize)> {
     let numbers = config.ports.iter().map(|port| port.name.as_str()).zip(1..);
     let numbers: HashMap<&str, u32> = numbers.collect();
     let classified = config.chains.iter().filter(|c| c.classify.is_some());
     let last = classified.filter_map(|chain| chain.applications.last());
     let returned: BTreeSet<&str> = last.map(|one| one.return_port()).collect();
-    let of = |rule: &RuleConfig| {
+    let of = |(position, rule): (usize, &RuleConfig)| {
         let port = rule.matching.in_port.as_deref();
         let port = port.map(|name| {
             let number = numbers.get(name).copied().unwrap_or(u32::MAX);
             (number, returned.contains(name))
         });
         let forward = rule.forward.as_ref();
-        pattern(
-            rule,
-            port,
-            forward.is_some_and(|way| way.encapsulate.is_some()),
-        )
+        let is_encapsulated = forward.is_some_and(|way| way.encapsulate.is_some());
+        let patterns = pattern(rule, port, is_encapsulated).into_iter();
+        patterns.map(move |pattern| (pattern, position))
     };
-    config.rules.iter().map(of).collect()
+    config.rules.iter().enumerate().flat_map(of).collect()
 }
 
 fn add_frame(builder: &mut Builder, wanted: &MatchConfig) {
@@ -252,15 +300,18 @@ fn add_ip(builder: &mut Builder, wanted: &MatchConfig) {
         builder.mask.dscp = u8::MAX;
         builder.value.dscp = dscp;
     }
-    if let Some(port) = wanted.source_port {
+}
+
+fn add_ports(builder: &mut Builder, (source, destination): (Option<PortBits>, Option<PortBits>)) {
+    if let Some((mask, value)) = source {
         builder.flag(PORTS, true);
-        builder.mask.source_port = u16::MAX;
-        builder.value.source_port = port;
+        builder.mask.source_port = mask;
+        builder.value.source_port = value;
     }
-    if let Some(port) = wanted.destination_port {
+    if let Some((mask, value)) = destination {
         builder.flag(PORTS, true);
-        builder.mask.destination_port = u16::MAX;
-        builder.value.destination_port = port;
+        builder.mask.destination_port = mask;
+        builder.value.destination_port = value;
     }
 }
 
@@ -286,5 +337,39 @@ fn add_gtp(builder: &mut Builder, wanted: &MatchConfig) {
         builder.flag(INNER_IPV6, prefix.address.is_ipv6());
         builder.mask.inner_destination = mask_of(prefix);
         builder.value.inner_destination = octets(prefix.address);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_exactly_its_ports() {
+        let ranges = [
+            (0, 0),
+            (0, 65_535),
+            (1, 65_534),
+            (1024, 65_535),
+            (53, 53),
+            (5000, 5010),
+            (1000, 1999),
+            (32_767, 32_768),
+        ];
+        for (lower_port, upper_port) in ranges {
+            let all = prefixes(PortRange {
+                lower_port,
+                upper_port,
+            });
+            assert!(all.len() <= 30, "{lower_port}-{upper_port}: {}", all.len());
+            for port in 0..=u16::MAX {
+                let found = all
+                    .iter()
+                    .filter(|(mask, value)| port & mask == *value)
+                    .count();
+                let expected = usize::from((lower_port..=upper_port).contains(&port));
+                assert_eq!(found, expected, "{port} of {lower_port}-{upper_port}");
+            }
+        }
     }
 }

@@ -8,15 +8,20 @@ mod check;
 mod config;
 mod key;
 mod mac;
+mod resolver;
 
 pub use address::{Prefix, Written};
 pub use check::{Fault, FaultKind, RULES, TOP, TUPLES, chain_path, check, port_path, rule_path};
 pub use config::{
     ApplicationConfig, ChainConfig, Direction, Encapsulation, GtpMatch, Malformed, MatchConfig,
-    OnFailure, Oversized, PortConfig, RuleConfig, SteeringConfig, WayOut, present,
+    OnFailure, Oversized, PortConfig, PortRange, RuleConfig, SteeringConfig, WayOut, present,
 };
 pub use key::{
     GTP, INNER, INNER_IPV6, IP, IPV6, Key, PORTS, Pattern, RETURNED, TAGGED, WORDS, Words, octets,
     pattern, patterns,
 };
 pub use mac::{MacAddress, ParseValueError};
+pub use resolver::{
+    DEFAULT_TTL, Forward, LARGEST_TTL, RecordConfig, RecordType, ResolverConfig, Through,
+    check_name, record_path, resolver_path,
+};

@@ -9,8 +9,7 @@ mod bring;
 mod generation;
 mod guard;
 mod kernel;
-mod namespace;
-mod net;
+pub(in crate::backend) mod net;
 mod probe;
 mod space;
 mod userspace;
@@ -28,7 +27,7 @@ use super::Backhaul;
 use super::config::BackendChoice;
 use super::plane::{BackendInUse, Look, ObservedInterface, Plane, PlaneError, SliceNet};
 use crate::backend::wifi::link::Links;
-use crate::backend::{BoxFuture, Why};
+use crate::backend::{BoxFuture, Why, namespace};
 use net::Net;
 use space::Space;
 
@@ -179,7 +178,7 @@ impl LinuxPlane {
     }
 
     fn namespace_prefix(&self) -> String {
-        format!("tr-{}-", self.tag)
+        namespace_prefix(&self.tag)
     }
 
     fn spaces(&self) -> MutexGuard<'_, HashMap<String, Arc<Space>>> {
@@ -247,9 +246,14 @@ impl From<crate::backend::wifi::netlink::NetlinkError> for PlaneError {
 }
 
 /// Six hexadecimal digits of a text (FNV-1a, folded): the same over restarts and builds.
-fn tag_of(text: &[u8]) -> String {
+pub(in crate::backend) fn tag_of(text: &[u8]) -> String {
     let hash = hash(text);
     format!("{:06x}", (hash ^ (hash >> 24) ^ (hash >> 48)) & 0xff_ffff)
+}
+
+/// What the names of slices' namespaces begin with.
+pub(in crate::backend) fn namespace_prefix(tag: &str) -> String {
+    format!("tr-{tag}-")
 }
 
 fn hash(text: &[u8]) -> u64 {

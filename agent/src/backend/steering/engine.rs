@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio_util::task::AbortOnDropHandle;
-use tranche_steering::{FaultKind, TOP, chain_path, port_path, rule_path};
+use tranche_steering::{FaultKind, TOP, WayOut, chain_path, port_path, resolver_path, rule_path};
 
 use super::plane::Plane;
 use super::program::{self, Counted, Found, Interfaces, Program, Slots, counted, program};
@@ -117,7 +117,24 @@ fn failed(message: String) -> Refusal {
 impl Inner {
     async fn interfaces(&self, config: &SteeringConfig) -> Result<Interfaces, Refusal> {
         let names: Vec<&str> = config.ports.iter().map(|port| port.name.as_str()).collect();
-        self.plane.interfaces(&names).await.map_err(failed)
+        let ends = ways_out(config).filter(|(_, way)| way.to_other_end.is_some());
+        let ends: Vec<&str> = ends.map(|(_, way)| way.out_port.as_str()).collect();
+        self.plane.interfaces(&names, &ends).await.map_err(failed)
+    }
+
+    /// Lets the resolvers of a configuration run, and no others; what was done.
+    async fn serve(&self, config: &SteeringConfig) -> Result<Vec<String>, Refusal> {
+        let served = self.plane.serve(&config.resolvers).await;
+        served.map_err(|error| match error.slice {
+            Some(slice) => {
+                let message = format!(
+                    "the resolver of slice {slice} does not run: {}",
+                    error.message
+                );
+                Refusal::new(resolver_path(&slice), message)
+            }
+            None => failed(error.message),
+        })
     }
 
     /// Where things are counted before anything was: as an earlier agent left it.
@@ -183,14 +200,27 @@ impl Inner {
         if before == *config {
             return Ok(before);
         }
-        let interfaces = self.interfaces(config).await?;
-        check_present(&before, config, &interfaces)?;
-        self.put(&mut state, config, &interfaces).await?;
-        Ok(before)
+        let done = async {
+            // They make ports that rules need.
+            self.serve(config).await?;
+            let interfaces = self.interfaces(config).await?;
+            check_present(&before, config, &interfaces)?;
+            self.put(&mut state, config, &interfaces).await
+        };
+        match done.await {
+            Ok(()) => Ok(before),
+            Err(refusal) => {
+                if let Err(second) = self.serve(&before).await {
+                    tracing::error!(domain = DOMAIN, refusal = %second, "resolvers could not be put back");
+                }
+                Err(refusal)
+            }
+        }
     }
 
     async fn restore(&self, config: &SteeringConfig) -> Result<(), Refusal> {
         let mut state = self.state.lock().await;
+        self.serve(config).await?;
         let interfaces = self.interfaces(config).await?;
         self.put(&mut state, config, &interfaces).await
     }
@@ -217,7 +247,14 @@ impl Inner {
     /// Renews the program if the interfaces are not what they were, or if it is not in force.
     async fn follow(&self, state: &mut State, reads_back: bool) -> Result<Vec<Step>, Refusal> {
         let config = state.config.clone();
-        let interfaces = self.interfaces(&config).await?;
+        let mut interfaces = self.interfaces(&config).await?;
+        let mut steps = Vec::new();
+        let is_missing = |port: &str| !interfaces.contains_key(port);
+        if reads_back || config.resolvers.iter().any(|one| is_missing(&one.port)) {
+            let done = self.serve(&config).await?;
+            steps.extend(done.into_iter().map(|action| step(TOP, action)));
+            interfaces = self.interfaces(&config).await?;
+        }
         let slots = self.slots(state, &config).await?;
         let wanted = (!config.is_nothing()).then(|| program(&config, &interfaces, &slots));
         let is_news = wanted != state.program;
@@ -235,11 +272,12 @@ impl Inner {
         state.slots = slots;
         state.program = wanted;
         let action = match (is_there, is_news) {
-            (true, _) => return Ok(Vec::new()),
+            (true, _) => return Ok(steps),
             (false, true) => "put steering in force with the interfaces as they are now",
             (false, false) => "put steering in force again, which somebody had changed",
         };
-        Ok(vec![step(TOP, action)])
+        steps.push(step(TOP, action));
+        Ok(steps)
     }
 
     async fn observe(&self) -> Result<SteeringState, Refusal> {
@@ -280,6 +318,7 @@ impl Inner {
             ports: ports(config, &interfaces),
             chains: chains(config, &interfaces, &by),
             rules: rules(config, &by),
+            resolvers: self.plane.resolvers().await,
             counters: Some(counters),
         })
     }
@@ -318,7 +357,29 @@ fn check_present(
             return Err(Refusal::new(port_path(&port.name), message).because(Why::BadValue));
         }
     }
+    for (at, way) in ways_out(config).filter(|(_, way)| way.to_other_end.is_some()) {
+        let found = interfaces.get(&way.out_port);
+        if found.is_some_and(|found| found.other_end.is_none()) {
+            let message = format!(
+                "{} is not one of a pair of virtual Ethernet interfaces, so it has no other end",
+                way.out_port
+            );
+            let path = format!("{at}/to-other-end");
+            return Err(Refusal::new(path, message).because(Why::BadValue));
+        }
+    }
     Ok(())
+}
+
+/// Ways out of rules and chains, with their paths.
+fn ways_out(config: &SteeringConfig) -> impl Iterator<Item = (String, &WayOut)> {
+    let rules = config.rules.iter();
+    let rules = rules.filter_map(|one| Some((rule_path(&one.name), one.forward.as_ref()?)));
+    let chains = config.chains.iter();
+    let chains = chains.filter_map(|one| Some((chain_path(&one.name), one.forward.as_ref()?)));
+    rules
+        .chain(chains)
+        .map(|(at, way)| (format!("{at}/forward"), way))
 }
 
 fn ports(config: &SteeringConfig, interfaces: &Interfaces) -> Vec<PortState> {
@@ -377,6 +438,7 @@ fn ideal(config: &SteeringConfig) -> Program {
         mac: MacAddress::default(),
         mtu: 1500,
         is_up: true,
+        other_end: Some(MacAddress::default()),
     };
     let names = config.ports.iter().map(|port| port.name.clone());
     let interfaces = names.zip(1..).map(|(name, ifindex)| (name, found(ifindex)));
@@ -446,6 +508,23 @@ fn steps(old: &SteeringConfig, new: &SteeringConfig) -> Vec<Step> {
         steps.push(step(
             chain_path(&chain.name),
             format!("set up chain {}", chain.name),
+        ));
+    }
+    for resolver in new
+        .resolvers
+        .iter()
+        .filter(|one| !old.resolvers.contains(one))
+    {
+        steps.push(step(
+            resolver_path(&resolver.slice),
+            format!("answer names of slice {}", resolver.slice),
+        ));
+    }
+    let is_there = |slice: &str| new.resolvers.iter().any(|one| one.slice == slice);
+    for resolver in old.resolvers.iter().filter(|one| !is_there(&one.slice)) {
+        steps.push(step(
+            resolver_path(&resolver.slice),
+            format!("end the resolver of slice {}", resolver.slice),
         ));
     }
     for port in new.ports.iter().filter(|port| !old.ports.contains(port)) {

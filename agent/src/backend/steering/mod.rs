@@ -12,6 +12,7 @@
 
 #[cfg(feature = "bpf")]
 pub mod bpf;
+mod dns;
 mod engine;
 mod packet;
 mod plane;
@@ -25,12 +26,13 @@ mod table;
 
 pub use engine::Steering;
 pub use state::{
-    ApplicationState, ChainState, Counter, Counters, OperState, PortState, RuleState, SliceState,
-    SteeringState,
+    ApplicationState, ChainState, Counter, Counters, OperState, PortState, ResolverCounts,
+    ResolverState, RuleState, SliceState, SteeringState,
 };
 pub use tranche_steering::{
-    ApplicationConfig, ChainConfig, Direction, Encapsulation, GtpMatch, Malformed, MatchConfig,
-    OnFailure, Oversized, PortConfig, RuleConfig, SteeringConfig, WayOut, present,
+    ApplicationConfig, ChainConfig, Direction, Encapsulation, Forward, GtpMatch, Malformed,
+    MatchConfig, OnFailure, Oversized, PortConfig, PortRange, RecordConfig, RecordType,
+    ResolverConfig, RuleConfig, SteeringConfig, Through, WayOut, present,
 };
 
 use super::{Backend, BoxFuture, Refusal};

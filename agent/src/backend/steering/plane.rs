@@ -3,13 +3,36 @@
 use std::collections::HashMap;
 
 use super::program::{Interfaces, Program};
-use super::state::Counter;
+use super::state::{Counter, ResolverState};
 use crate::backend::BoxFuture;
+use tranche_steering::ResolverConfig;
+
+/// A resolver that does not run.
+#[derive(Debug)]
+pub(super) struct Unserved {
+    /// Whose; none where it is about all.
+    pub(super) slice: Option<String>,
+    pub(super) message: String,
+}
 
 /// A data plane. What it says went wrong is one sentence, lower case, no full stop.
 pub(super) trait Plane: Send + Sync {
-    /// The interfaces of these names that there are. One may be asked for that is not there.
-    fn interfaces<'a>(&'a self, names: &'a [&'a str]) -> BoxFuture<'a, Result<Interfaces, String>>;
+    /// The interfaces of these names that there are. One may be asked for that is not there. The other end is looked up of `ends`.
+    fn interfaces<'a>(
+        &'a self,
+        names: &'a [&'a str],
+        ends: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Interfaces, String>>;
+
+    /// Lets resolvers run as these say, and no others; what was done. Those that are as they should be go on undisturbed. On an
+    /// error some may and others not.
+    fn serve<'a>(
+        &'a self,
+        resolvers: &'a [ResolverConfig],
+    ) -> BoxFuture<'a, Result<Vec<String>, Unserved>>;
+
+    /// What is seen of the resolvers.
+    fn resolvers(&self) -> BoxFuture<'_, Vec<ResolverState>>;
 
     /// Puts a program in force as a whole, in the place of the one there is, and reads it back; takes everything away where there
     /// is none. On an error the former one is in force.

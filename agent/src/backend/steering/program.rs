@@ -30,6 +30,8 @@ pub(super) struct Found {
     pub(super) mtu: u32,
     /// Whether it is switched on and has a link.
     pub(super) is_up: bool,
+    /// Address of the other end, of an end of a pair.
+    pub(super) other_end: Option<MacAddress>,
 }
 
 /// Interfaces by name.
@@ -94,7 +96,7 @@ pub(super) struct Program {
     pub(super) drops_oversized: bool,
     /// By number of the interface.
     pub(super) ports: BTreeMap<u32, Port>,
-    /// Patterns of rules with their ranks, in order.
+    /// Patterns of rules with their ranks, in order; some rules have several.
     pub(super) rules: Vec<(Pattern, u32)>,
     /// By rank, from 1.
     pub(super) actions: Vec<Action>,
@@ -180,9 +182,10 @@ pub(super) fn program(config: &SteeringConfig, interfaces: &Interfaces, slots: &
             .forward
             .as_ref()
             .is_some_and(|way| way.encapsulate.is_some());
+        let patterns = pattern(rule, port, is_encapsulated).into_iter();
         program
             .rules
-            .push((pattern(rule, port, is_encapsulated), rank));
+            .extend(patterns.map(|pattern| (pattern, rank)));
     }
     program
 }
@@ -271,7 +274,18 @@ impl Resolver<'_> {
                 action.steps |= UPLINK;
             }
         }
-        self.to_port(action, &way.out_port, way.destination_mac);
+        if way.to_other_end.is_none() {
+            return self.to_port(action, &way.out_port, way.destination_mac);
+        }
+        match self
+            .interfaces
+            .get(&way.out_port)
+            .and_then(|found| found.other_end)
+        {
+            Some(mac) => self.to_port(action, &way.out_port, Some(mac)),
+            // Nobody would take it.
+            None => action.steps = DROP,
+        }
     }
 
     fn to_port(&self, action: &mut Action, name: &str, mac: Option<MacAddress>) {

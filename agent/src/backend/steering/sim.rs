@@ -2,15 +2,22 @@
 //!
 //! Every interface that is asked for is there, unless a test takes it away. Counts as the kernel's program does.
 
+mod datagram;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Steering;
-use super::plane::Plane;
+use super::dns::{Core, Taken, Transport};
+use super::plane::{Plane, Unserved};
 use super::program::{Found, Interfaces, Program};
 use super::reference::{Verdict, steer};
-use super::state::Counter;
+use super::state::{Counter, ResolverState};
+use super::{ResolverConfig, Steering};
 use crate::backend::{BoxFuture, MacAddress};
+
+/// The UDP port of resolvers.
+const DNS: u16 = 53;
 
 /// The interfaces of a simulated node, with what is in force on them. It outlives the agent, as a kernel does.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +33,9 @@ struct State {
     missing: HashSet<String>,
     program: Option<Program>,
     counters: HashMap<u32, Counter>,
+    resolvers: BTreeMap<String, (ResolverConfig, Core)>,
+    /// What other resolvers answer to whom asks them.
+    others: HashMap<IpAddr, Vec<u8>>,
 }
 
 /// What became of a frame.
@@ -44,9 +54,10 @@ impl SimulatedPorts {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The domain on these ports.
+    /// The domain on these ports. Resolvers end with the agent that they were of.
     #[must_use]
     pub fn steering(&self) -> Steering {
+        self.state().resolvers.clear();
         Steering::new(Arc::new(self.clone()))
     }
 
@@ -79,16 +90,30 @@ impl SimulatedPorts {
         self.state().program.is_none()
     }
 
-    /// Lets a frame come in, with its VLAN tags in it.
+    /// Lets another resolver answer this, with the identifier of whatever it is asked; nothing where there is none.
+    pub fn set_other_resolver(&self, server: IpAddr, answer: Option<Vec<u8>>) {
+        let mut state = self.state();
+        match answer {
+            Some(answer) => state.others.insert(server, answer),
+            None => state.others.remove(&server),
+        };
+    }
+
+    /// Lets a frame come in, with its VLAN tags in it. What it leads a resolver to answer is what becomes of it.
     #[must_use]
     pub fn receive(&self, port: &str, frame: &[u8]) -> Fate {
-        let mut state = self.state();
-        let (Some(program), Some(ifindex)) = (&state.program, state.numbers.get(port)) else {
+        self.state().receive(port, frame)
+    }
+}
+
+impl State {
+    fn receive(&mut self, port: &str, frame: &[u8]) -> Fate {
+        let (Some(program), Some(ifindex)) = (&self.program, self.numbers.get(port)) else {
             return Fate::Passed;
         };
         let outcome = steer(program, *ifindex, frame);
         for position in outcome.counted {
-            let counter = state.counters.entry(position).or_default();
+            let counter = self.counters.entry(position).or_default();
             counter.packets += 1;
             counter.bytes += frame.len() as u64;
         }
@@ -96,18 +121,65 @@ impl SimulatedPorts {
             Verdict::Pass => Fate::Passed,
             Verdict::Drop => Fate::Dropped,
             Verdict::Leave(ifindex) => {
-                let name = state.numbers.iter().find(|(_, number)| **number == ifindex);
-                match name.filter(|(name, _)| !state.down.contains(*name)) {
-                    Some((name, _)) => Fate::Left(name.clone(), outcome.frame),
-                    None => Fate::Dropped,
+                let name = self.numbers.iter().find(|(_, number)| **number == ifindex);
+                let Some((name, _)) = name.filter(|(name, _)| !self.down.contains(*name)) else {
+                    return Fate::Dropped;
+                };
+                let name = name.clone();
+                let mut resolvers = self.resolvers.values();
+                match resolvers.find(|(config, _)| config.port == name) {
+                    None => Fate::Left(name, outcome.frame),
+                    Some((config, core)) => {
+                        let answer = self.answer(ifindex, config, core, &outcome.frame);
+                        answer.map_or(Fate::Dropped, |answer| self.receive(&name, &answer))
+                    }
                 }
             }
         }
     }
+
+    /// The frame with which a resolver answers one.
+    fn answer(
+        &self,
+        ifindex: u32,
+        config: &ResolverConfig,
+        core: &Core,
+        frame: &[u8],
+    ) -> Option<Vec<u8>> {
+        let query = datagram::read(frame)?;
+        let is_for_it = query.mac == other_end(ifindex)
+            && query.port == DNS
+            && config.addresses.contains(&query.to);
+        let answer = match core.take(query.from, query.content, Transport::Udp) {
+            _ if !is_for_it => return None,
+            Taken::Ignored => return None,
+            Taken::Answer(answer) => answer,
+            Taken::Forward(pending) => {
+                let mut servers = config.forward.iter().flat_map(|one| &one.servers);
+                let reply = servers.find_map(|server| self.others.get(server).cloned());
+                core.finish(*pending, reply)?
+            }
+        };
+        Some(datagram::answer(&query, &answer))
+    }
+}
+
+fn mac(kind: u8, ifindex: u32) -> MacAddress {
+    let [_, high, low, last] = ifindex.to_be_bytes();
+    MacAddress([2, kind, 0, high, low, last])
+}
+
+/// Address of the other end of an interface.
+fn other_end(ifindex: u32) -> MacAddress {
+    mac(0x54, ifindex)
 }
 
 impl Plane for SimulatedPorts {
-    fn interfaces<'a>(&'a self, names: &'a [&'a str]) -> BoxFuture<'a, Result<Interfaces, String>> {
+    fn interfaces<'a>(
+        &'a self,
+        names: &'a [&'a str],
+        _ends: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Interfaces, String>> {
         let mut state = self.state();
         let mut interfaces = Interfaces::new();
         for name in names
@@ -118,20 +190,55 @@ impl Plane for SimulatedPorts {
         {
             let next = state.numbers.len() as u32 + 1;
             let ifindex = *state.numbers.entry(name.to_owned()).or_insert(next);
-            let [_, high, low, last] = ifindex.to_be_bytes();
-            let mac = MacAddress([2, 0x53, 0, high, low, last]);
             let is_up = !state.down.contains(name);
             interfaces.insert(
                 name.to_owned(),
                 Found {
                     ifindex,
-                    mac,
+                    mac: mac(0x53, ifindex),
                     mtu: 1500,
                     is_up,
+                    other_end: Some(other_end(ifindex)),
                 },
             );
         }
         Box::pin(async move { Ok(interfaces) })
+    }
+
+    fn serve<'a>(
+        &'a self,
+        resolvers: &'a [ResolverConfig],
+    ) -> BoxFuture<'a, Result<Vec<String>, Unserved>> {
+        let mut state = self.state();
+        let mut before = std::mem::take(&mut state.resolvers);
+        let mut done = Vec::new();
+        for config in resolvers {
+            let last = before.remove(&config.slice);
+            if last.is_none() {
+                done.push(format!("answer names of slice {}", config.slice));
+            }
+            let core = Core::new(config, last.as_ref().map(|(_, core)| core));
+            state
+                .resolvers
+                .insert(config.slice.clone(), (config.clone(), core));
+        }
+        let gone = before.into_keys();
+        done.extend(gone.map(|slice| format!("end the resolver of slice {slice}")));
+        Box::pin(async { Ok(done) })
+    }
+
+    fn resolvers(&self) -> BoxFuture<'_, Vec<ResolverState>> {
+        let state = self.state();
+        let seen = state
+            .resolvers
+            .iter()
+            .map(|(slice, (_, core))| ResolverState {
+                slice: slice.clone(),
+                is_up: true,
+                counts: core.counts(),
+            });
+        let seen = seen.collect();
+        Box::pin(async { seen })
     }
 
     fn install<'a>(&'a self, program: Option<&'a Program>) -> BoxFuture<'a, Result<(), String>> {
@@ -220,6 +327,12 @@ mod tests {
 
         fn disturb(&mut self) {
             self.ports.disturb();
+        }
+
+        fn other_resolver(&mut self, answer: Option<Vec<u8>>) -> IpAddr {
+            let server = "10.99.0.2".parse().unwrap();
+            self.ports.set_other_resolver(server, answer);
+            server
         }
 
         fn is_untouched(&mut self) -> bool {

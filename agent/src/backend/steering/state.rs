@@ -24,8 +24,41 @@ pub struct SteeringState {
     pub chains: Vec<ChainState>,
     /// Rules in their order.
     pub rules: Vec<RuleState>,
+    /// Resolvers.
+    pub resolvers: Vec<ResolverState>,
     /// What is counted for the node as a whole; none where nothing is steered.
     pub counters: Option<Counters>,
+}
+
+/// `resolver/state`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolverState {
+    /// The slice.
+    pub slice: String,
+    /// Whether its sockets are bound at all addresses.
+    pub is_up: bool,
+    /// What became of queries.
+    pub counts: ResolverCounts,
+}
+
+/// What became of the queries to a resolver.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct ResolverCounts {
+    /// Answered from the records.
+    #[serde(serialize_with = "as_text")]
+    pub answered: u64,
+    /// Answered by another resolver.
+    #[serde(serialize_with = "as_text")]
+    pub forwarded: u64,
+    /// Refused.
+    #[serde(serialize_with = "as_text")]
+    pub refused: u64,
+    /// Answered by nobody in time.
+    #[serde(serialize_with = "as_text")]
+    pub failed: u64,
+    /// No query, or not from a client.
+    #[serde(serialize_with = "as_text")]
+    pub ignored: u64,
 }
 
 /// `port/state`.

@@ -1,5 +1,6 @@
 //! What every implementation of steering does, with packets: run for the simulator and, in network namespaces, for the kernel.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -8,6 +9,13 @@ use crate::backend::{Backend as _, NodeConfig, Refusal};
 use frames::{Frame, gtp, ipv4, udp4, user_packet};
 
 pub(crate) mod frames;
+pub(crate) mod names;
+
+pub(crate) use names::{
+    a_users_query_is_answered_into_the_tunnel, nobody_waits_for_another_resolver,
+    resolvers_are_changed_found_again_and_removed, users_of_another_slice_get_no_answer,
+    what_has_no_record_is_asked_elsewhere_or_refused,
+};
 
 /// A node with the ports `p0` to `p2` and the applications' ports `a0` to `a2`.
 pub(crate) trait SteeringRig {
@@ -23,6 +31,9 @@ pub(crate) trait SteeringRig {
     fn take_away(&mut self, port: &str);
     /// Changes what is in force behind the agent's back.
     fn disturb(&mut self);
+    /// Lets another resolver, at the address that this returns, answer every query with this, for the identifier that it is asked
+    /// with; it is silent where this is nothing.
+    fn other_resolver(&mut self, answer: Option<Vec<u8>>) -> IpAddr;
     /// What is still there of steering.
     fn is_untouched(&mut self) -> bool;
 }
@@ -92,7 +103,7 @@ fn node(steering: SteeringConfig) -> NodeConfig {
 }
 
 /// Puts a configuration in the place of another.
-async fn change(
+pub(crate) async fn change(
     rig: &mut impl SteeringRig,
     from: &SteeringConfig,
     new: &SteeringConfig,
@@ -752,6 +763,11 @@ macro_rules! shared {
             an_echo_request_is_answered
             a_shadowed_rule_is_a_warning
             steering_is_adopted_repaired_and_removed
+            a_users_query_is_answered_into_the_tunnel
+            what_has_no_record_is_asked_elsewhere_or_refused
+            nobody_waits_for_another_resolver
+            users_of_another_slice_get_no_answer
+            resolvers_are_changed_found_again_and_removed
         );
     };
     ($run:ident: $($test:ident)*) => {

@@ -58,10 +58,11 @@ fn tuples(rules: &[(Pattern, u32)]) -> Vec<Tuple> {
     tuples
 }
 
-/// Rules that are never reached, by rank, with the first rule that takes everything from them.
+/// Rules that are never reached, by rank, with the first rule that takes everything from them; the last of those that do so
+/// together, of a rule with several patterns.
 pub(super) fn shadowed(program: &Program) -> BTreeMap<u32, u32> {
     let tuples = tuples(&program.rules);
-    let mut shadowed = BTreeMap::new();
+    let mut shadowed: BTreeMap<u32, Option<u32>> = BTreeMap::new();
     for (pattern, rank) in &program.rules {
         let by = tuples
             .iter()
@@ -76,11 +77,12 @@ pub(super) fn shadowed(program: &Program) -> BTreeMap<u32, u32> {
                     is_wider.then(|| tuple.rules.get(&masked(&pattern.value, &tuple.mask)))??;
                 (found < rank).then_some(*found)
             });
-        if let Some(first) = by.min() {
-            shadowed.insert(*rank, first);
-        }
+        let first = by.min();
+        let of_rule = shadowed.entry(*rank).or_insert(first);
+        *of_rule = of_rule.zip(first).map(|(one, other)| one.max(other));
     }
-    shadowed
+    let all = shadowed.into_iter();
+    all.filter_map(|(rank, by)| Some((rank, by?))).collect()
 }
 
 fn masked(words: &Words, mask: &Words) -> Words {

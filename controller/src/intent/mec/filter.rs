@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use tranche_steering::{GtpMatch, MatchConfig, Prefix, Written};
+use tranche_steering::{GtpMatch, MatchConfig, PortRange, Prefix, Written};
 
 use super::map::{Mapped, Mapper};
 use super::{Access, TrafficFilter};
@@ -65,15 +65,15 @@ impl Mapper<'_> {
             Some(())
         })?;
         set("srcPort", &filter.src_port, &|m, v| {
-            m.source_port = Some(v.parse().ok()?);
+            (m.source_port, m.source_port_range) = ports(v)?;
             Some(())
         })?;
         set("srcTunnelPort", &filter.src_tunnel_port, &|m, v| {
-            m.source_port = Some(v.parse().ok()?);
+            (m.source_port, m.source_port_range) = ports(v)?;
             Some(())
         })?;
         set("dstPort", &filter.dst_port, &|m, v| {
-            m.destination_port = Some(v.parse().ok()?);
+            (m.destination_port, m.destination_port_range) = ports(v)?;
             Some(())
         })?;
         set("tag", &filter.tag, &|m, v| {
@@ -172,6 +172,18 @@ impl Mapper<'_> {
         *matches = all;
         Ok(())
     }
+}
+
+/// A port, or a range of them.
+fn ports(text: &str) -> Option<(Option<u16>, Option<PortRange>)> {
+    let Some((lower, upper)) = text.split_once('-') else {
+        return Some((Some(text.parse().ok()?), None));
+    };
+    let range = PortRange {
+        lower_port: lower.parse().ok()?,
+        upper_port: upper.parse().ok()?,
+    };
+    (range.lower_port <= range.upper_port).then_some((None, Some(range)))
 }
 
 /// An address or a prefix, as a prefix.

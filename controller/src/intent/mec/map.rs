@@ -214,6 +214,10 @@ impl Mapper<'_> {
         let mut back = matching.clone();
         std::mem::swap(&mut back.source_prefix, &mut back.destination_prefix);
         std::mem::swap(&mut back.source_port, &mut back.destination_port);
+        std::mem::swap(
+            &mut back.source_port_range,
+            &mut back.destination_port_range,
+        );
         if let Some(gtp) = &mut back.gtp {
             std::mem::swap(
                 &mut gtp.inner_source_prefix,
@@ -225,6 +229,7 @@ impl Mapper<'_> {
         if returning.way.is_some() {
             returning.way = Some(WayOut {
                 out_port: self.application.user_port.clone(),
+                destination_mac: self.application.user_mac,
                 ..WayOut::default()
             });
         }

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use tranche_steering::{
     ChainConfig, Fault, FaultKind, PortConfig, RuleConfig, SteeringConfig, TOP, Words, chain_path,
-    check, patterns, port_path, rule_path,
+    check, patterns, port_path, record_path, resolver_path, rule_path,
 };
 
-use super::{Placed, slice_path, steering_name};
+use super::{Placed, SliceRecord, slice_path, steering_name};
 use crate::intent::{ErrorKind, IntentError};
 use crate::inventory::Observed;
 
@@ -31,6 +31,16 @@ pub(super) fn check_beside(
             return Err(whose.clash(&chain_path(&chain.name), "chain", &chain.name));
         }
     }
+    for resolver in &plan.resolvers {
+        let slice = &resolver.slice;
+        if foreign
+            .resolvers
+            .iter()
+            .any(|theirs| theirs.slice == *slice)
+        {
+            return Err(whose.clash(&resolver_path(slice), "resolver of slice", slice));
+        }
+    }
     let mut both = foreign.clone();
     for port in &plan.ports {
         let Some(theirs) = both.ports.iter().find(|one| one.name == port.name) else {
@@ -49,6 +59,7 @@ pub(super) fn check_beside(
     }
     both.chains.extend(plan.chains.iter().cloned());
     both.rules.extend(plan.rules.iter().cloned());
+    both.resolvers.extend(plan.resolvers.iter().cloned());
     check(&both).map_err(|fault| whose.tell_fault(&fault))?;
     whose.check_shadows(plan)
 }
@@ -97,10 +108,21 @@ impl Whose<'_> {
                 ))
             };
             let of_rule = path.strip_prefix(&at_rule);
+            let resolver = || {
+                let record = |one: &&SliceRecord| {
+                    path.starts_with(&record_path(&slice.id, &one.record.name, one.record.kind))
+                };
+                if let Some(record) = steering.records.iter().find(record) {
+                    return Some(record.origin.clone());
+                }
+                let rest = path.strip_prefix(&resolver_path(&slice.id))?;
+                Some(slice_path(slice, &format!("/resolver{rest}")))
+            };
             of_rule
                 .map(|rest| rule.place(slice, rest))
                 .or_else(|| steering.chains.iter().find_map(chain))
                 .or_else(|| steering.ports.iter().find_map(port))
+                .or_else(resolver)
         });
         let last = || self.placed.last().map(|(slice, _)| slice_path(slice, ""));
         IntentError {
@@ -114,13 +136,24 @@ impl Whose<'_> {
     fn check_shadows(&self, plan: &SteeringConfig) -> Result<(), IntentError> {
         // By the fields that they look at, the first rule for each of their values.
         let mut kinds: BTreeMap<Words, HashMap<Words, &RuleConfig>> = BTreeMap::new();
-        for (rule, pattern) in plan.rules.iter().zip(patterns(plan)) {
+        // Of a rule with several patterns, how many were looked at and how many of them another slice leaves nothing.
+        let mut rest: Vec<(usize, usize)> = vec![(0, 0); plan.rules.len()];
+        let patterns = patterns(plan);
+        for (_, position) in &patterns {
+            rest[*position].0 += 1;
+        }
+        for (pattern, position) in patterns {
+            let rule = &plan.rules[position];
             let first = kinds.iter().filter_map(|(mask, rules)| {
                 let is_wider = mask.iter().zip(&pattern.mask).all(|(w, n)| w & n == *w);
                 is_wider.then(|| rules.get(&masked(&pattern.value, mask)))?
             });
             let mut others = first.filter(|other| other.slice != rule.slice);
             if let Some(other) = others.next() {
+                rest[position].1 += 1;
+                if rest[position].0 > rest[position].1 {
+                    continue;
+                }
                 let message = format!(
                     "at node {}, rule {} of slice {}, which is asked before, leaves nothing to it",
                     self.node, other.name, other.slice

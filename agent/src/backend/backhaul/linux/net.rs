@@ -34,7 +34,7 @@ const OURS: u8 = 84;
 
 /// A connection to the kernel, of the namespace where it was opened. Clones are the same connection.
 #[derive(Clone)]
-pub(super) struct Net {
+pub(in crate::backend) struct Net {
     handle: Handle,
     generic: GenetlinkHandle,
     _tasks: Arc<[AbortOnDropHandle<()>; 2]>,
@@ -42,36 +42,36 @@ pub(super) struct Net {
 
 /// A network interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Link {
-    pub(super) index: u32,
-    pub(super) name: String,
+pub(in crate::backend) struct Link {
+    pub(in crate::backend) index: u32,
+    pub(in crate::backend) name: String,
     /// What somebody noted at it.
-    pub(super) alias: String,
-    pub(super) kind: String,
-    pub(super) mtu: u32,
-    pub(super) is_up: bool,
+    pub(in crate::backend) alias: String,
+    pub(in crate::backend) kind: String,
+    pub(in crate::backend) mtu: u32,
+    pub(in crate::backend) is_up: bool,
     /// The bridge that it is a port of.
-    pub(super) master: Option<u32>,
+    pub(in crate::backend) master: Option<u32>,
     /// Of a pair, the number of the other end in its own namespace.
-    pub(super) other_end: Option<u32>,
+    pub(in crate::backend) other_end: Option<u32>,
     /// Of VXLAN, the number of the segment and the address that it sends from.
-    pub(super) vxlan: Option<(u32, Option<IpAddr>)>,
+    pub(in crate::backend) vxlan: Option<(u32, Option<IpAddr>)>,
     /// Of the port of a bridge, whether frames may leave where they came in.
-    pub(super) is_hairpin: bool,
-    pub(super) rx_packets: u64,
+    pub(in crate::backend) is_hairpin: bool,
+    pub(in crate::backend) rx_packets: u64,
 }
 
 /// A route of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Route {
-    pub(super) to: Prefix,
-    pub(super) index: u32,
-    pub(super) metric: u32,
+pub(in crate::backend) struct Route {
+    pub(in crate::backend) to: Prefix,
+    pub(in crate::backend) index: u32,
+    pub(in crate::backend) metric: u32,
 }
 
 impl Net {
     /// Opens it in the namespace of this thread. Needs a runtime.
-    pub(super) fn connect() -> io::Result<Self> {
+    pub(in crate::backend) fn connect() -> io::Result<Self> {
         let (mut connection, handle, _) = rtnetlink::new_connection()?;
         let socket = connection.socket_mut().socket_mut();
         socket.set_ext_ack(true)?;
@@ -89,17 +89,17 @@ impl Net {
     }
 
     /// For what is asked of families of generic netlink.
-    pub(super) fn generic(&self) -> &GenetlinkHandle {
+    pub(in crate::backend) fn generic(&self) -> &GenetlinkHandle {
         &self.generic
     }
 
-    pub(super) async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
+    pub(in crate::backend) async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
         let answers = self.handle.link().get().execute();
         let messages = collect("list network interfaces", answers).await?;
         Ok(messages.iter().map(link).collect())
     }
 
-    pub(super) async fn link(&self, name: &str) -> Result<Option<Link>, NetlinkError> {
+    pub(in crate::backend) async fn link(&self, name: &str) -> Result<Option<Link>, NetlinkError> {
         let answers = self.handle.link().get().match_name(name).execute();
         match collect(&format!("look up interface {name}"), answers).await {
             Ok(messages) => Ok(messages.first().map(link)),
@@ -109,7 +109,11 @@ impl Net {
     }
 
     /// Makes an interface; answers what became of it.
-    pub(super) async fn add(&self, name: &str, message: LinkMessage) -> Result<Link, NetlinkError> {
+    pub(in crate::backend) async fn add(
+        &self,
+        name: &str,
+        message: LinkMessage,
+    ) -> Result<Link, NetlinkError> {
         let action = format!("make interface {name}");
         let made = self.handle.link().add(message).execute().await;
         made.map_err(|error| refused(&action, error))?;
@@ -119,7 +123,7 @@ impl Net {
     }
 
     /// Changes an interface.
-    pub(super) async fn change(
+    pub(in crate::backend) async fn change(
         &self,
         action: &str,
         message: LinkMessage,
@@ -129,14 +133,22 @@ impl Net {
     }
 
     /// Says whether frames may leave a port of a bridge where they came in.
-    pub(super) async fn set_hairpin(&self, port: &Link, is_on: bool) -> Result<(), NetlinkError> {
+    pub(in crate::backend) async fn set_hairpin(
+        &self,
+        port: &Link,
+        is_on: bool,
+    ) -> Result<(), NetlinkError> {
         let message = LinkBridgePort::new(port.index).hairpin(is_on).build();
         let done = self.handle.link().set_port(message).execute().await;
         let state = if is_on { "on" } else { "off" };
         done.map_err(|error| refused(&format!("switch hairpin of {} {state}", port.name), error))
     }
 
-    pub(super) async fn set_mtu(&self, link: &Link, mtu: u16) -> Result<(), NetlinkError> {
+    pub(in crate::backend) async fn set_mtu(
+        &self,
+        link: &Link,
+        mtu: u16,
+    ) -> Result<(), NetlinkError> {
         let message = LinkUnspec::new_with_index(link.index)
             .mtu(mtu.into())
             .build();
@@ -144,20 +156,24 @@ impl Net {
             .await
     }
 
-    pub(super) async fn set_up(&self, link: &Link) -> Result<(), NetlinkError> {
+    pub(in crate::backend) async fn set_up(&self, link: &Link) -> Result<(), NetlinkError> {
         let message = LinkUnspec::new_with_index(link.index).up().build();
         self.change(&format!("switch on {}", link.name), message)
             .await
     }
 
-    pub(super) async fn rename(&self, index: u32, name: &str) -> Result<(), NetlinkError> {
+    pub(in crate::backend) async fn rename(
+        &self,
+        index: u32,
+        name: &str,
+    ) -> Result<(), NetlinkError> {
         let message = LinkUnspec::new_with_index(index).name(name).build();
         self.change(&format!("call interface {index} {name}"), message)
             .await
     }
 
     /// Moves an interface into another namespace.
-    pub(super) async fn move_to(
+    pub(in crate::backend) async fn move_to(
         &self,
         link: &Link,
         namespace: &std::fs::File,
@@ -171,7 +187,7 @@ impl Net {
     }
 
     /// Removes an interface; one that is gone is fine.
-    pub(super) async fn delete(&self, index: u32) -> Result<(), NetlinkError> {
+    pub(in crate::backend) async fn delete(&self, index: u32) -> Result<(), NetlinkError> {
         let done = self.handle.link().del(index).execute().await;
         match done.map_err(|error| refused(&format!("remove interface {index}"), error)) {
             Err(error) if error.is_not_found() => Ok(()),
@@ -180,7 +196,10 @@ impl Net {
     }
 
     /// The addresses of an interface, but those that the kernel gives by itself.
-    pub(super) async fn addresses(&self, index: u32) -> Result<BTreeSet<Prefix>, NetlinkError> {
+    pub(in crate::backend) async fn addresses(
+        &self,
+        index: u32,
+    ) -> Result<BTreeSet<Prefix>, NetlinkError> {
         let answers = self
             .handle
             .address()
@@ -212,7 +231,7 @@ impl Net {
     }
 
     /// Gives an interface these addresses and no others; what was done.
-    pub(super) async fn set_addresses(
+    pub(in crate::backend) async fn set_addresses(
         &self,
         link: &Link,
         wanted: &BTreeSet<Prefix>,
@@ -254,7 +273,7 @@ impl Net {
     }
 
     /// The routes of ours.
-    pub(super) async fn routes(&self) -> Result<BTreeSet<Route>, NetlinkError> {
+    pub(in crate::backend) async fn routes(&self) -> Result<BTreeSet<Route>, NetlinkError> {
         Ok(self
             .route_messages()
             .await?
@@ -264,7 +283,9 @@ impl Net {
     }
 
     /// Destinations of the routes that packets of the node take and that are not ours.
-    pub(super) async fn foreign_routes(&self) -> Result<BTreeSet<Prefix>, NetlinkError> {
+    pub(in crate::backend) async fn foreign_routes(
+        &self,
+    ) -> Result<BTreeSet<Prefix>, NetlinkError> {
         let all = self.all_routes().await?;
         let foreign = all.iter().filter(|message| {
             let header = &message.header;
@@ -294,7 +315,7 @@ impl Net {
 
     /// Adds what is missing, then removes what is too much over these interfaces: there is no moment without a route. What
     /// was done.
-    pub(super) async fn set_routes(
+    pub(in crate::backend) async fn set_routes(
         &self,
         wanted: &BTreeSet<Route>,
         over: &BTreeSet<u32>,
@@ -341,7 +362,7 @@ impl Net {
     }
 
     /// Makes a VXLAN interface flood to these, and to no others; who was found behind others is looked for again.
-    pub(super) async fn set_flooding(
+    pub(in crate::backend) async fn set_flooding(
         &self,
         index: u32,
         wanted: &[IpAddr],

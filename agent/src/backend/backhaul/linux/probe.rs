@@ -12,7 +12,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::oneshot;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::namespace::Namespace;
+use crate::backend::namespace::Namespace;
 
 /// RFC 792 and RFC 4443: types of requests and answers.
 const ECHO_V4: (u8, u8) = (8, 0);

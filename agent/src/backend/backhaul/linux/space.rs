@@ -5,12 +5,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use super::guard::Standing;
-use super::namespace::{self, Namespace};
 use super::net::Net;
 use super::probe::{Nudger, Pinger};
 use super::userspace::UserspaceDevice;
 use super::{LinuxPlane, PREFIX, TABLE, attach, in_words, wall};
 use crate::backend::backhaul::plane::{Look, Place, PlaneError};
+use crate::backend::namespace::{self, FOR_SLICES, Namespace};
 
 /// Where a tunnel ends, with what the agent holds there: a slice's namespace, or of a management tunnel the node's.
 pub(super) struct Space {
@@ -111,7 +111,7 @@ impl LinuxPlane {
             return Ok((self.node_space(slice)?, false));
         }
         let name = self.namespace_name(slice);
-        let namespace = Namespace::create(&name).map_err(in_words(&name))?;
+        let namespace = Namespace::create(&name, FOR_SLICES).map_err(in_words(&name))?;
         let space = Arc::new(Space::enter(namespace)?);
         self.spaces().insert(slice.to_owned(), Arc::clone(&space));
         Ok((space, true))

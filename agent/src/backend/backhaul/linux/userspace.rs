@@ -26,12 +26,12 @@ use ipnetwork::IpNetwork;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::namespace::Namespace;
 use crate::backend::backhaul::Prefix;
 use crate::backend::backhaul::key::PublicKey;
 use crate::backend::backhaul::plane::{
     ObservedInterface, ObservedPeer, PlaneError, TunnelInterface, WgPeer,
 };
+use crate::backend::namespace::Namespace;
 
 /// gotatun's buffers have 4096 octets, of which WireGuard's framing takes 32 and padding 15.
 pub(super) const LARGEST_MTU: u16 = 4000;

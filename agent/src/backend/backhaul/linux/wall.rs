@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 
 use super::TABLE;
 use super::attach::VXLAN_PORT;
-use super::namespace::Namespace;
 use crate::backend::backhaul::config::Role;
 use crate::backend::backhaul::plane::{PlaneError, SliceNet, Vxlan};
+use crate::backend::namespace::Namespace;
 
 const PROGRAM: &str = "nft";
 

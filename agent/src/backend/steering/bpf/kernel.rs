@@ -222,6 +222,7 @@ fn table_of(config: &SteeringConfig) -> Result<Vec<u8>, Refusal> {
         mac: MacAddress([2; 6]),
         mtu: 1500,
         is_up: true,
+        other_end: Some(MacAddress([4; 6])),
     };
     let interfaces = names
         .zip(1..)

@@ -4,9 +4,13 @@
 //! pinned, and with the last filter everything is gone. An agent that starts again finds program and table through a filter of
 //! its own, which it knows by its number (the tag of the state directory); one with another program replaces it port by port.
 
+#[cfg(test)]
+mod dig;
 mod kernel;
 #[cfg(test)]
 mod netconf;
+mod offload;
+mod place;
 mod plane;
 #[cfg(test)]
 mod replay;

@@ -8,16 +8,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use libbpf_rs::{TC_EGRESS, TC_INGRESS, TcHook};
 use rtnetlink::Handle;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use rtnetlink::packet_route::tc::{TcAttribute, TcFilterBpfOption, TcMessage, TcOption};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::kernel::{Kernel, load_object, version};
-use crate::backend::steering::plane::Plane;
+use super::kernel::{Kernel, version};
+use super::place::Resolvers;
+use crate::backend::steering::plane::{Plane, Unserved};
 use crate::backend::steering::program::{Found, Interfaces, Program};
-use crate::backend::steering::state::Counter;
+use crate::backend::steering::state::{Counter, ResolverState};
 use crate::backend::steering::table::{cells, counters_of};
 use crate::backend::{BoxFuture, MacAddress};
+use tranche_steering::ResolverConfig;
 
 /// Which of the filters of a hook are ours, with the tag of the state directory.
 const FILTER: u32 = 0x0100_0000;
@@ -29,7 +31,10 @@ pub(super) struct BpfPlane {
     handle: Handle,
     _connection: AbortOnDropHandle<()>,
     kernel: Arc<Mutex<Option<Arc<Kernel>>>>,
+    /// Loaded at the start for the first rules.
+    spare: Mutex<Option<Kernel>>,
     filter: u32,
+    resolvers: Resolvers,
 }
 
 impl BpfPlane {
@@ -46,17 +51,20 @@ impl BpfPlane {
         let (connection, handle, _) =
             rtnetlink::new_connection().map_err(|error| error.to_string())?;
         let connection = AbortOnDropHandle::new(tokio::spawn(connection));
-        // What cannot be loaded now cannot be loaded when it is configured.
-        blocking(|| load_object(false).map(drop)).await?;
+        // What cannot be loaded now cannot be loaded when it is configured. The kernel takes long to verify it, so that the first
+        // rules find it done.
+        let spare = blocking(Kernel::load).await?;
         Ok(Self {
             handle,
             _connection: connection,
             kernel: Arc::default(),
+            spare: Mutex::new(Some(spare)),
+            resolvers: Resolvers::open(&state_dir)?,
             filter: FILTER | (hash ^ (hash >> 24)) & 0x00ff_ffff,
         })
     }
 
-    async fn links(&self) -> Result<Vec<(String, Found)>, String> {
+    async fn links(&self, ends: &[&str]) -> Result<Vec<(String, Found)>, String> {
         let all = self
             .handle
             .link()
@@ -65,7 +73,39 @@ impl BpfPlane {
             .try_collect::<Vec<_>>()
             .await;
         let all = all.map_err(|error| format!("the interfaces cannot be listed: {error}"))?;
-        Ok(all.iter().map(link).collect())
+        let mut links = Vec::with_capacity(all.len());
+        for message in &all {
+            let (name, mut found) = link(message);
+            if ends.contains(&name.as_str()) {
+                found.other_end = self.other_end(message).await;
+            }
+            links.push((name, found));
+        }
+        Ok(links)
+    }
+
+    /// The address of the other end of a pair, in whatever namespace it is.
+    async fn other_end(&self, message: &LinkMessage) -> Option<MacAddress> {
+        let (mut index, mut namespace, mut is_pair) = (None, None, false);
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::Link(other) => index = Some(*other),
+                LinkAttribute::LinkNetNsId(id) => namespace = Some(*id),
+                LinkAttribute::LinkInfo(info) => {
+                    is_pair = info.contains(&LinkInfo::Kind(InfoKind::Veth));
+                }
+                _ => {}
+            }
+        }
+        let mut request = self
+            .handle
+            .link()
+            .get()
+            .match_index(index.filter(|_| is_pair)?);
+        let attributes = &mut request.message_mut().attributes;
+        attributes.extend(namespace.map(LinkAttribute::IfNetnsId));
+        let found = request.execute().try_next().await.ok()??;
+        Some(link(&found).1.mac)
     }
 
     fn kernel(&self) -> MutexGuard<'_, Option<Arc<Kernel>>> {
@@ -156,6 +196,7 @@ fn link(message: &LinkMessage) -> (String, Found) {
         mac: MacAddress::default(),
         mtu: 0,
         is_up: message.header.flags.contains(running),
+        other_end: None,
     };
     for attribute in &message.attributes {
         match attribute {
@@ -243,13 +284,19 @@ impl BpfPlane {
             return Err("the rules do not fit into a table".to_owned());
         };
         let found = self.find().await?;
+        let spare = self
+            .spare
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let attached = self.attached().await?;
         let ports: BTreeSet<u32> = program.ports.keys().copied().collect();
         let (filter, wanted) = (self.filter, ports.clone());
         let kernel = blocking(move || {
-            let kernel = match found {
-                Some(kernel) => kernel,
-                None => Arc::new(Kernel::load()?),
+            let kernel = match (found, spare) {
+                (Some(kernel), _) => kernel,
+                (None, Some(kernel)) => Arc::new(kernel),
+                (None, None) => Arc::new(Kernel::load()?),
             };
             let before = kernel.read()?;
             let put = || {
@@ -316,13 +363,28 @@ impl BpfPlane {
 }
 
 impl Plane for BpfPlane {
-    fn interfaces<'a>(&'a self, names: &'a [&'a str]) -> BoxFuture<'a, Result<Interfaces, String>> {
+    fn interfaces<'a>(
+        &'a self,
+        names: &'a [&'a str],
+        ends: &'a [&'a str],
+    ) -> BoxFuture<'a, Result<Interfaces, String>> {
         Box::pin(async move {
-            let links = self.links().await?.into_iter();
+            let links = self.links(ends).await?.into_iter();
             Ok(links
                 .filter(|(name, _)| names.contains(&name.as_str()))
                 .collect())
         })
+    }
+
+    fn serve<'a>(
+        &'a self,
+        resolvers: &'a [ResolverConfig],
+    ) -> BoxFuture<'a, Result<Vec<String>, Unserved>> {
+        Box::pin(self.resolvers.serve(resolvers))
+    }
+
+    fn resolvers(&self) -> BoxFuture<'_, Vec<ResolverState>> {
+        Box::pin(self.resolvers.states())
     }
 
     fn install<'a>(&'a self, program: Option<&'a Program>) -> BoxFuture<'a, Result<(), String>> {

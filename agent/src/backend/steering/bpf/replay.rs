@@ -100,6 +100,7 @@ fn resolved(config: &SteeringConfig) -> Program {
         mac: MacAddress([2, 9, 9, 9, 9, 9]),
         mtu: 1500,
         is_up: true,
+        other_end: Some(MacAddress([2, 8, 8, 8, 8, 8])),
     };
     let interfaces = PORTS
         .iter()
@@ -120,6 +121,13 @@ fn ports() -> Vec<PortConfig> {
 
 fn rule() -> impl Strategy<Value = RuleConfig> {
     let some = |all: Vec<&'static str>| prop_oneof![2 => Just(None), 1 => prop::sample::select(all).prop_map(Some)];
+    let range = |all: Vec<(u16, u16)>| {
+        let one = prop::sample::select(all).prop_map(|(lower_port, upper_port)| PortRange {
+            lower_port,
+            upper_port,
+        });
+        prop_oneof![3 => Just(None), 1 => one.prop_map(Some)]
+    };
     let written =
         |text: Option<&str>| text.map(|text| crate::backend::backhaul::Written(text.to_owned()));
     let frame = (
@@ -139,6 +147,10 @@ fn rule() -> impl Strategy<Value = RuleConfig> {
         ]),
         prop_oneof![4 => Just(None), 1 => Just(Some(17_u8)), 1 => Just(Some(6_u8))],
         prop_oneof![4 => Just(None), 1 => prop::sample::select(vec![2152_u16, 80]).prop_map(Some)],
+        (
+            range(vec![(4000, 4001), (0, 4095)]),
+            range(vec![(79, 81), (80, 2152), (2150, 2156), (0, 65_535)]),
+        ),
         prop_oneof![6 => Just(None), 1 => Just(Some(46_u8))],
     );
     let gtp = prop_oneof![2 => Just(None), 1 => (
@@ -154,7 +166,7 @@ fn rule() -> impl Strategy<Value = RuleConfig> {
         any::<bool>(),
     );
     (frame, ip, gtp, action).prop_map(
-        move |((port, vlan, mac), (prefix, protocol, to, dscp), gtp, action)| {
+        move |((port, vlan, mac), (prefix, protocol, to, ranges, dscp), gtp, action)| {
             let (kind, ends, tag, qfi, is_ipv6) = action;
             let (local, peer) = if is_ipv6 {
                 ("fd00::1", "fd00::2")
@@ -178,6 +190,7 @@ fn rule() -> impl Strategy<Value = RuleConfig> {
                 encapsulate,
                 out_port: "p2".to_owned(),
                 destination_mac: (tag % 2 == 0).then_some(MacAddress([2, 1, 1, 1, 1, 1])),
+                to_other_end: (tag == 3).then_some([()]),
             });
             RuleConfig {
                 matching: MatchConfig {
@@ -187,6 +200,8 @@ fn rule() -> impl Strategy<Value = RuleConfig> {
                     destination_prefix: written(prefix),
                     protocol,
                     destination_port: to,
+                    source_port_range: ranges.0,
+                    destination_port_range: ranges.1.filter(|_| to.is_none()),
                     dscp,
                     gtp: gtp.map(|(teid, message_type, inner)| GtpMatch {
                         teid,
@@ -246,6 +261,7 @@ fn config() -> impl Strategy<Value = SteeringConfig> {
                 ports: ports(),
                 chains: chains.into_iter().collect(),
                 rules,
+                resolvers: Vec::new(),
             }
         })
 }

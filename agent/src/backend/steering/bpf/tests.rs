@@ -1,42 +1,48 @@
 //! The shared suite on the kernel: a node in a network namespace, its ports veth pairs whose far ends are in another one.
 
 use std::io::{self, Read as _, Write as _};
+use std::net::IpAddr;
 use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 use std::os::fd::AsFd as _;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::backend::backhaul::linux::{namespace_prefix, tag_of};
+use crate::backend::namespace;
 use crate::backend::steering::Steering;
 use crate::backend::steering::suite::frames::{Frame, gtp, user_packet};
 use crate::backend::steering::suite::{self, GATEWAY, PORTS, SteeringRig, at, shared, to};
 use crate::backend::steering::{
-    Direction, Encapsulation, GtpMatch, MatchConfig, RuleConfig, WayOut, present,
+    Direction, Encapsulation, Forward, GtpMatch, MatchConfig, RuleConfig, SteeringConfig, Through,
+    WayOut, present,
 };
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 pub(super) struct Rig {
-    prefix: String,
+    pub(super) prefix: String,
     state_dir: tempfile::TempDir,
     runtime: Option<Runtime>,
     steering: Option<Steering>,
     far: Vec<(String, Socket)>,
+    /// Another resolver in the far namespace, while this lives.
+    other: Arc<()>,
 }
 
 /// Runs a command line, which must succeed; what it printed.
-fn sh(command: &str) -> String {
+pub(super) fn sh(command: &str) -> String {
     let done = Command::new("sh").args(["-ec", command]).output().unwrap();
     let error = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{command}: {error}");
     String::from_utf8_lossy(&done.stdout).into_owned()
 }
 
-fn enter(namespace: &str) -> io::Result<()> {
+pub(super) fn enter(namespace: &str) -> io::Result<()> {
     let file = std::fs::File::open(format!("/run/netns/{namespace}"))?;
     move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
     Ok(())
@@ -66,7 +72,7 @@ fn is_possible() -> Result<(), String> {
 }
 
 impl Rig {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut rig = Self::without_steering();
         rig.start();
         rig
@@ -98,6 +104,7 @@ impl Rig {
             runtime: None,
             steering: None,
             far: far.into(),
+            other: Arc::default(),
         }
     }
 
@@ -133,13 +140,21 @@ impl Rig {
         self.runtime = Some(runtime);
     }
 
+    /// What the names of resolvers' namespaces begin with.
+    fn places(&self) -> String {
+        format!(
+            "trd-{}-",
+            tag_of(self.state_dir.path().as_os_str().as_encoded_bytes())
+        )
+    }
+
     pub(super) fn in_node(&self, command: &str) -> String {
         sh(&format!("ip netns exec {}n {command}", self.prefix))
     }
 }
 
 /// A socket that sends and receives frames at an interface.
-fn open(namespace: &str, interface: &str) -> Socket {
+pub(super) fn open(namespace: &str, interface: &str) -> Socket {
     const EVERYTHING: u16 = 0x0003;
     const AF_PACKET: u16 = 17;
     let (namespace, interface) = (namespace.to_owned(), interface.to_owned());
@@ -181,7 +196,9 @@ impl SteeringRig for Rig {
     async fn restart(&mut self) {
         self.steering = None;
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            // An agent that ends closes its sockets.
+            let end = move || runtime.shutdown_timeout(std::time::Duration::from_secs(20));
+            tokio::task::spawn_blocking(end).await.unwrap();
         }
         self.start();
     }
@@ -216,8 +233,48 @@ impl SteeringRig for Rig {
         self.in_node("tc qdisc del dev p0 clsact");
     }
 
+    fn other_resolver(&mut self, answer: Option<Vec<u8>>) -> IpAddr {
+        let prefix = &self.prefix;
+        sh(&format!(
+            "ip -n {prefix}n address add 10.99.0.1/24 dev p1
+             ip -n {prefix}f address add 10.99.0.2/24 dev p1"
+        ));
+        self.answer_at("10.99.0.2", answer)
+    }
+
     fn is_untouched(&mut self) -> bool {
+        let places = namespace::names().unwrap();
+        let mut places = places.iter();
         !self.in_node("tc qdisc").contains("clsact")
+            && !self.in_node("ip -o link").contains(": d0@")
+            && !places.any(|name| name.starts_with(&self.places()))
+    }
+}
+
+impl Rig {
+    /// A resolver at an address of the far namespace.
+    fn answer_at(&self, address: &'static str, answer: Option<Vec<u8>>) -> IpAddr {
+        let prefix = &self.prefix;
+        let (far, alive) = (format!("{prefix}f"), Arc::downgrade(&self.other));
+        let (send, bound) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            enter(&far).unwrap();
+            let socket = std::net::UdpSocket::bind((address, 53)).unwrap();
+            socket
+                .set_read_timeout(Some(std::time::Duration::from_millis(100)))
+                .unwrap();
+            send.send(()).unwrap();
+            let mut buffer = [0; 600];
+            while alive.strong_count() > 0 {
+                let (Ok((_, from)), Some(answer)) = (socket.recv_from(&mut buffer), &answer) else {
+                    continue;
+                };
+                let answer = [&buffer[..2], &answer[2..]].concat();
+                socket.send_to(&answer, from).unwrap();
+            }
+        });
+        bound.recv().unwrap();
+        address.parse().unwrap()
     }
 }
 
@@ -226,6 +283,11 @@ impl Drop for Rig {
         self.steering = None;
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
+        }
+        for name in namespace::names().unwrap_or_default() {
+            if name.starts_with(&self.places()) && namespace::delete(&name).is_err() {
+                drop(writeln!(io::stderr(), "{name} is left behind"));
+            }
         }
         for end in ["n", "f"] {
             let name = format!("{}{end}", self.prefix);
@@ -238,7 +300,7 @@ impl Drop for Rig {
 }
 
 /// What an operator's request is done on is in the node's namespace, and so is what it leads to.
-fn run(test: impl AsyncFnOnce(&mut Rig)) {
+pub(super) fn run(test: impl AsyncFnOnce(&mut Rig)) {
     if !can_run() {
         return;
     }
@@ -343,5 +405,53 @@ fn the_namespace_of_a_slice_gets_plain_ip_and_answers_into_the_tunnel() {
             (&header[..8], &[172, 16, 0, 9][..])
         );
         assert!(left.ends_with(b"to a user"));
+    });
+}
+
+/// From the node's namespace there is no way to that resolver.
+#[test]
+fn others_are_asked_through_the_tunnel_of_the_slice() {
+    run(async |rig| {
+        let tag = tag_of(rig.state_dir.path().as_os_str().as_encoded_bytes());
+        let tunnel = format!("{}s", namespace_prefix(&tag));
+        let far = format!("{}f", rig.prefix);
+        sh(&format!(
+            "ip netns add {tunnel}
+             ip -n {tunnel} link add wg0 type veth peer name t0 netns {far}
+             ip -n {tunnel} address add 10.98.0.1/24 dev wg0
+             ip -n {tunnel} link set wg0 up
+             ip -n {far} address add 10.98.0.2/24 dev t0
+             ip -n {far} link set t0 up"
+        ));
+        let server = rig.answer_at("10.98.0.2", Some(suite::names::others_answer()));
+        let forward = Forward {
+            servers: vec![server],
+            through: Through::Tunnel,
+        };
+        suite::configure(rig, &suite::names::with_resolver(Some(forward))).await;
+        let asked = suite::names::ask(rig, "www.example.", suite::names::A).await;
+        sh(&format!("ip netns delete {tunnel}"));
+        assert_eq!(asked.1, ["5 192.0.2.80"]);
+    });
+}
+
+/// The name is somebody else's already: nothing changes.
+#[test]
+fn a_resolver_takes_no_interface_that_is_there() {
+    run(async |rig| {
+        let mut config = suite::names::with_resolver(None);
+        config.resolvers[0].port = "p2".to_owned();
+        let refused = suite::change(rig, &SteeringConfig::default(), &config)
+            .await
+            .unwrap_err();
+        assert!(
+            refused.path.ends_with("/resolver[slice='s']"),
+            "{refused:?}"
+        );
+        assert!(
+            refused.message.contains("p2 is there already"),
+            "{refused:?}"
+        );
+        assert!(rig.is_untouched());
     });
 }

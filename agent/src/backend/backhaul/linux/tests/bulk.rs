@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::super::namespace::Namespace;
 use super::rig::{self, Rig};
 use super::users::{attach, change, in_slice, segment, with_ipv6};
 use crate::backend::backhaul::BackendInUse;
 use crate::backend::backhaul::suite::{self, EDGE, SLICE, SPOKE};
+use crate::backend::namespace::Namespace;
 
 const OCTETS: usize = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::sleep;
 
-use super::super::namespace::Namespace;
 use super::rig::{self, Rig};
 use super::traffic::socket;
 use crate::backend::backhaul::BackendInUse;
 use crate::backend::backhaul::suite::{self, BackhaulRig, EDGE, SLICE, SPOKE};
+use crate::backend::namespace::Namespace;
 use crate::backend::{Backend as _, NodeConfig};
 
 const MARKER: &[u8] = b"nobody else shall read this";

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::super::namespace::{self, Namespace};
 use super::super::{LinuxPlane, keys_of};
 use crate::backend::backhaul::record::{Ledger, Record};
 use crate::backend::backhaul::suite::BackhaulRig;
 use crate::backend::backhaul::tunnel::Pace;
 use crate::backend::backhaul::{BackendInUse, Backhaul};
+use crate::backend::namespace::{self, Namespace};
 
 /// Underlay addresses of the machines (RFC 5737).
 const UNDERLAY: [&str; 3] = ["192.0.2.1", "192.0.2.2", "192.0.2.3"];

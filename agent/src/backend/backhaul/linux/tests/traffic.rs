@@ -7,12 +7,12 @@ use std::time::Duration;
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use super::super::namespace::Namespace;
 use super::rig::{self, Rig};
 use crate::backend::Backend as _;
 use crate::backend::backhaul::BackhaulBackend as _;
 use crate::backend::backhaul::suite::{self, BackhaulRig, DC, EDGE, SLICE, SPOKE};
 use crate::backend::backhaul::{BackendInUse, Event, RotationReason};
+use crate::backend::namespace::Namespace;
 
 /// Packets of the stream, one every millisecond.
 const PACKETS: u32 = 3_000;

@@ -15,10 +15,13 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space,
 const DIRECTORY: &str = "/run/netns";
 const OF_THIS_THREAD: &str = "/proc/thread-self/ns/net";
 
+/// What a namespace is made with: settings below /proc/sys.
+pub(in crate::backend) type Settings = &'static [(&'static str, &'static str)];
+
 /// What the kernel has to do for a slice: forward, take a packet back on the other interface of a rotation, let the agent send
 /// echo requests, and have an address of IPv6 when it is given one: while it looks for a second for who else may have it, it
 /// does not answer, and whoever gave it knows.
-const SETTINGS: [(&str, &str); 8] = [
+pub(in crate::backend) const FOR_SLICES: Settings = &[
     ("net/ipv4/ip_forward", "1"),
     ("net/ipv6/conf/all/forwarding", "1"),
     ("net/ipv6/conf/default/accept_ra", "0"),
@@ -31,14 +34,14 @@ const SETTINGS: [(&str, &str); 8] = [
 
 /// A network namespace that has a name.
 #[derive(Debug, Clone)]
-pub(super) struct Namespace {
-    pub(super) name: String,
+pub(in crate::backend) struct Namespace {
+    pub(in crate::backend) name: String,
     file: Arc<File>,
 }
 
 impl Namespace {
     /// Makes one, with its settings and nothing in it.
-    pub(super) fn create(name: &str) -> io::Result<Self> {
+    pub(in crate::backend) fn create(name: &str, settings: Settings) -> io::Result<Self> {
         share_directory()?;
         if !is_there(name) {
             delete(name)?;
@@ -48,7 +51,7 @@ impl Namespace {
         let made = in_new_thread(|| {
             enter_new()?;
             rustix::mount::mount_bind(OF_THIS_THREAD, &path)?;
-            for (setting, value) in SETTINGS {
+            for (setting, value) in settings {
                 match fs::write(Path::new("/proc/sys").join(setting), value) {
                     // A kernel without IPv6 has nothing to forward of it.
                     Err(error)
@@ -66,7 +69,7 @@ impl Namespace {
     }
 
     /// One that is there.
-    pub(super) fn open(name: &str) -> io::Result<Self> {
+    pub(in crate::backend) fn open(name: &str) -> io::Result<Self> {
         Ok(Self {
             name: name.to_owned(),
             file: Arc::new(File::open(path(name))?),
@@ -74,7 +77,7 @@ impl Namespace {
     }
 
     /// That of the node, which has no name.
-    pub(super) fn of_node(file: File) -> Self {
+    pub(in crate::backend) fn of_node(file: File) -> Self {
         Self {
             name: "of the node".to_owned(),
             file: Arc::new(file),
@@ -82,13 +85,16 @@ impl Namespace {
     }
 
     /// For who moves an interface here.
-    pub(super) fn file(&self) -> &File {
+    pub(in crate::backend) fn file(&self) -> &File {
         &self.file
     }
 
     /// Runs something inside, on a thread of its own: sockets that it opens stay here wherever they are used. May spawn tasks
     /// if the caller may.
-    pub(super) fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    pub(in crate::backend) fn within<T: Send>(
+        &self,
+        work: impl FnOnce() -> T + Send,
+    ) -> io::Result<T> {
         let runtime = tokio::runtime::Handle::try_current().ok();
         in_new_thread(|| {
             let _runtime = runtime.as_ref().map(|runtime| runtime.enter());
@@ -98,13 +104,13 @@ impl Namespace {
     }
 
     /// Lets packets come in at an interface that would leave by another one, as they do while keys are rotated.
-    pub(super) fn loosen(&self, interface: &str) -> io::Result<()> {
+    pub(in crate::backend) fn loosen(&self, interface: &str) -> io::Result<()> {
         let setting = format!("/proc/sys/net/ipv4/conf/{interface}/rp_filter");
         self.within(|| fs::write(setting, "2"))?
     }
 
     /// Moves this thread here, for good.
-    pub(super) fn enter(&self) -> io::Result<()> {
+    pub(in crate::backend) fn enter(&self) -> io::Result<()> {
         move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))?;
         Ok(())
     }
@@ -132,14 +138,14 @@ fn enter_new() -> io::Result<()> {
 }
 
 /// Whether there is one of this name. A file alone is none: it is what is left where a mount did not outlive its maker.
-pub(super) fn is_there(name: &str) -> bool {
+pub(in crate::backend) fn is_there(name: &str) -> bool {
     const NSFS_MAGIC: u64 = 0x6e73_6673;
     let found = rustix::fs::statfs(path(name));
     found.is_ok_and(|found| u64::try_from(found.f_type) == Ok(NSFS_MAGIC))
 }
 
 /// The names of all there are.
-pub(super) fn names() -> io::Result<Vec<String>> {
+pub(in crate::backend) fn names() -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(DIRECTORY) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -150,7 +156,7 @@ pub(super) fn names() -> io::Result<Vec<String>> {
 }
 
 /// Takes a name away; the namespace goes with its last user.
-pub(super) fn delete(name: &str) -> io::Result<()> {
+pub(in crate::backend) fn delete(name: &str) -> io::Result<()> {
     let path = path(name);
     match unmount(&path, UnmountFlags::DETACH) {
         // Nothing was mounted, or nothing is there.
@@ -164,7 +170,7 @@ pub(super) fn delete(name: &str) -> io::Result<()> {
 }
 
 /// Whether this process may make namespaces.
-pub(super) fn check_possible() -> io::Result<()> {
+pub(in crate::backend) fn check_possible() -> io::Result<()> {
     in_new_thread(enter_new)?;
     share_directory()
 }
