@@ -23,7 +23,8 @@ use super::state::{
 use super::table;
 use super::{SteeringBackend, SteeringConfig};
 use crate::backend::{
-    Applied, Backend, BoxFuture, Cost, MacAddress, NodeConfig, Plan, Reconciled, Refusal, Step, Why,
+    Applied, Backend, BoxFuture, Cost, MacAddress, NodeConfig, Plan, Reconciled, Refusal, Step,
+    Warning, WarningKind, Why,
 };
 
 const DOMAIN: &str = "steering";
@@ -406,7 +407,23 @@ fn step(path: impl Into<String>, action: impl Into<String>) -> Step {
     }
 }
 
-/// The steps from one configuration to another, with a warning for each rule that is never reached.
+/// A warning for each rule that is never reached.
+fn warnings(config: &SteeringConfig) -> Vec<Warning> {
+    let rules = config.rules.iter().zip(shadowed(config));
+    let warning = |(rule, by): (&super::RuleConfig, Option<String>)| {
+        let (name, by) = (&rule.name, by?);
+        let message =
+            format!("rule {name} is never reached, rule {by} before it matches all that it does");
+        Some(Warning::new(
+            WarningKind::Shadowed,
+            rule_path(name),
+            message,
+        ))
+    };
+    rules.filter_map(warning).collect()
+}
+
+/// The steps from one configuration to another.
 fn steps(old: &SteeringConfig, new: &SteeringConfig) -> Vec<Step> {
     if old == new {
         return Vec::new();
@@ -419,7 +436,7 @@ fn steps(old: &SteeringConfig, new: &SteeringConfig) -> Vec<Step> {
     for name in had.keys().filter(|name| !has.contains_key(**name)) {
         steps.push(step(rule_path(name), format!("remove rule {name}")));
     }
-    for (rule, shadowed_by) in new.rules.iter().zip(shadowed(new)) {
+    for rule in &new.rules {
         let (name, before) = (&rule.name, had.get(&rule.name));
         match before {
             None => steps.push(step(
@@ -430,12 +447,6 @@ fn steps(old: &SteeringConfig, new: &SteeringConfig) -> Vec<Step> {
                 steps.push(step(rule_path(name), format!("change rule {name}")))
             }
             Some(_) => {}
-        }
-        if let Some(by) = shadowed_by {
-            let warning = format!(
-                "warning: rule {name} is never reached, rule {by} before it matches all that it does"
-            );
-            steps.push(step(rule_path(name), warning));
         }
     }
     for chain in new
@@ -476,11 +487,12 @@ impl Backend for Steering {
     }
 
     fn plan(&self, old: &NodeConfig, new: &NodeConfig) -> Result<Plan, Refusal> {
-        if old.steering != new.steering {
-            check(&new.steering)?;
+        if old.steering == new.steering {
+            return Ok(Plan::new(DOMAIN, Vec::new(), old, new));
         }
+        check(&new.steering)?;
         let steps = steps(&old.steering, &new.steering);
-        Ok(Plan::new(DOMAIN, steps, old, new))
+        Ok(Plan::new(DOMAIN, steps, old, new).warning(warnings(&new.steering)))
     }
 
     fn apply(&mut self, plan: Plan) -> BoxFuture<'_, Result<Applied, Refusal>> {
