@@ -10,6 +10,7 @@
 //! changes of configuration to `rollout`, which opens its own sessions so that closing them frees every lock.
 
 mod backoff;
+mod forecast;
 mod prb;
 mod ran;
 mod read;
@@ -39,6 +40,8 @@ use crate::inventory::{Inventory, NodeName, Observed};
 use crate::scheduler::{Correction, NetworkReport, Period, PrbCorrection};
 
 pub(crate) use backoff::pause;
+pub(crate) use forecast::Asking;
+pub use forecast::{Forecast, ForecastStep, ForecastWarning};
 pub use read::ReadError;
 pub use tunnel::TunnelEvent;
 pub(crate) use tunnel::{filter as tunnels_filter, own_key, read as tunnels_of};

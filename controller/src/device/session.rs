@@ -328,7 +328,8 @@ pub(super) async fn read(shared: &Shared, client: &Client) -> Result<Arc<Observe
     Ok(observed)
 }
 
-async fn fetch(shared: &Shared, client: &Client) -> Result<Arc<Observed>, DeviceError> {
+/// Reads the node for the caller alone.
+pub(super) async fn fetch(shared: &Shared, client: &Client) -> Result<Arc<Observed>, DeviceError> {
     let node = || shared.config.node.clone();
     let data = client
         .get(Some(reader::filter()), None)

@@ -11,6 +11,7 @@ mod apply;
 mod cells;
 mod change;
 pub mod desired;
+mod dry_run;
 mod fresh;
 mod metrics;
 mod onboard;

@@ -7,6 +7,7 @@
 mod access;
 mod backhaul;
 mod backhaul_operations;
+mod dry_run;
 mod errors;
 mod events;
 mod hostile;
