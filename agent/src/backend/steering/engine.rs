@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, broadcast};
 use tokio_util::task::AbortOnDropHandle;
 use tranche_steering::{FaultKind, TOP, chain_path, port_path, rule_path};
 
@@ -17,8 +17,8 @@ use super::plane::Plane;
 use super::program::{self, Counted, Found, Interfaces, Program, Slots, counted, program};
 use super::reference::{ECHO, FAILED, FIRST, FRAGMENT, MALFORMED, OVERSIZED, UNMATCHED};
 use super::state::{
-    ApplicationState, ChainState, Counter, Counters, OperState, PortState, RuleState, SliceState,
-    SteeringState,
+    ApplicationState, ChainState, Counter, Counters, Event, OperState, PortState, Repair,
+    RuleState, SliceState, SteeringState,
 };
 use super::table;
 use super::{SteeringBackend, SteeringConfig};
@@ -28,10 +28,13 @@ use crate::backend::{
 };
 
 const DOMAIN: &str = "steering";
+const PUT_BACK: &str = "put steering in force again, which somebody had changed";
 /// How often interfaces are looked at.
 const LOOK: Duration = Duration::from_millis(250);
 /// And how often what is in force is read back.
 const LOOKS_TO_CHECK: u32 = 40;
+/// Events that a listener may be behind.
+const EVENTS: usize = 64;
 /// Positions of counters.
 const COUNTERS: u32 = 24_576;
 
@@ -44,6 +47,7 @@ pub struct Steering {
 struct Inner {
     plane: Arc<dyn Plane>,
     state: Mutex<State>,
+    events: broadcast::Sender<Event>,
     /// Follows the interfaces from the first configuration on.
     watch: OnceLock<AbortOnDropHandle<()>>,
 }
@@ -70,6 +74,7 @@ impl Steering {
             inner: Arc::new(Inner {
                 plane,
                 state: Mutex::default(),
+                events: broadcast::Sender::new(EVENTS),
                 watch: OnceLock::new(),
             }),
         }
@@ -99,11 +104,7 @@ async fn watch(inner: Weak<Inner>) {
             continue;
         }
         match inner.follow(&mut state, look % LOOKS_TO_CHECK == 0).await {
-            Ok(steps) => {
-                for step in steps {
-                    tracing::warn!(domain = DOMAIN, path = step.path, "{}", step.action);
-                }
-            }
+            Ok(steps) => inner.tell(steps),
             Err(refusal) => {
                 tracing::error!(domain = DOMAIN, %refusal, "steering could not follow its interfaces")
             }
@@ -116,6 +117,26 @@ fn failed(message: String) -> Refusal {
 }
 
 impl Inner {
+    /// Tells of what was put right by itself.
+    fn tell(&self, steps: Vec<Step>) {
+        for step in steps {
+            tracing::warn!(domain = DOMAIN, path = step.path, "{}", step.action);
+            let cause = match step.action == PUT_BACK {
+                true => "steering in force was changed by hand",
+                false => "an interface came, went, or got or lost its link",
+            };
+            let repair = Repair {
+                target: step.path,
+                action: step.action,
+            };
+            // Without a listener there is nobody to tell.
+            drop(self.events.send(Event::Repaired {
+                cause: cause.to_owned(),
+                repairs: vec![repair],
+            }));
+        }
+    }
+
     async fn interfaces(&self, config: &SteeringConfig) -> Result<Interfaces, Refusal> {
         let names: Vec<&str> = config.ports.iter().map(|port| port.name.as_str()).collect();
         self.plane.interfaces(&names).await.map_err(failed)
@@ -238,7 +259,7 @@ impl Inner {
         let action = match (is_there, is_news) {
             (true, _) => return Ok(Vec::new()),
             (false, true) => "put steering in force with the interfaces as they are now",
-            (false, false) => "put steering in force again, which somebody had changed",
+            (false, false) => PUT_BACK,
         };
         Ok(vec![step(TOP, action)])
     }
@@ -523,5 +544,9 @@ impl Backend for Steering {
 impl SteeringBackend for Steering {
     fn observe(&self) -> BoxFuture<'_, Result<SteeringState, Refusal>> {
         Box::pin(self.inner.observe())
+    }
+
+    fn events(&self) -> broadcast::Receiver<Event> {
+        self.inner.events.subscribe()
     }
 }

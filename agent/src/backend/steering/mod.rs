@@ -25,13 +25,15 @@ mod table;
 
 pub use engine::Steering;
 pub use state::{
-    ApplicationState, ChainState, Counter, Counters, OperState, PortState, RuleState, SliceState,
-    SteeringState,
+    ApplicationState, ChainState, Counter, Counters, Event, OperState, PortState, Repair,
+    RuleState, SliceState, SteeringState,
 };
 pub use tranche_steering::{
     ApplicationConfig, ChainConfig, Direction, Encapsulation, GtpMatch, Malformed, MatchConfig,
     OnFailure, Oversized, PortConfig, RuleConfig, SteeringConfig, WayOut, present,
 };
+
+use tokio::sync::broadcast;
 
 use super::{Backend, BoxFuture, Refusal};
 
@@ -42,4 +44,7 @@ pub trait SteeringBackend: Backend {
     /// # Errors
     /// A [`Refusal`] when the kernel can't be asked.
     fn observe(&self) -> BoxFuture<'_, Result<SteeringState, Refusal>>;
+
+    /// What is repaired from now on without anybody having asked.
+    fn events(&self) -> broadcast::Receiver<Event>;
 }
