@@ -27,7 +27,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tranche_netconf::client::{Auth, Client, ClientConfig, HostKeyCheck};
@@ -163,6 +163,8 @@ pub struct Status {
     pub last_read: Option<SystemTime>,
     /// When its last report of airtime or PRB came.
     pub last_report: Option<SystemTime>,
+    /// When it last told of its steering, by a report.
+    pub steering_told: Option<SystemTime>,
     /// Reports that it sent and that did not arrive, since the controller looks after it.
     pub lost_reports: u64,
 }
@@ -269,6 +271,8 @@ struct Shared {
     client: Mutex<Option<Client>>,
     window: Mutex<telemetry::Window>,
     cells: Mutex<prb::Window>,
+    /// What is known of the node may be old.
+    unsure: Notify,
     events: broadcast::Sender<DeviceEvent>,
     stop: CancellationToken,
 }
@@ -454,6 +458,7 @@ impl Fleet {
             observed: None,
             last_read: None,
             last_report: None,
+            steering_told: None,
             lost_reports: 0,
         };
         let shared = Arc::new(Shared {
@@ -463,6 +468,7 @@ impl Fleet {
             client: Mutex::default(),
             window: Mutex::default(),
             cells: Mutex::default(),
+            unsure: Notify::new(),
             events: self.events.clone(),
             stop: CancellationToken::new(),
         });

@@ -4,8 +4,8 @@ use tranche_netconf::xml::{Attribute, Element, Fragment, XmlError};
 
 use crate::text::escape;
 
-/// Leaves of nodes that are secret, by their name: the node's modules say so of them and of no others that the controller writes.
-pub(crate) const SECRETS: [&str; 4] = ["passphrase", "secret", "mobility-key", "preshared-key"];
+/// Leaves of nodes that are secret, by their name.
+const SECRETS: [&str; 4] = ["passphrase", "secret", "mobility-key", "preshared-key"];
 
 /// Prefixes of the attributes that edits have.
 const PREFIXES: [(&str, &str); 2] = [
@@ -87,7 +87,25 @@ fn uses(element: &Element, namespace: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use tranche_yang::SchemaNode;
+
     use super::*;
+
+    #[test]
+    fn every_secret_of_the_modules_that_are_written_is_known() {
+        fn secret(node: SchemaNode) -> Vec<&'static str> {
+            let below = node.children().into_iter().flat_map(secret);
+            let own = node.is_secret().then(|| node.name());
+            own.into_iter().chain(below).collect()
+        }
+        let schema = tranche_agent::schema::build(&[], false, false).unwrap();
+        let modules = ["wifi", "ran", "backhaul", "steering"];
+        let tops = modules.map(|module| schema.top(&format!("tranche-{module}")));
+        let names: BTreeSet<&str> = tops.into_iter().flatten().flat_map(secret).collect();
+        assert_eq!(names, BTreeSet::from(SECRETS));
+    }
 
     #[test]
     fn secrets_are_left_out_and_the_rest_can_be_sent() {

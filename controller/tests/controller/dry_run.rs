@@ -9,7 +9,7 @@ use crate::nodes::{Site, oper_state, permit_all, slice, slices, wait};
 use crate::support::{Instance, JSON, XML, error, factory, header};
 
 /// What a dry run answers, which must be one.
-async fn told(answer: Response) -> Value {
+pub(crate) async fn told(answer: Response) -> Value {
     let status = answer.status();
     let body: Value = answer.json().await.unwrap();
     assert_eq!(status, 200, "{body}");

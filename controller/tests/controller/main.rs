@@ -7,7 +7,9 @@
 mod access;
 mod backhaul;
 mod backhaul_operations;
+mod cells;
 mod dry_run;
+mod dry_run_domains;
 mod errors;
 mod events;
 mod hostile;
