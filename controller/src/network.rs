@@ -22,8 +22,8 @@ use crate::rollout::{
 };
 
 pub(crate) use self::forecast::{Answer, NodeForecast};
-pub(crate) use self::rotation::PortRanges;
 pub use self::rotation::RotationError;
+pub(crate) use self::rotation::{PortRanges, Waiting, Waits};
 
 /// Changes of agreement that a listener may be behind before it misses some.
 const EVENTS: usize = 1024;
@@ -117,6 +117,8 @@ pub struct Network {
     settings: RolloutSettings,
     state: Mutex<State>,
     changing: tokio::sync::Mutex<()>,
+    /// Rotations of keys that wait for somebody.
+    waits: Waits,
     events: broadcast::Sender<NodeName>,
 }
 
@@ -129,8 +131,14 @@ impl Network {
             settings,
             state: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
+            waits: Waits::default(),
             events: broadcast::Sender::new(EVENTS),
         }
+    }
+
+    /// Rotations of keys that wait for somebody.
+    pub(crate) fn waits(&self) -> &Waits {
+        &self.waits
     }
 
     /// The sessions to the nodes.

@@ -118,6 +118,91 @@ fn with_hubs(names: &[&str]) -> Value {
     slices
 }
 
+const NACM: &str = "urn:ietf:params:xml:ns:yang:ietf-netconf-acm";
+
+/// Keeps the controller from moving a node to its next key, or lets it.
+fn holding_back(hold: bool) -> String {
+    let rule = match hold {
+        true => {
+            "<rule-list yang:insert=\"first\"><name>stay</name><group>controllers</group><rule><name>stay</name>\
+             <module-name>tranche-backhaul</module-name><path xmlns:b=\"urn:tranche:yang:tranche-backhaul\">\
+             /b:backhaul/b:tunnel/b:complete-rotation</path><access-operations>exec</access-operations>\
+             <action>deny</action></rule></rule-list>"
+        }
+        false => "<rule-list nc:operation=\"delete\"><name>stay</name></rule-list>",
+    };
+    format!(
+        "<nacm xmlns=\"{NACM}\" xmlns:yang=\"urn:ietf:params:xml:ns:yang:1\" \
+         xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\"><groups><group><name>controllers</name>\
+         <user-name>controller</user-name></group></groups>{rule}</nacm>"
+    )
+}
+
+/// The controller dies in the middle of a rotation of the second slice, in which one node has not moved to its next key, and
+/// another one carries it on.
+async fn rotation_over_a_death(scene: &mut Scene<'_>) {
+    const LATE: usize = 1;
+    scene.edit(LATE, &holding_back(true)).await.unwrap();
+    let halfway = scene.rotate(1).await.unwrap_err().to_string();
+    assert!(halfway.contains("node-2 has not moved"), "{halfway}");
+    scene.stack.kill_controller();
+    scene.edit(LATE, &holding_back(false)).await.unwrap();
+    scene.stack.restart_controller().await.unwrap();
+    let have_moved = |state: &Value| {
+        let nodes = state["node"].as_array();
+        nodes.is_some_and(|nodes| {
+            nodes.len() == MACHINES && nodes.iter().all(|node| node["epoch"] == "2")
+        })
+    };
+    let moved = scene.until(1, "all at their next keys", have_moved);
+    moved.await.unwrap();
+}
+
+/// Address of a node inside of the first slice's tunnel.
+async fn tunnel_address(scene: &Scene<'_>, node: &str) -> Ipv4Addr {
+    let state = scene.tunnels(0).await.unwrap();
+    let mut nodes = state["node"].as_array().unwrap().iter();
+    let node = nodes.find(|one| one["name"] == node).unwrap();
+    node["address"].as_str().unwrap().parse().unwrap()
+}
+
+/// Hub and spoke of the first slice become each other's, while packets go between their ends of the tunnel in both directions:
+/// what is behind them has other addresses afterwards. How many were sent.
+async fn hub_and_spoke_are_swapped(scene: &Scene<'_>) -> u32 {
+    let two = over_two_nodes();
+    scene.put(&two).await.unwrap();
+    let (access, edge) = (
+        tunnel_address(scene, "node-1").await,
+        tunnel_address(scene, "node-3").await,
+    );
+    let space = |index: usize| {
+        let spaces = scene.spaces(index);
+        let own = spaces.iter().find(|name| name.ends_with("-tenant-a"));
+        own.unwrap().clone()
+    };
+    let (here, there) = (space(0), space(EDGE));
+    let ears = [&here, &there].map(|space| Ear::open("tenant-a", space).unwrap());
+    let start = |number, space: &str, from, to| {
+        Stream::start("tenant-a", number, (space, from), to, MILLISECOND).unwrap()
+    };
+    let out = start(20, &here, access, edge);
+    let back = start(21, &there, edge, access);
+    let mut swapped = two.clone();
+    let slice = &mut swapped["tranche-slice:slices"]["slice"][0];
+    slice["where"]["node"] = json!(["node-3"]);
+    slice["backhaul"]["hub"][0]["node"] = json!("node-1");
+    for slices in [&swapped, &two, &swapped] {
+        goes_on("out", &out, &[&ears[1]]).await;
+        goes_on("back", &back, &[&ears[0]]).await;
+        scene.put(slices).await.unwrap();
+    }
+    let state = scene.tunnels(0).await.unwrap();
+    assert_eq!(state["hub"], "node-1", "{state}");
+    assert_eq!(tunnel_address(scene, "node-1").await, access);
+    goes_on("out after the swap", &out, &[&ears[1]]).await;
+    loses_none("out", out, &[&ears[1]]).await + loses_none("back", back, &[&ears[0]]).await
+}
+
 /// The first slice alone, at one access node and the edge.
 fn over_two_nodes() -> Value {
     let mut slices = with_hubs(&["edge"]);
@@ -156,7 +241,7 @@ async fn nothing_is_left(scene: &Scene<'_>, before: &[String], spaces: &[String]
 }
 
 async fn play(network: &Network) {
-    let scene = Scene::start(network).await.unwrap();
+    let mut scene = Scene::start(network).await.unwrap();
     let before = traces(network);
     let machines = 0..MACHINES;
     let machines = machines.map(|index| Ear::open(NOBODY, &network.machine(index)).unwrap());
@@ -219,15 +304,29 @@ async fn play(network: &Network) {
     loses_none("down", down, &[&a[1]]).await;
     until_arrived("up", &up, &at_a, up.sent()).await;
 
-    let begin = Instant::now();
-    scene.put(&with_hubs(&["data-centre"])).await.unwrap();
-    words += &format!(", handover {:.0?}", begin.elapsed());
-    let moved = scene.until_at(0, "node-4").await.unwrap();
-    assert_eq!(moved["node"].as_array().unwrap().len(), 3, "{moved}");
-    goes_on("up after the handover", &up, &[&a[DATA_CENTRE]]).await;
+    // From the better hub to the worse, back, and once more: only one of them is there before and afterwards.
+    for (hub, node, place) in [
+        ("data-centre", "node-4", DATA_CENTRE),
+        ("edge", "node-3", EDGE),
+        ("data-centre", "node-4", DATA_CENTRE),
+    ] {
+        let begin = Instant::now();
+        scene.put(&with_hubs(&[hub])).await.unwrap();
+        words += &format!(", handover to {hub} {:.0?}", begin.elapsed());
+        let moved = scene.until_at(0, node).await.unwrap();
+        assert_eq!(moved["node"].as_array().unwrap().len(), 3, "{moved}");
+        goes_on("up after the handover", &up, &[&a[place]]).await;
+    }
+    rotation_over_a_death(&mut scene).await;
+    goes_on("the other after the rotation", &other, &at_b).await;
     let sent = loses_none("up", up, &at_a).await;
     loses_none("the other", other, &at_b).await;
     words += &format!(", 0 of {sent} lost");
+
+    words += &format!(
+        ", 0 of {} over swaps",
+        hub_and_spoke_are_swapped(&scene).await
+    );
 
     let all = a.iter().chain(&b).chain(&machines[..EDGE]);
     assert_eq!(all.map(Ear::foreign).sum::<u64>(), 0);
@@ -248,4 +347,54 @@ fn slices_have_isolated_paths_that_lose_nothing_and_leave_nothing() {
     }
     let network = Network::new().unwrap();
     network.run(|| play(&network)).unwrap();
+}
+
+/// The first slice over two nodes, three times from nothing, and once with packets while its keys are rotated.
+async fn play_over_two(network: &Network) {
+    let scene = Scene::start(network).await.unwrap();
+    let before = traces(network);
+    let mut two = over_two_nodes();
+    // What is emulated may be late.
+    two["tranche-slice:slices"]["slice"][0]["backhaul"]["probe"] = json!({ "misses": 100 });
+    let (mut words, mut spaces) = (Vec::new(), Vec::new());
+    for last in [false, false, true] {
+        let begin = Instant::now();
+        scene.put(&two).await.unwrap();
+        words.push(format!("{:.0?}", begin.elapsed()));
+        let state = scene.tunnels(0).await.unwrap();
+        let nodes = state["node"].as_array().unwrap();
+        let in_use = |node: &Value| node["backend-in-use"] == "kernel";
+        assert!(nodes.len() == 2 && nodes.iter().all(in_use), "{state}");
+        spaces = [0, EDGE].map(|index| scene.spaces(index)).concat();
+        assert_eq!(spaces.len(), 2, "{spaces:?}");
+        if !last {
+            nothing_is_left(&scene, &before, &spaces).await;
+        }
+    }
+    let ear = Ear::open("tenant-a", &spaces[1]).unwrap();
+    let (here, there) = (
+        tunnel_address(&scene, "node-1").await,
+        tunnel_address(&scene, "node-3").await,
+    );
+    let stream = Stream::start("tenant-a", 0, (&spaces[0], here), there, 10 * MILLISECOND);
+    let stream = stream.unwrap();
+    goes_on("out", &stream, &[&ear]).await;
+    let rotated = scene.rotate(0).await.unwrap();
+    let nodes = rotated["tranche-slice:output"]["node"].as_array().unwrap();
+    assert!(nodes.iter().all(|node| node["epoch"] == "2"), "{rotated}");
+    goes_on("out after the rotation", &stream, &[&ear]).await;
+    loses_none("out", stream, &[&ear]).await;
+    nothing_is_left(&scene, &before, &spaces).await;
+    let words = words.join(", ");
+    drop(writeln!(
+        std::io::stderr(),
+        "\nbackhaul: kernel: slice over two nodes {words}\n"
+    ));
+}
+
+#[test]
+#[ignore = "needs a kernel with WireGuard; run by make test-vm"]
+fn a_slice_has_a_path_of_the_kernel_that_loses_nothing_and_leaves_nothing() {
+    let network = Network::new().unwrap();
+    network.run(|| play_over_two(&network)).unwrap();
 }

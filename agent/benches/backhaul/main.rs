@@ -67,7 +67,7 @@ fn main() {
         throughput(&Network::new(backend));
     }
     if wants("many") {
-        for count in [tunnels / 4, tunnels / 2, tunnels] {
+        for count in [tunnels / 20, tunnels / 10, tunnels * 3 / 10, tunnels] {
             many(&mut Network::new(backend), count);
         }
     }

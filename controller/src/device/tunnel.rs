@@ -229,6 +229,7 @@ fn read_state(state: &Element) -> Result<TunnelState, ReadError> {
         let state = PeerState {
             state: peer.child_text("state").map(str::to_owned),
             latest_handshake: peer.child_text("latest-handshake").map(str::to_owned),
+            next_handshake: peer.child_text("next-handshake").map(str::to_owned),
             rtt_us: parsed(peer, at, "probe-rtt")?,
             tx_bytes: parsed(peer, at, "tx-bytes")?.unwrap_or(0),
             rx_bytes: parsed(peer, at, "rx-bytes")?.unwrap_or(0),

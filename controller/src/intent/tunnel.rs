@@ -170,6 +170,8 @@ pub struct PeerState {
     pub state: Option<String>,
     /// RFC 3339.
     pub latest_handshake: Option<String>,
+    /// The same on the second interface of a rotation.
+    pub next_handshake: Option<String>,
     /// Microseconds.
     pub rtt_us: Option<u32>,
     /// Octets sent.
@@ -193,7 +195,9 @@ pub enum Stage {
     Make,
     /// New peers beside those that leave, at hubs and members: whoever is called knows who calls.
     Responders,
-    /// The same at spokes.
+    /// What is joined to the tunnels of hubs, before anybody sends to them.
+    Join,
+    /// New peers beside those that leave, at spokes.
     Callers,
     /// Everything.
     All,
@@ -205,6 +209,7 @@ impl Stage {
             Self::Make | Self::All => true,
             Self::Responders => role != Role::Spoke,
             Self::Callers => role == Role::Spoke,
+            Self::Join => role.is_hub(),
         }
     }
 }
@@ -266,8 +271,11 @@ impl TunnelConfig {
         }
         let mut xml = String::new();
         let config = has.and_then(|has| has.config.as_ref());
-        let anew = config.filter(|config| self.keeps_peers_of(config));
-        let Some(config) = anew else {
+        if config.is_some_and(|before| self.is_too_early(before, stage)) {
+            return None;
+        }
+        let stays = |before: &&Self| self.keeps_peers_of(before) || self.turns_from(before);
+        let Some(config) = config.filter(stays) else {
             self.write_anew(slice, stage, &mut xml);
             return Some(xml);
         };
@@ -275,7 +283,8 @@ impl TunnelConfig {
         if !self.is_like(config) {
             self.write_scalars(Some(config), &mut inner);
         }
-        if stage == Stage::All && self.attachment != config.attachment {
+        let joins = matches!(stage, Stage::Join | Stage::All);
+        if joins && self.attachment != config.attachment {
             self.attachment.write(&mut inner);
         }
         if stage != Stage::Make {
@@ -325,11 +334,29 @@ impl TunnelConfig {
         same_part && self.layer == before.layer && self.addresses == before.addresses
     }
 
+    /// Whether a hub becomes a spoke or a spoke a hub, and nothing else of what its peers rest on changes.
+    fn turns_from(&self, before: &Self) -> bool {
+        let parts = (before.role.is_hub(), self.role.is_hub());
+        let others = (before.role == Role::Spoke, self.role == Role::Spoke);
+        let turns = parts.0 && others.1 || others.0 && parts.1;
+        turns && self.layer == before.layer && self.addresses == before.addresses
+    }
+
+    /// A hub that becomes a spoke serves until traffic has moved away from it; a spoke that becomes a hub has its peers when it
+    /// does.
+    fn is_too_early(&self, before: &Self, stage: Stage) -> bool {
+        let earliest = match self.role {
+            Role::Spoke => stage == Stage::All,
+            _ => stage != Stage::Make,
+        };
+        self.turns_from(before) && !earliest
+    }
+
     fn write_anew(&self, slice: &str, stage: Stage, xml: &mut String) {
         xml.push_str("<tunnel nc:operation=\"replace\">");
         leaf(xml, "slice", slice);
         self.write_scalars(None, xml);
-        if stage == Stage::All {
+        if matches!(stage, Stage::Join | Stage::All) {
             self.attachment.write(xml);
         }
         let peers = self.peers.iter().filter(|(_, peer)| peer.is_known());

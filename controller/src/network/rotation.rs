@@ -5,10 +5,12 @@
 //!          '--------------- a failure ------------'                  |                       |
 //!                 cancel-rotation everywhere                 asked again until it is done, also by a controller that came later
 //! ```
+//! Where an end's key is elsewhere, it is waited for before `complete`, and the nodes are let go meanwhile (`rotation/wait.rs`).
 //! Up to the first `complete-rotation` it can be taken back; from then on it is only carried on. Which of the two it is shows at
 //! the nodes, so that a controller that was started anew knows what to do. The nodes are held: nobody repairs nor changes them meanwhile.
 
 mod part;
+mod wait;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,6 +19,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep};
 
 use self::part::Part;
+pub(crate) use self::wait::{Waiting, Waits};
 use super::Network;
 use crate::device::{tunnels_filter, tunnels_of};
 use crate::intent::{NodePlan, OwnKey, Role, Tunnel, TunnelConfig, in_use};
@@ -28,6 +31,8 @@ const READY: Duration = Duration::from_secs(10);
 const RETIRED: Duration = Duration::from_secs(30);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long such ends may take where a rotation is due by itself: it is prepared once, and their operators are told.
+const DUE: Duration = Duration::from_secs(86_400);
 
 /// Why keys were not rotated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,11 +40,28 @@ pub enum RotationError {
     /// The slice has no tunnels.
     #[error("slice {0} has no tunnels")]
     NoTunnels(String),
-    /// An end whose key is elsewhere would have to be told the new ones first.
+    /// An end whose key is elsewhere is called, and could not be called on a second interface too.
     #[error(
-        "the key of {0} is elsewhere: it knows the nodes by their present keys, and would lose its tunnel"
+        "the key of {0} is elsewhere, and it is called at a configured endpoint: a second interface could not receive there beside the first"
     )]
     Elsewhere(String),
+    /// One waits already.
+    #[error("a rotation of slice {0} waits already: cancel-rotation gives it up")]
+    Waits(String),
+    /// Ends whose keys are elsewhere did not come in time; everything is as it was.
+    #[error("{names} was not heard on the next keys within {} s: everything is as before", .wait.as_secs())]
+    Late {
+        /// Their names.
+        names: String,
+        /// How long they had.
+        wait: Duration,
+    },
+    /// Somebody gave it up while it waited; everything is as it was.
+    #[error("the rotation was given up: everything is as before")]
+    GivenUp,
+    /// The controller ends while one waits.
+    #[error("the controller is stopping")]
+    Stopping,
     /// A node refused, failed or did not answer; everything is as it was.
     #[error("node {node}: {why}")]
     Node {
@@ -60,11 +82,15 @@ pub enum RotationError {
     },
 }
 
+/// Nodes, and what holds them.
+type Held = (Vec<NodeName>, Vec<OwnedMutexGuard<()>>);
+
 /// The ports out of which a node's next port is taken.
 pub(crate) type PortRanges = BTreeMap<NodeName, (u16, u16)>;
 
 impl Network {
-    /// Rotates the keys of all nodes of a slice. `ranges` are the ports of those nodes that have a range.
+    /// Rotates the keys of all nodes of a slice. `ranges` are the ports of those nodes that have a range; ends whose keys are elsewhere
+    /// are waited for as long as `wait`.
     ///
     /// # Errors
     /// Whoever was away, refused, or was not heard on its new key.
@@ -72,21 +98,21 @@ impl Network {
         &self,
         slice: &str,
         ranges: &PortRanges,
+        wait: Duration,
     ) -> Result<BTreeMap<NodeName, OwnKey>, RotationError> {
-        let (nodes, held) = self.hold_slice(slice).await;
-        let mut rotation = self.open(slice, &nodes).await?;
-        if let Some(peer) = rotation.elsewhere() {
+        let held = self.hold_slice(slice).await;
+        if self.waits.of(slice).is_some() {
+            return Err(RotationError::Waits(slice.to_owned()));
+        }
+        let rotation = self.open(slice, &held.0).await?;
+        if let Some(peer) = rotation.called_elsewhere() {
             return Err(RotationError::Elsewhere(peer));
         }
-        let done = rotation.run(ranges).await;
-        self.read_again(&nodes).await;
-        drop(held);
-        self.check_all(&nodes);
-        done
+        self.turn(rotation, held, ranges, wait).await
     }
 
     /// Carries on or takes back a rotation that a controller left halfway, or that nodes have prepared because one is due. `None`:
-    /// there is none. One that can be taken back is carried on only where rotations are wanted by themselves.
+    /// there is none that nobody sees to. One that can be taken back is carried on only where rotations are wanted by themselves.
     ///
     /// # Errors
     /// As [`Network::rotate`].
@@ -97,6 +123,9 @@ impl Network {
         forward: bool,
     ) -> Option<Result<(), RotationError>> {
         let (nodes, held) = self.hold_slice(slice).await;
+        if self.waits.of(slice).is_some() {
+            return None;
+        }
         let mut rotation = match self.open(slice, &nodes).await {
             Ok(rotation) => rotation,
             Err(error) => return Some(Err(error)),
@@ -106,7 +135,10 @@ impl Network {
         }
         let done = match (rotation.is_beyond_return(), forward) {
             (true, _) => rotation.carry_on().await.map(drop),
-            (false, true) if rotation.elsewhere().is_none() => rotation.run(ranges).await.map(drop),
+            (false, true) if rotation.called_elsewhere().is_none() => {
+                let turned = self.turn(rotation, (nodes, held), ranges, DUE).await;
+                return Some(turned.map(drop));
+            }
             (false, _) => {
                 rotation.take_back().await;
                 Ok(())
@@ -116,6 +148,46 @@ impl Network {
         drop(held);
         self.check_all(&nodes);
         Some(done)
+    }
+
+    /// Rotates from wherever it is, with the nodes held but while somebody else is waited for.
+    async fn turn(
+        &self,
+        mut rotation: Rotation,
+        (nodes, mut held): Held,
+        ranges: &PortRanges,
+        wait: Duration,
+    ) -> Result<BTreeMap<NodeName, OwnKey>, RotationError> {
+        let mut ready = rotation.begin(ranges).await;
+        let absent = rotation.absent();
+        let waiting;
+        if ready.is_ok() && !absent.is_empty() {
+            waiting = self.waits.begin(&rotation.slice, absent, wait);
+            // Whoever looks at them from now on has to see that they are rotating.
+            self.read_again(&nodes).await;
+            drop(held);
+            ready = self
+                .until_nobody_is_absent(&mut rotation, &waiting, wait)
+                .await;
+            held = self.hold(&nodes).await;
+            if ready.is_ok() {
+                // Who changed the slice meanwhile was let through.
+                ready = self.look_again(&mut rotation).await;
+            }
+        }
+        let done = match ready {
+            Ok(()) => rotation.carry_on().await,
+            Err(RotationError::Stopping) => return Err(RotationError::Stopping),
+            Err(error @ RotationError::Halfway { .. }) => Err(error),
+            Err(error) => {
+                rotation.take_back().await;
+                Err(error)
+            }
+        };
+        self.read_again(&nodes).await;
+        drop(held);
+        self.check_all(&nodes);
+        done
     }
 
     /// Slices with tunnels at a node that are in the middle of a rotation, there or at a peer: a node that comes back may be the one
@@ -166,7 +238,7 @@ impl Network {
 
     /// Holds the nodes of a slice, and nothing else: changes of other nodes go on meanwhile. Who changes the slice changes a node
     /// that has it, and waits.
-    async fn hold_slice(&self, slice: &str) -> (Vec<NodeName>, Vec<OwnedMutexGuard<()>>) {
+    async fn hold_slice(&self, slice: &str) -> Held {
         loop {
             let nodes = self.nodes_of(slice);
             let held = self.hold(&nodes).await;
@@ -248,28 +320,26 @@ struct Rotation {
 }
 
 impl Rotation {
-    async fn run(
-        &mut self,
-        ranges: &PortRanges,
-    ) -> Result<BTreeMap<NodeName, OwnKey>, RotationError> {
+    /// Up to where every node of ours was heard on its next key, after a rotation that is beyond return.
+    async fn begin(&mut self, ranges: &PortRanges) -> Result<(), RotationError> {
         if self.is_under_way() && self.is_beyond_return() {
             self.carry_on().await?;
             self.look().await?;
         }
-        match self.prepare(ranges).await {
-            Ok(()) => self.carry_on().await,
-            Err(error) => {
-                self.take_back().await;
-                Err(error)
-            }
-        }
+        self.prepare(ranges).await
     }
 
-    /// A peer whose key is elsewhere.
-    fn elsewhere(&self) -> Option<String> {
+    /// A peer whose key is elsewhere and that is called.
+    fn called_elsewhere(&self) -> Option<String> {
         let mut peers = self.parts.iter().flat_map(|part| &part.wanted.peers);
-        let found = peers.find(|(_, peer)| peer.node.is_none());
+        let found = peers.find(|(_, peer)| peer.node.is_none() && peer.endpoint.is_some());
         found.map(|(name, _)| name.clone())
+    }
+
+    /// Peers whose keys are elsewhere and that were not heard on the next keys by all.
+    fn absent(&self) -> BTreeSet<String> {
+        let silent = self.parts.iter().flat_map(|part| part.silent(false));
+        silent.cloned().collect()
     }
 
     fn is_under_way(&self) -> bool {
@@ -303,14 +373,9 @@ impl Rotation {
         let deadline = Instant::now() + READY;
         loop {
             self.look().await?;
-            let ready = |part: &&Part| {
-                part.has
-                    .state
-                    .next
-                    .as_ref()
-                    .is_some_and(|(_, ready)| *ready)
-            };
-            let Some(late) = self.parts.iter().find(|part| !ready(part)) else {
+            let late =
+                |part: &&Part| part.has.state.next.is_none() || part.silent(true).next().is_some();
+            let Some(late) = self.parts.iter().find(late) else {
                 return Ok(());
             };
             if Instant::now() >= deadline {

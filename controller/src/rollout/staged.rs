@@ -1,8 +1,9 @@
 //! A change that has tunnels: the same transaction, with several commits in it before the confirmation.
 //!
 //! ```text
-//! make tunnels without new peers, and everything else -> read keys -> peers where they are called -> peers where they call
-//!    -> wait until the new peers answer -> move traffic off hubs that leave -> what is joined to new tunnels, and remove the old
+//! make tunnels without new peers, and everything else -> read keys -> peers where they are called
+//!    -> what is joined to hubs, where there is traffic that could move to them -> peers where they call
+//!    -> wait until the new peers answer -> move traffic off hubs that leave -> what is joined to other new tunnels, and remove the old
 //! ```
 //! Each stage is a confirmed commit that carries on the one before (RFC 6241 8.4.1): a node that goes back goes back to what was
 //! before all of them. A failure in any stage, or a tunnel that does not answer in time, cancels all nodes.
@@ -102,7 +103,10 @@ impl<H: Fn(&str, Heard)> Change<H> {
     ) -> Result<(), Vec<NodeFailure>> {
         run.phase(Phase::Commit).await?;
         self.look(run, keys).await?;
-        for stage in [Stage::Responders, Stage::Callers] {
+        let moves = self.could_move(before);
+        let join = moves.then_some(Stage::Join);
+        let stages = [Some(Stage::Responders), join, Some(Stage::Callers)];
+        for stage in stages.into_iter().flatten() {
             if self.next(run, keys, stage, |_| false) {
                 run.commit_again().await?;
             }
@@ -259,6 +263,17 @@ impl<H: Fn(&str, Heard)> Change<H> {
         let node = self.nodes.iter().find(|one| one.device.node() == node)?;
         let peer = node.has.tunnels.get(slice)?.state.peers.get(peer)?;
         peer.answers().then(|| peer.latest_handshake.clone())
+    }
+
+    /// Whether a spoke has had hubs before: as soon as it knows others, its traffic may move to them.
+    fn could_move(&self, before: &[Arc<Observed>]) -> bool {
+        self.nodes.iter().zip(before).any(|(node, before)| {
+            let mut spokes = node.plan.tunnels.iter();
+            spokes.any(|(slice, tunnel)| {
+                let had = before.tunnels.get(slice).and_then(|t| t.config.as_ref());
+                tunnel.role == Role::Spoke && had.is_some_and(|had| !had.peers.is_empty())
+            })
+        })
     }
 
     /// Where a hub leaves, its traffic moves to the best that stays before the hub is removed.

@@ -335,6 +335,7 @@ impl Service {
 
     /// Waits for what is under way, then closes the sessions to the nodes.
     pub async fn stop(&self) {
+        self.network.waits().stop();
         self.tasks.close();
         self.tasks.wait().await;
         self.network.fleet().shutdown().await;

@@ -57,13 +57,19 @@ impl Service {
         };
         let slice = slice.ok_or_else(|| super::internal("the action is of no slice"))?;
         match operation.name() {
-            "rotate-keys" => self.rotate_keys(slice).await.map(Some),
+            "rotate-keys" => self.rotate_keys(slice, &operation).await.map(Some),
+            "cancel-rotation" => self.cancel_rotation(&slice).await.map(|()| None),
             "add-peer" => self.add_peer(user, slice, &operation).await.map(Some),
             "del-peer" => self.del_peer(user, slice, &operation).await,
             "peer-configuration" => {
                 let name = mandatory(operation.data(), "name")?;
+                let side = match operation.data().get("key") {
+                    Some("next") => Side::Next,
+                    _ => Side::Current,
+                };
                 let action = "peer-configuration";
-                self.peer_configuration(&slice, &name, action).map(Some)
+                self.peer_configuration(&slice, &name, (action, side))
+                    .map(Some)
             }
             name => Err(vec![RpcError::new(
                 ErrorTag::OperationNotSupported,
@@ -106,7 +112,8 @@ impl Service {
             Ok(())
         })
         .await?;
-        self.peer_configuration(&slice, &name, "add-peer")
+        let action = ("add-peer", Side::Current);
+        self.peer_configuration(&slice, &name, action)
     }
 
     async fn del_peer(
@@ -232,7 +239,7 @@ impl Service {
         &self,
         slice: &str,
         name: &str,
-        action: &str,
+        (action, side): (&str, Side),
     ) -> Result<Operation, Vec<RpcError>> {
         let desired = Arc::clone(&self.published().desired);
         let path = backhaul_path(slice);
@@ -251,11 +258,16 @@ impl Service {
             desired: &desired,
             slice,
             backhaul,
+            side,
         };
         let tenant = |hub: &&Hub| hub.node.is_none() && hub.name == name;
         let text = match backhaul.hubs.iter().find(tenant) {
             Some(hub) => writer.of_gateway(hub)?,
             None => writer.of_peer(name)?.ok_or_else(missing)?,
+        };
+        let text = match side {
+            Side::Current => text,
+            Side::Next => of_second_interface(&text),
         };
         let mut output = self
             .schema
@@ -286,12 +298,35 @@ fn free_pool(desired: &Desired) -> Option<String> {
     all.find(is_free).map(|pool| pool.to_string())
 }
 
+/// Which keys of the nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// Those in force.
+    Current,
+    /// Those that a rotation waits with.
+    Next,
+}
+
+/// The file of a second interface: as soon as it is up it takes over what is sent, by routes in place of those of the first one,
+/// which goes on receiving.
+fn of_second_interface(text: &str) -> String {
+    let allowed = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("AllowedIPs = "));
+    let prefixes = allowed.flat_map(|line| line.split(", "));
+    let routes: String = prefixes
+        .map(|prefix| format!("PostUp = ip route replace {prefix} dev %i\n"))
+        .collect();
+    text.replacen("\n\n", &format!("\nTable = off\n{routes}\n"), 1)
+}
+
 /// Writes configuration files for wg-quick(8).
 struct Writer<'a> {
     service: &'a Service,
     desired: &'a Desired,
     slice: &'a str,
     backhaul: &'a Backhaul,
+    side: Side,
 }
 
 impl Writer<'_> {
@@ -302,16 +337,19 @@ impl Writer<'_> {
         let tunnel = observed
             .as_ref()
             .and_then(|has| has.tunnels.get(self.slice));
-        tunnel
-            .and_then(|tunnel| tunnel.state.key.clone())
-            .ok_or_else(|| {
-                let message = format!("the key of node {node} is not known yet");
-                refuse(
-                    ErrorTag::OperationFailed,
-                    &backhaul_path(self.slice),
-                    message,
-                )
-            })
+        let state = tunnel.map(|tunnel| &tunnel.state);
+        let (key, message) = match self.side {
+            Side::Current => (
+                state.and_then(|state| state.key.clone()),
+                format!("the key of node {node} is not known yet"),
+            ),
+            Side::Next => (
+                state.and_then(|state| state.next.as_ref().map(|(key, _)| key.clone())),
+                format!("node {node} has no next key: no rotation waits for anybody"),
+            ),
+        };
+        let at = backhaul_path(self.slice);
+        key.ok_or_else(|| refuse(ErrorTag::OperationFailed, &at, message))
     }
 
     fn interface(&self, name: &str, port: Option<u16>) -> String {
@@ -385,7 +423,8 @@ impl Writer<'_> {
         let Some(peer) = peers.iter().find(|peer| peer.name == name) else {
             return Ok(None);
         };
-        let port = peer.endpoint.map(|endpoint| endpoint.port);
+        let port = peer.endpoint.filter(|_| self.side == Side::Current);
+        let port = port.map(|endpoint| endpoint.port);
         let mut text = self.interface(name, port);
         if self.backhaul.topology == Topology::Mesh {
             let foreign = |one: &str| peers.iter().any(|peer| peer.name == one);

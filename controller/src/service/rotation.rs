@@ -1,6 +1,7 @@
 //! Rotation of a slice's keys: on request, when a node says that one is due, and after a controller left one halfway.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tranche_netconf::error::{ErrorTag, RpcError};
 use tranche_yang::Operation;
@@ -8,18 +9,37 @@ use tranche_yang::Operation;
 use super::{Live, Service};
 use crate::network::{PortRanges, RotationError};
 
+/// How long ends whose keys are elsewhere are waited for where nobody says, in seconds: the default of the model.
+const WAIT_S: u64 = 600;
+
 impl Service {
+    /// The action `cancel-rotation`.
+    pub(super) async fn cancel_rotation(&self, slice: &str) -> Result<(), Vec<RpcError>> {
+        if self.network.waits().give_up(slice).await {
+            return Ok(());
+        }
+        let message = format!("no rotation of slice {slice} waits for anybody");
+        let refusal = RpcError::new(ErrorTag::OperationFailed, message);
+        let path = format!("/tranche-slice:slices/slice[id='{slice}']/backhaul");
+        Err(vec![refusal.with_app_tag("no-rotation").at(&path)])
+    }
+
     /// The action `rotate-keys`.
     pub(super) async fn rotate_keys(
         self: &Arc<Self>,
         slice: String,
+        operation: &Operation,
     ) -> Result<Operation, Vec<RpcError>> {
+        let wait = operation.data().get("wait").map(str::parse);
+        // The schema has seen to its range.
+        let wait = wait.and_then(Result::ok).unwrap_or(WAIT_S);
+        let wait = Duration::from_secs(wait);
         let path = format!("/tranche-slice:slices/slice[id='{slice}']/backhaul");
         let (service, id) = (Arc::clone(self), slice.clone());
         // A caller that goes away doesn't stop it halfway.
         let task = self.tasks.spawn(async move {
             let ranges = service.port_ranges();
-            service.network.rotate(&id, &ranges).await
+            service.network.rotate(&id, &ranges, wait).await
         });
         let rotated = task.await;
         let rotated = rotated.map_err(|_| super::internal("the rotation was given up"))?;
@@ -27,7 +47,11 @@ impl Service {
             let app_tag = match &error {
                 RotationError::NoTunnels(_) => "no-tunnels",
                 RotationError::Elsewhere(_) => "key-elsewhere",
-                RotationError::Node { .. } => "rotation-cancelled",
+                RotationError::Waits(_) => "rotation-waits",
+                RotationError::Late { .. } => "peer-late",
+                RotationError::Node { .. } | RotationError::GivenUp | RotationError::Stopping => {
+                    "rotation-cancelled"
+                }
                 RotationError::Halfway { .. } => "rotation-halfway",
             };
             let refusal = RpcError::new(ErrorTag::OperationFailed, error.to_string());

@@ -11,6 +11,7 @@ use super::state::plain;
 use super::{Live, Service};
 use crate::device::{DeviceState, TunnelEvent};
 use crate::intent::{Slice, Tunnel, TunnelConfig};
+use crate::network::Waiting;
 use crate::rollout::Heard;
 use crate::service::desired::Desired;
 
@@ -76,6 +77,8 @@ pub(super) struct SeenTunnels {
     hubs: BTreeMap<String, usize>,
     /// Why it is not all up.
     pub(super) reasons: Vec<String>,
+    /// For whom a rotation waits.
+    waiting: Option<Waiting>,
 }
 
 impl SeenTunnels {
@@ -205,6 +208,10 @@ impl SeenTunnels {
         if let Some(lifecycle) = live.lifecycles.get(&slice.id) {
             state.insert("lifecycle".into(), lifecycle.times().into());
         }
+        if let Some(waiting) = self.waiting {
+            let rotation = json!({ "waiting-for": waiting.names, "until": rfc3339(waiting.until) });
+            state.insert("rotation".into(), rotation);
+        }
         state.insert("node".into(), json!(self.nodes));
         Some(state.into())
     }
@@ -233,6 +240,7 @@ impl Service {
                 let has = has.and_then(|has| has.tunnels.get(slice));
                 let seen = seen.entry(slice.clone()).or_default();
                 seen.take(node, wanted, has, connected);
+                seen.waiting = self.network.waits().of(slice);
             }
         }
     }

@@ -5,6 +5,7 @@
 )]
 
 mod access;
+mod away;
 mod backhaul;
 mod backhaul_operations;
 mod cells;
@@ -12,6 +13,7 @@ mod dry_run;
 mod dry_run_domains;
 mod errors;
 mod events;
+mod foreign;
 mod hostile;
 mod nodes;
 mod process;

@@ -1,16 +1,13 @@
 //! Rotations of keys that a controller left halfway.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::json;
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
 
+use crate::away::Way;
 use crate::backhaul::{one_hub, put, put_two, slice_with, three, tunnel, until_up};
 use crate::backhaul_operations::{act, keys};
 use crate::nodes::{Site, permit_all, wait};
@@ -55,16 +52,16 @@ async fn a_rotation_that_was_left_halfway_is_taken_back_or_carried_on() {
     site.agent.shutdown().await;
 }
 
-const TUNNELS: &str = "urn:tranche:yang:tranche-backhaul";
+pub(crate) const TUNNELS: &str = "urn:tranche:yang:tranche-backhaul";
 
 /// What stands between two tags.
-fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
+pub(crate) fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
     let text = text.split_once(from).expect(from).1;
     text.split_once(to).expect(to).0
 }
 
 /// The next key of a node and the port that it receives at.
-async fn next_key(site: &Site, node: usize) -> (String, String) {
+pub(crate) async fn next_key(site: &Site, node: usize) -> (String, String) {
     let state = site.get(node, "backhaul", TUNNELS).await;
     let state = between(&state, "<state>", "</state>");
     let next = between(state, "<next>", "</next>");
@@ -107,35 +104,6 @@ async fn rotate_until_the_hub_has_moved(site: &Site, spoke: usize, hub: usize) -
     [spoke_key, hub_key]
 }
 
-/// A way to a node that can be cut.
-struct Way {
-    port: u16,
-    open: watch::Sender<bool>,
-    _task: AbortOnDropHandle<()>,
-}
-
-impl Way {
-    async fn to(node: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (open, is_open) = watch::channel(true);
-        let task = tokio::spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((mut near, _)) = listener.accept().await {
-                if *is_open.borrow() {
-                    connections.spawn(async move {
-                        let mut far = TcpStream::connect(node).await.unwrap();
-                        // Either end may close it.
-                        drop(copy_bidirectional(&mut near, &mut far).await);
-                    });
-                }
-            }
-        });
-        let _task = AbortOnDropHandle::new(task);
-        Self { port, open, _task }
-    }
-}
-
 /// Controllers that died when one node had moved: whoever goes back then is not heard any more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_in_which_a_node_has_moved_is_completed_by_a_controller_that_starts_anew() {
@@ -150,12 +118,12 @@ async fn a_rotation_in_which_a_node_has_moved_is_completed_by_a_controller_that_
         instance.stop().await;
         let next = rotate_until_the_hub_has_moved(&site, 0, 2).await;
         if hub_is_away {
-            way.open.send_replace(false);
+            way.cut();
             instance = Instance::run(config(&site.dir.path().join("controller"), &[])).await;
             let path = "tranche-slice:slices/slice=a/state/access-point";
             wait(&instance, path, |it| it[0]["oper-state"] == "up").await;
             assert_eq!(next_key(&site, 0).await.0, next[0], "it is waited for");
-            way.open.send_replace(true);
+            way.mend();
         } else {
             instance = site.controller(&factory).await;
         }
@@ -218,5 +186,50 @@ async fn a_node_that_does_not_follow_holds_up_no_other_and_follows_later() {
     let old = |key| before.contains(key);
     assert!(!after.iter().any(old), "{before:?} {after:?}");
     instance.stop().await;
+    site.agent.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_takes_its_time_holds_up_no_change_of_another_node() {
+    let site = three().await;
+    let way = Way::to(site.agent.nodes()[0].address()).await;
+    let mut factory = site.inventory();
+    factory["tranche-inventory:inventory"]["node"][0]["port"] = json!(way.port);
+    let instance = Arc::new(site.controller(&factory).await);
+    put(&instance, &[slice_with("a", &["node-1"], one_hub())]).await;
+    let before = keys(&instance, "a").await;
+    way.hold();
+    let own = Arc::clone(&instance);
+    let rotating = tokio::spawn(async move { act(&own, "a", "rotate-keys", json!({})).await });
+    for hidden in [true, false, true] {
+        let mut other = slice_with("b", &["node-2"], json!({}));
+        other.as_object_mut().unwrap().remove("backhaul");
+        other["wifi"]["hidden"] = json!(hidden);
+        let body = json!({ "tranche-slice:slice": [other] });
+        let path = "tranche-slice:slices/slice=b";
+        let changed = instance.send(Method::PUT, path, &body).await;
+        assert!(
+            changed.status().is_success(),
+            "{}",
+            changed.text().await.unwrap()
+        );
+        assert!(
+            site.running(1)
+                .await
+                .contains(&format!("<hidden>{hidden}</hidden>"))
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(!rotating.is_finished(), "it waits for the node");
+    way.mend();
+    let (status, output) = rotating.await.unwrap();
+    assert_eq!(status, 200, "{output}");
+    assert!(
+        keys(&instance, "a")
+            .await
+            .iter()
+            .all(|key| !before.contains(key))
+    );
+    Arc::into_inner(instance).unwrap().stop().await;
     site.agent.shutdown().await;
 }

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tranche_netconf::message::Filter;
+use tranche_netconf::message::{
+    Datastore, DefaultOperation, EditConfig, ErrorOption, Filter, TestOption,
+};
 use tranche_netconf::xml::{Element, Fragment};
 
 pub use self::network::{MACHINES, Network, TENANTS, missing};
@@ -255,6 +257,27 @@ impl<'a> Scene<'a> {
         let restconf = self.stack.restconf();
         let answer = restconf.demand(Method::POST, &path, Some(&input)).await?;
         Ok(answer.body)
+    }
+
+    /// Changes the configuration of a node as its own administrator does.
+    ///
+    /// # Errors
+    /// When the node refuses.
+    pub async fn edit(&self, index: usize, config: &str) -> Result<(), Error> {
+        let node = &self.stack.nodes[index];
+        let (client, _) = connect(node, "admin", &self.stack.password).await?;
+        let edit = EditConfig {
+            target: Datastore::Running,
+            default_operation: DefaultOperation::Merge,
+            test_option: TestOption::TestThenSet,
+            error_option: ErrorOption::RollbackOnError,
+            config: Fragment::from_trusted(config.to_owned()),
+        };
+        let failed = |source| Error::Netconf {
+            node: node.name.clone(),
+            source,
+        };
+        client.edit_config(&edit).await.map_err(failed)
     }
 
     /// Packets between two machines as they are, without a tunnel, until so many are seen on the switch. Gives how many were.

@@ -1,5 +1,6 @@
 //! SSH (RFC 6242) as a transport: the only file that names `russh`, with the modules below it.
 
+mod gather;
 mod host_key;
 mod stream;
 

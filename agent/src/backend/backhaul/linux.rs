@@ -6,6 +6,8 @@
 
 mod attach;
 mod bring;
+mod generation;
+mod guard;
 mod kernel;
 mod namespace;
 mod net;

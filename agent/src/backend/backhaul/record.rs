@@ -10,9 +10,10 @@
 //!                                              --time over--> gone
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -75,6 +76,10 @@ pub(super) struct Record {
     /// The port that was configured for it last, if any: who comes back with another one wants that.
     #[serde(default)]
     pub(super) configured_port: Option<u16>,
+    /// Where peers that call were heard last, by key: an agent that has forgotten their sessions calls them there, for it would
+    /// take them 15 s to notice.
+    #[serde(default)]
+    pub(super) heard: BTreeMap<PublicKey, SocketAddr>,
 }
 
 impl Record {
@@ -87,6 +92,7 @@ impl Record {
             retiring: None,
             has_turned: false,
             configured_port: None,
+            heard: BTreeMap::new(),
         }
     }
 
@@ -338,7 +344,9 @@ mod tests {
         let place = dir.path().join("backhaul");
         let ledger = Ledger::Directory(place.clone());
         assert_eq!(ledger.slices().unwrap(), Vec::<String>::new());
-        let record = Record::new(51820);
+        let mut record = Record::new(51820);
+        let peer = PrivateKey::generate().public();
+        record.heard = BTreeMap::from([(peer, "192.0.2.1:7".parse().unwrap())]);
         ledger.save("city.cam", &record).unwrap();
         assert_eq!(ledger.load("city.cam").unwrap(), Some(record));
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;

@@ -1,8 +1,9 @@
 //! One tunnel, as one task: nothing else touches it.
 //!
-//! Owns bringing it up and down with its keys. Rotation is in `rotation.rs`, probing and failover in `watch.rs`, what it looks
+//! Owns bringing it up and down with its keys. Rotation is in `rotation.rs`, where peers were heard in `heard.rs`, probing and failover in `watch.rs`, what it looks
 //! like from outside in `observe.rs`.
 
+mod heard;
 mod observe;
 mod rotation;
 mod watch;

@@ -127,8 +127,13 @@ pub(super) fn net(
             Some(WgPeer {
                 public_key: now.public_key,
                 preshared_key: now.preshared_key.cloned(),
-                endpoint: now.endpoint.map(Into::into),
-                moves: earlier.is_some_and(|earlier| earlier.endpoint != now.endpoint),
+                endpoint: match now.endpoint {
+                    Some(endpoint) => Some(endpoint.into()),
+                    None => record.heard.get(&now.public_key).copied(),
+                },
+                // One that is not configured any more is no other one: the peer is left where it is.
+                moves: now.endpoint.is_some()
+                    && earlier.is_some_and(|earlier| earlier.endpoint != now.endpoint),
                 keepalive_s: peer.persistent_keepalive_s,
                 allowed: allowed(peer, active),
             })

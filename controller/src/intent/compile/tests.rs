@@ -1,6 +1,8 @@
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::intent::{AccessPoint, Airtime, Place, Security, SecurityMode, SliceSla};
-use crate::inventory::{NodeConfig, Vif, VifState};
+use crate::inventory::{NodeConfig, Radio, Vif, VifState};
 
 fn slice(id: &str, min: f64, nodes: &[&str]) -> Slice {
     Slice {

@@ -33,6 +33,17 @@ impl Part {
         }
     }
 
+    /// Peers that were not heard on their next keys: those that are nodes of ours, or the others.
+    pub(super) fn silent(&self, ours: bool) -> impl Iterator<Item = &String> {
+        let peers = self.wanted.peers.iter();
+        let peers = peers.filter(move |(_, peer)| peer.node.is_some() == ours);
+        let silent = peers.filter(|(name, _)| {
+            let seen = self.has.state.peers.get(*name);
+            seen.is_none_or(|seen| seen.next_handshake.is_none())
+        });
+        silent.map(|(name, _)| name)
+    }
+
     pub(super) async fn rotate_key(
         &self,
         slice: &str,

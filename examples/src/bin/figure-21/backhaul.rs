@@ -12,7 +12,7 @@ use tranche_tests::backhaul::{
     TENANTS,
 };
 
-use crate::scene::say;
+use crate::play::say;
 
 /// A rotation and what comes after it fit into this.
 const SHORTEST: Duration = Duration::from_secs(10);

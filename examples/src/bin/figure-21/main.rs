@@ -5,6 +5,7 @@
 
 mod backhaul;
 mod ledger;
+mod play;
 mod ran;
 mod scene;
 mod table;
@@ -180,19 +181,20 @@ impl Arguments {
                 serde_json::from_str(&text).with_context(|| path.display().to_string())?
             }
         };
+        let times = play::Times {
+            run_for: self.run_for,
+            turn: self.without,
+            period,
+        };
         if self.ran {
             return Ok(Scene::Ran(Box::new(ran::Settings {
-                run_for: self.run_for,
-                without: self.without,
-                period,
+                times,
                 listen: self.listen,
                 slices,
             })));
         }
         Ok(Scene::Figure21(Box::new(scene::Settings {
-            run_for: self.run_for,
-            without: self.without,
-            period,
+            times,
             listen: self.listen,
             relay: self.relay,
             real: self.real,

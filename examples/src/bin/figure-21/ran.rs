@@ -10,19 +10,14 @@ mod table;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use reqwest::Method;
-use serde_json::{Value, json};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior};
+use serde_json::Value;
 use tranche_netconf::message::{Datastore, DefaultOperation, EditConfig, ErrorOption, TestOption};
 use tranche_netconf::xml::Fragment;
-use tranche_tests::restconf::Events;
 use tranche_tests::stack::Stack;
-use tranche_tests::telemetry::{Heard, Reports, connect};
+use tranche_tests::telemetry::{Heard, connect};
 use tranche_tests::{ran, wait::eventually};
 
-use crate::scene::say;
+use crate::play::{self, Act, Times, say, scheduler};
 use ledger::{Ledger, Promise};
 use table::Said;
 
@@ -34,12 +29,8 @@ const ACTIVE_LIMIT: Duration = Duration::from_secs(60);
 /// What the user asked for.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// When to end; never where absent.
-    pub(crate) run_for: Option<Duration>,
-    /// When the strangers come.
-    pub(crate) without: Duration,
-    /// Length of a period.
-    pub(crate) period: Duration,
+    /// When to end, and when the strangers come.
+    pub(crate) times: Times,
     /// Where the controller listens.
     pub(crate) listen: SocketAddr,
     /// The slices, as RESTCONF takes them.
@@ -61,42 +52,28 @@ pub(crate) async fn play(settings: &Settings) -> anyhow::Result<bool> {
     ))?;
     prepare(&stack, settings).await?;
     let mut events = stack.restconf().events("NETCONF").await?;
-    stack
-        .restconf()
-        .demand(
-            Method::PUT,
-            "/data/tranche-slice:slices",
-            Some(&settings.slices),
-        )
-        .await
-        .context("the slices were refused")?;
+    play::create(&stack, &settings.slices).await?;
     active(&stack).await?;
     say(
         "slices    in service on both access points and both cells; every tenant wants more than there is everywhere",
     )?;
-    let after = settings.without.as_secs();
+    let after = settings.times.turn.as_secs();
     say(&format!(
         "strangers come to the channel of node-1 after {after} s\n"
     ))?;
     say(&table::head(&promises))?;
-    let mut reports = subscribe(&stack).await?;
-    let verdict = periods(settings, &promises, &stack, (&mut events, &mut reports)).await;
-    if verdict.is_err() {
-        say(&stack.last_words())?;
-    }
-    verdict
+    let mut both = Both {
+        promises,
+        ledger: Ledger::default(),
+        said: Said::default(),
+    };
+    play::play(&mut both, settings.times, &stack, &mut events).await
 }
 
 /// A round of the global scheduler each period, and two reports of each node in it.
 async fn prepare(stack: &Stack, settings: &Settings) -> anyhow::Result<()> {
-    let period = u64::try_from(settings.period.as_millis())?;
-    let body = json!({"tranche-sla:scheduler": {"enabled": true, "interval": period}});
-    let path = "/data/tranche-sla:sla/scheduler";
-    // PUT creates it where it is not there yet, which PATCH may not (RFC 8040 4.6).
-    stack
-        .restconf()
-        .demand(Method::PUT, path, Some(&body))
-        .await?;
+    scheduler(stack, true, settings.times.period).await?;
+    let period = u64::try_from(settings.times.period.as_millis())?;
     let interval = (period / 2).clamp(100, 1000);
     for node in 0..stack.nodes.len() {
         let edit = format!(
@@ -139,66 +116,34 @@ async fn active(stack: &Stack) -> anyhow::Result<()> {
     Ok(waited.await?)
 }
 
-async fn periods(
-    settings: &Settings,
-    promises: &[Promise],
-    stack: &Stack,
-    (events, reports): (&mut Events, &mut mpsc::Receiver<anyhow::Result<Heard>>),
-) -> anyhow::Result<bool> {
-    let mut ledger = Ledger::default();
-    let mut said = Said::default();
-    let start = Instant::now();
-    let mut ticks = tokio::time::interval_at(start + settings.period, settings.period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let turn = tokio::time::sleep_until(start + settings.without);
-    let end = tokio::time::sleep_until(start + settings.run_for.unwrap_or_default());
-    tokio::pin!(turn, end);
-    let mut turned = false;
-    loop {
-        tokio::select! {
-            report = reports.recv() => {
-                ledger.add(&report.context("the nodes report no more")??);
-            }
-            event = events.next() => {
-                said.hear(&event?.context("the controller closed its event stream")?);
-            }
-            _ = ticks.tick() => {
-                let got = ledger.since_last(promises);
-                say(&table::line(start.elapsed(), promises, got.as_deref(), &mut said))?;
-            }
-            () = &mut end, if settings.run_for.is_some() => {
-                let Some(got) = ledger.last(crate::ledger::VERDICT, promises) else {
-                    bail!("the nodes reported less than the last 10 s");
-                };
-                let (met, line) = ledger::verdict(promises, &got);
-                say(&line)?;
-                return Ok(met);
-            }
-            () = &mut turn, if !turned => {
-                turned = true;
-                edit_config(stack, 0, ran::interference(INTERFERENCE)).await?;
-                say("        strangers are on the channel of node-1 from here")?;
-            }
-        }
-    }
+/// What the table shows of promises over Wi-Fi and cells, and the strangers.
+struct Both {
+    promises: Vec<Promise>,
+    ledger: Ledger,
+    said: Said,
 }
 
-/// Opens a NETCONF session to every node and gathers their reports.
-async fn subscribe(stack: &Stack) -> anyhow::Result<mpsc::Receiver<anyhow::Result<Heard>>> {
-    let (sender, receiver) = mpsc::channel(64);
-    for node in &stack.nodes {
-        let mut reports = Reports::subscribe(node, "observer", &stack.observer_password).await?;
-        let sender = sender.clone();
-        // Ends with its session, or when nobody receives any more.
-        tokio::spawn(async move {
-            loop {
-                let report = reports.hear().await.map_err(anyhow::Error::from);
-                let last = report.is_err();
-                if sender.send(report).await.is_err() || last {
-                    return;
-                }
-            }
-        });
+impl Act for Both {
+    fn report(&mut self, report: &Heard) {
+        self.ledger.add(report);
     }
-    Ok(receiver)
+
+    fn event(&mut self, event: &Value) {
+        self.said.hear(event);
+    }
+
+    fn line(&mut self, time: Duration) -> String {
+        let got = self.ledger.since_last(&self.promises);
+        table::line(time, &self.promises, got.as_deref(), &mut self.said)
+    }
+
+    fn verdict(&self) -> Option<(bool, String)> {
+        let got = self.ledger.last(crate::ledger::VERDICT, &self.promises)?;
+        Some(ledger::verdict(&self.promises, &got))
+    }
+
+    async fn turn(&mut self, stack: &Stack) -> anyhow::Result<&'static str> {
+        edit_config(stack, 0, ran::interference(INTERFERENCE)).await?;
+        Ok("strangers are on the channel of node-1")
+    }
 }

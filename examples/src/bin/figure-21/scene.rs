@@ -1,32 +1,24 @@
-//! The scene: set up, played period by period, and judged at its end.
+//! The scene of figure 21: two tenants on one channel, first without and then with the global scheduler.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use reqwest::Method;
-use serde_json::{Value, json};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior};
+use serde_json::Value;
 use tranche_tests::proxy::Proxy;
-use tranche_tests::restconf::Events;
 use tranche_tests::stack::{Setup, Stack};
-use tranche_tests::telemetry::{Report, Reports};
+use tranche_tests::telemetry::Heard;
 use tranche_tests::vm::figure_21::Scene;
 
 use crate::ledger::{self, Ledger, Promise};
+use crate::play::{self, Act, Times, say, scheduler};
 use crate::table::{self, Said};
 
 /// What the user asked for.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// When to end; never where absent.
-    pub(crate) run_for: Option<Duration>,
-    /// How long the global scheduler stays off.
-    pub(crate) without: Duration,
-    /// Length of a period.
-    pub(crate) period: Duration,
+    /// When to end, and to turn the global scheduler on.
+    pub(crate) times: Times,
     /// Where the controller listens.
     pub(crate) listen: SocketAddr,
     /// Where connections are handed on to it, too.
@@ -64,17 +56,9 @@ pub(crate) async fn play(settings: &Settings) -> anyhow::Result<bool> {
         stack.password
     ))?;
 
-    let restconf = stack.restconf();
-    scheduler(stack, false, settings.period).await?;
-    let mut events = restconf.events("NETCONF").await?;
-    restconf
-        .demand(
-            Method::PUT,
-            "/data/tranche-slice:slices",
-            Some(&settings.slices),
-        )
-        .await
-        .context("the slices were refused")?;
+    scheduler(stack, false, settings.times.period).await?;
+    let mut events = stack.restconf().events("NETCONF").await?;
+    play::create(stack, &settings.slices).await?;
     say(
         "slices    created at both nodes over RESTCONF; traffic of A at node-1 only, of B at node-2 only\n",
     )?;
@@ -88,12 +72,13 @@ pub(crate) async fn play(settings: &Settings) -> anyhow::Result<bool> {
     let stack = network.stack();
     say(&table::head(&settings.promises))?;
 
-    let mut reports = subscribe(stack).await?;
-    let verdict = periods(settings, stack, &mut events, &mut reports).await;
-    if verdict.is_err() {
-        say(&stack.last_words())?;
-    }
-    verdict
+    let mut airtime = Airtime {
+        settings,
+        nodes: stack.nodes.len(),
+        ledger: Ledger::default(),
+        said: Said::default(),
+    };
+    play::play(&mut airtime, settings.times, stack, &mut events).await
 }
 
 /// Address and port in `http://ADDR:PORT/`.
@@ -132,87 +117,39 @@ impl Network {
     }
 }
 
-async fn periods(
-    settings: &Settings,
-    stack: &Stack,
-    events: &mut Events,
-    reports: &mut mpsc::Receiver<anyhow::Result<Report>>,
-) -> anyhow::Result<bool> {
-    let (nodes, promises) = (stack.nodes.len(), &settings.promises);
-    let mut ledger = Ledger::default();
-    let mut said = Said::default();
-    let start = Instant::now();
-    let mut ticks = tokio::time::interval_at(start + settings.period, settings.period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let turn = tokio::time::sleep_until(start + settings.without);
-    let end = tokio::time::sleep_until(start + settings.run_for.unwrap_or_default());
-    tokio::pin!(turn, end);
-    let mut turned = false;
-    loop {
-        tokio::select! {
-            report = reports.recv() => {
-                ledger.add(&report.context("the nodes report no more")??);
-            }
-            event = events.next() => {
-                said.hear(&event?.context("the controller closed its event stream")?);
-            }
-            _ = ticks.tick() => {
-                let got = ledger.period(nodes, promises);
-                say(&table::line(start.elapsed(), promises, got.as_deref(), &mut said))?;
-            }
-            () = &mut end, if settings.run_for.is_some() => {
-                let got = ledger.last(ledger::VERDICT, nodes, promises);
-                let got = got.context("the nodes reported less than the last 10 s")?;
-                let (met, line) = ledger::verdict(promises, &got);
-                say(&line)?;
-                return Ok(met);
-            }
-            () = &mut turn, if !turned => {
-                turned = true;
-                scheduler(stack, true, settings.period).await?;
-                say("        the global scheduler is on from here")?;
-            }
+/// What the table shows of two tenants on one channel, and the turn to the global scheduler.
+struct Airtime<'a> {
+    settings: &'a Settings,
+    nodes: usize,
+    ledger: Ledger,
+    said: Said,
+}
+
+impl Act for Airtime<'_> {
+    fn report(&mut self, report: &Heard) {
+        if let Heard::Airtime(report) = report {
+            self.ledger.add(report);
         }
     }
-}
 
-/// Switches the global scheduler, over RESTCONF.
-async fn scheduler(stack: &Stack, enabled: bool, period: Duration) -> anyhow::Result<()> {
-    let interval = u64::try_from(period.as_millis())?;
-    let body = json!({"tranche-sla:scheduler": {"enabled": enabled, "interval": interval}});
-    let path = "/data/tranche-sla:sla/scheduler";
-    // PUT creates it where it is not there yet, which PATCH may not (RFC 8040 4.6).
-    stack
-        .restconf()
-        .demand(Method::PUT, path, Some(&body))
-        .await?;
-    Ok(())
-}
-
-/// Opens a NETCONF session to every node and gathers their reports.
-async fn subscribe(stack: &Stack) -> anyhow::Result<mpsc::Receiver<anyhow::Result<Report>>> {
-    let (sender, receiver) = mpsc::channel(64);
-    for node in &stack.nodes {
-        let mut reports = Reports::subscribe(node, "observer", &stack.observer_password).await?;
-        let sender = sender.clone();
-        // Ends with its session, or when nobody receives any more.
-        tokio::spawn(async move {
-            loop {
-                let report = reports.next().await.map_err(anyhow::Error::from);
-                let last = report.is_err();
-                if sender.send(report).await.is_err() || last {
-                    return;
-                }
-            }
-        });
+    fn event(&mut self, event: &Value) {
+        self.said.hear(event);
     }
-    Ok(receiver)
-}
 
-/// Prints a line at once.
-pub(crate) fn say(line: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{line}")
-        .and_then(|()| out.flush())
-        .context("standard output")
+    fn line(&mut self, time: Duration) -> String {
+        let promises = &self.settings.promises;
+        let got = self.ledger.period(self.nodes, promises);
+        table::line(time, promises, got.as_deref(), &mut self.said)
+    }
+
+    fn verdict(&self) -> Option<(bool, String)> {
+        let promises = &self.settings.promises;
+        let got = self.ledger.last(ledger::VERDICT, self.nodes, promises)?;
+        Some(ledger::verdict(promises, &got))
+    }
+
+    async fn turn(&mut self, stack: &Stack) -> anyhow::Result<&'static str> {
+        scheduler(stack, true, self.settings.times.period).await?;
+        Ok("the global scheduler is on")
+    }
 }

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::gather::Gather;
 use super::host_key::{HostKeyPin, private_key};
 use super::stream::Severable;
 use super::{
@@ -109,7 +110,7 @@ pub(crate) async fn connect(
         .map_err(|source| io(config, source))?;
     let cut = CancellationToken::new();
     let guard = cut.clone().drop_guard();
-    let stream = Severable::new(stream, &cut);
+    let stream = Severable::new(Gather::new(stream), &cut);
 
     let pin = checker.pin.clone();
     let presented = Arc::clone(&checker.presented);

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::gather::Gather;
 use super::stream::Severable;
 use super::{
     CHANNEL_PACKETS, HostKey, SSH_ID, SUBSYSTEM, Side, SshReceiver, SshTransmitter, WINDOW_BYTES,
@@ -127,7 +128,7 @@ impl Acceptor {
         stream
             .set_nodelay(true)
             .map_err(|error| error.to_string())?;
-        let stream = Severable::new(stream, &cut);
+        let stream = Severable::new(Gather::new(stream), &cut);
         let auth_deadline = Instant::now() + self.auth_timeout;
         let running = timeout_at(
             auth_deadline,

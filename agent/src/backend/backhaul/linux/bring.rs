@@ -1,16 +1,15 @@
 //! Makes a slice's network what it should be: looks, does what differs, looks again.
 
 use std::collections::BTreeSet;
-use std::sync::PoisonError;
 
 use rtnetlink::LinkWireguard;
 
 use super::net::{Link, Route};
 use super::userspace::UserspaceDevice;
-use super::{LinuxPlane, Space, attach, kernel, wall};
+use super::{LinuxPlane, Space, attach, guard, kernel};
 use crate::backend::backhaul::Prefix;
 use crate::backend::backhaul::plane::{
-    BackendInUse, Look, ObservedInterface, Place, PlaneError, SliceNet, TunnelInterface,
+    BackendInUse, Look, ObservedInterface, PlaneError, SliceNet, TunnelInterface,
 };
 
 const TUN_KIND: &str = "tun";
@@ -26,14 +25,17 @@ pub(super) async fn bring(
         done.push(format!("make namespace {}", space.namespace.name));
     }
     let links = space.net.links().await?;
-    if let Some(lo) = links.iter().find(|link| link.name == "lo" && !link.is_up) {
+    let lo = links.iter().find(|link| link.name == "lo");
+    if let Some(lo) = lo.filter(|lo| !lo.is_up) {
         space.net.set_up(lo).await?;
     }
     if space.is_of_node {
         give_way(&space, net).await?;
     }
     // Before anything can be forwarded.
-    raise_wall(&space, net, (look, is_new), &mut done).await?;
+    if guard::raise(&space, net, (look, is_new), lo).await? {
+        done.push("raise the wall around the slice".to_owned());
+    }
     let mut routes = BTreeSet::new();
     for interface in &net.interfaces {
         let found = links.iter().find(|link| link.name == interface.name);
@@ -87,43 +89,6 @@ async fn give_way(space: &Space, net: &SliceNet) -> Result<(), PlaneError> {
     }
 }
 
-async fn raise_wall(
-    space: &Space,
-    net: &SliceNet,
-    (look, is_new): (Look, bool),
-    done: &mut Vec<String>,
-) -> Result<(), PlaneError> {
-    let rules = match &net.place {
-        Place::Slice => wall::of_slice(net),
-        Place::Node { ports } => wall::of_node(&space.prefix, ports),
-    };
-    let known = || {
-        space
-            .wall
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    };
-    let mut stands = known().is_some_and(|text| text.starts_with(&rules));
-    if stands && look == Look::Everything {
-        let listed = wall::listed(&space.namespace, &space.table).await?;
-        stands = known() == Some(format!("{rules}\n{listed}"));
-    }
-    if stands {
-        return Ok(());
-    }
-    wall::set(&space.namespace, &space.table, &rules, is_new).await?;
-    let listed = wall::listed(&space.namespace, &space.table).await?;
-    if listed.is_empty() {
-        return Err(PlaneError::new(
-            "nftables took the rules and does not have them",
-        ));
-    }
-    *space.wall.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{rules}\n{listed}"));
-    done.push("raise the wall around the slice".to_owned());
-    Ok(())
-}
-
 /// One tunnel interface; `None` for one that is on its way out and gone already.
 async fn bring_interface(
     plane: &LinuxPlane,
@@ -147,11 +112,16 @@ async fn bring_interface(
         None => {
             // Its device may be there without it: somebody removed the interface.
             remove_device(space, &wanted.name).await;
-            if let Some(link) = found {
-                space.net.delete(link.index).await?;
-            }
-            done.push(format!("make interface {}", wanted.name));
-            make_interface(plane, space, net, wanted).await?
+            let found = match found {
+                Some(link) if net.backend != BackendInUse::Userspace || link.kind != TUN_KIND => {
+                    space.net.delete(link.index).await?;
+                    None
+                }
+                found => found,
+            };
+            let verb = if found.is_some() { "take up" } else { "make" };
+            done.push(format!("{verb} interface {}", wanted.name));
+            make_interface(plane, space, net, wanted, found).await?
         }
     };
     if link.mtu != u32::from(net.mtu) {
@@ -213,11 +183,12 @@ async fn make_interface(
     space: &Space,
     net: &SliceNet,
     wanted: &TunnelInterface,
+    left: Option<&Link>,
 ) -> Result<Link, PlaneError> {
     let name = &wanted.name;
     if net.backend == BackendInUse::Userspace {
         // Born where it stays: its socket is another thing, which gotatun opens in the node's namespace.
-        let device = UserspaceDevice::create(&space.namespace, wanted, net.mtu).await?;
+        let device = userspace_device(space, net, wanted, left).await?;
         let gone = || PlaneError::new(format!("interface {name} is gone as soon as it is made"));
         let link = space.net.link(name).await?.ok_or_else(gone)?;
         if space.is_of_node {
@@ -240,6 +211,24 @@ async fn make_interface(
         }
     }
     moved
+}
+
+/// A device with an interface that an earlier agent left, or with a new one where there is none or it is not fit for use.
+async fn userspace_device(
+    space: &Space,
+    net: &SliceNet,
+    wanted: &TunnelInterface,
+    left: Option<&Link>,
+) -> Result<UserspaceDevice, PlaneError> {
+    let made = UserspaceDevice::create(&space.namespace, wanted, net.mtu).await;
+    match (made, left) {
+        (Err(error), Some(left)) => {
+            tracing::warn!(interface = left.name, %error, "an interface that is there is made anew");
+            space.net.delete(left.index).await?;
+            UserspaceDevice::create(&space.namespace, wanted, net.mtu).await
+        }
+        (made, _) => made,
+    }
 }
 
 fn loosen(space: &Space, name: &str) -> Result<(), PlaneError> {

@@ -45,6 +45,8 @@ pub(super) struct Net {
 pub(super) struct Link {
     pub(super) index: u32,
     pub(super) name: String,
+    /// What somebody noted at it.
+    pub(super) alias: String,
     pub(super) kind: String,
     pub(super) mtu: u32,
     pub(super) is_up: bool,
@@ -452,6 +454,7 @@ fn link(message: &LinkMessage) -> Link {
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::IfAlias(alias) => link.alias.clone_from(alias),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Controller(index) => link.master = Some(*index).filter(|one| *one != 0),
             LinkAttribute::Link(index) => link.other_end = Some(*index),

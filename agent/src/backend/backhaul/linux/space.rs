@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
+use super::guard::Standing;
 use super::namespace::{self, Namespace};
 use super::net::Net;
 use super::probe::{Nudger, Pinger};
@@ -25,8 +26,8 @@ pub(super) struct Space {
     /// None in the node's, where it is the node's administrator who says who may send echo requests.
     pub(super) pinger: Option<Pinger>,
     pub(super) nudger: Nudger,
-    /// The text of the wall that is in force, as far as is known.
-    pub(super) wall: Mutex<Option<String>>,
+    /// The wall that is in force, as far as is known.
+    pub(super) wall: Mutex<Option<Standing>>,
 }
 
 impl LinuxPlane {
@@ -63,10 +64,7 @@ impl LinuxPlane {
         let file = self.birth_namespace.try_clone();
         let file = file.map_err(in_words("of the node"))?;
         let prefix = self.node_prefix(slice);
-        let has_it = |(other, space): &(&String, &Arc<Space>)| {
-            *other != slice && space.is_of_node && space.prefix == prefix
-        };
-        if let Some((other, _)) = self.spaces().iter().find(has_it) {
+        if let Some(other) = self.another_of(slice, &prefix) {
             return Err(PlaneError::new(format!(
                 "the interfaces of {slice} and {other} would have the same names: call the tunnel something else"
             )));
@@ -84,6 +82,15 @@ impl LinuxPlane {
         });
         self.spaces().insert(slice.to_owned(), Arc::clone(&space));
         Ok(space)
+    }
+
+    /// Another management tunnel whose interfaces begin with this.
+    fn another_of(&self, slice: &str, prefix: &str) -> Option<String> {
+        let has_it = |(other, space): &(&String, &Arc<Space>)| {
+            *other != slice && space.is_of_node && space.prefix == prefix
+        };
+        let spaces = self.spaces();
+        spaces.iter().find(has_it).map(|(other, _)| other.clone())
     }
 
     /// The space of a slice, made if it is not there; and whether it was made.
@@ -111,10 +118,14 @@ impl LinuxPlane {
     }
 
     pub(super) async fn remove_space(&self, slice: &str) -> Result<bool, PlaneError> {
-        let node_table = format!("tranche-{}", self.node_prefix(slice));
+        let prefix = self.node_prefix(slice);
+        let node_table = format!("tranche-{prefix}");
         let Some(space) = self.space(slice).await? else {
-            // An interface in userspace goes with its agent, its rules do not.
-            wall::remove(node_table).await?;
+            // Somebody may have removed its interface; its rules are there all the same. One that was refused for its name has
+            // none: they are those of the other one.
+            if self.another_of(slice, &prefix).is_none() {
+                wall::remove(node_table).await?;
+            }
             return Ok(false);
         };
         space.stop_devices().await;

@@ -2,7 +2,9 @@
 //! packets show.
 
 mod bulk;
+mod foreign;
 mod isolation;
+mod restart;
 mod rig;
 mod traffic;
 mod users;

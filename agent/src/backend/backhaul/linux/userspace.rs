@@ -3,8 +3,9 @@
 //! gotatun has the protocol and the cryptography; how packets come from the kernel and go to it, many in one call, is in
 //! `userspace/`.
 //!
-//! A device lives as long as it is held, whatever namespace its interface was moved to. Its tasks run on the agent's runtime,
-//! whose threads never leave the node's namespace: sockets that are opened later are the node's too.
+//! A device lives as long as it is held; its interface stays until somebody removes it, so that an agent that comes later takes
+//! it up. Its tasks run on the agent's runtime, whose threads never leave the node's namespace: sockets that are opened later
+//! are the node's too.
 
 mod checksum;
 mod frame;
@@ -15,13 +16,15 @@ mod tun;
 mod udp;
 
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use gotatun::device::{Device, DeviceBuilder, Peer};
 use gotatun::x25519;
 use ipnetwork::IpNetwork;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use super::namespace::Namespace;
 use crate::backend::backhaul::Prefix;
@@ -33,6 +36,9 @@ use crate::backend::backhaul::plane::{
 /// gotatun's buffers have 4096 octets, of which WireGuard's framing takes 32 and padding 15.
 pub(super) const LARGEST_MTU: u16 = 4000;
 const TUN: &str = "/dev/net/tun";
+/// How long who had an interface before may take to let it go: an agent that was killed is gone before its files are closed.
+const LETS_GO: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(2);
 
 /// Whether there are TUN devices.
 pub(super) fn check_possible() -> Result<(), String> {
@@ -56,15 +62,30 @@ pub(super) struct UserspaceDevice {
 }
 
 impl UserspaceDevice {
-    /// Makes it, with an interface in a namespace. Nothing runs yet. Its socket will be of the namespace of the runtime's threads.
+    /// Makes it, with an interface in a namespace, which may be there. Nothing runs yet. Its socket will be of the namespace of
+    /// the runtime's threads.
     pub(super) async fn create(
         namespace: &Namespace,
         wanted: &TunnelInterface,
         mtu: u16,
     ) -> Result<Self, PlaneError> {
         let (mtu, watched) = watch::channel(mtu);
-        let opened = namespace.within(|| tun::open(&wanted.name, watched));
-        let (sender, receiver) = opened.flatten().map_err(|error| in_words(&error))?;
+        let begin = Instant::now();
+        let opened = loop {
+            let watched = watched.clone();
+            match namespace
+                .within(|| tun::open(&wanted.name, watched))
+                .flatten()
+            {
+                Err(error)
+                    if error.kind() == ErrorKind::ResourceBusy && begin.elapsed() < LETS_GO =>
+                {
+                    sleep(LOOK).await;
+                }
+                opened => break opened,
+            }
+        };
+        let (sender, receiver) = opened.map_err(|error| in_words(&error))?;
         let device = DeviceBuilder::new()
             .with_udp(udp::Sockets::default())
             .with_ip_pair(sender, receiver)
@@ -93,7 +114,7 @@ impl UserspaceDevice {
         self.mtu.send_replace(mtu);
     }
 
-    /// Ends it; its interface goes with it.
+    /// Ends it; its interface stays.
     pub(super) async fn stop(self) {
         self.device.stop().await;
     }

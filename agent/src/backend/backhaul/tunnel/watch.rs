@@ -133,6 +133,7 @@ impl Tunnel {
             self.next_slow = now + self.shared.pace.slow;
             self.rotate_if_due().await;
             self.look_at_handshakes().await;
+            self.remember_endpoints().await;
         }
         if self.next_check <= now {
             self.next_check = now + self.shared.pace.check;

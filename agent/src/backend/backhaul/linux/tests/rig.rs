@@ -11,6 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::super::namespace::{self, Namespace};
 use super::super::{LinuxPlane, keys_of};
+use crate::backend::backhaul::record::{Ledger, Record};
 use crate::backend::backhaul::suite::BackhaulRig;
 use crate::backend::backhaul::tunnel::Pace;
 use crate::backend::backhaul::{BackendInUse, Backhaul};
@@ -131,6 +132,23 @@ impl Rig {
     /// Name of the namespace of a slice at a machine.
     pub(crate) fn slice_namespace(&self, index: usize, slice: &str) -> String {
         self.machines[index].plane.namespace_name(slice)
+    }
+
+    /// What a machine remembers of a tunnel.
+    pub(super) fn remembered(&self, index: usize, slice: &str) -> Option<Record> {
+        let ledger = Ledger::Directory(keys_of(&self.machines[index].state_dir));
+        ledger.load(slice).unwrap()
+    }
+
+    /// What runs in a machine.
+    pub(super) fn runtime(&self, index: usize) -> &tokio::runtime::Handle {
+        let runtime = self.machines[index].runtime.as_ref();
+        runtime.unwrap().handle()
+    }
+
+    /// What touches a machine.
+    pub(super) fn plane(&self, index: usize) -> &LinuxPlane {
+        &self.machines[index].plane
     }
 
     pub(crate) fn tag(&self, index: usize) -> &str {
