@@ -20,6 +20,7 @@ pub mod journal;
 pub mod monitoring;
 pub mod node;
 pub mod notification;
+mod plan;
 mod ran;
 pub mod read;
 pub mod render_ran;

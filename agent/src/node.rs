@@ -137,6 +137,12 @@ impl Prepared {
         self.proposal.is_test_only()
     }
 
+    /// How many nodes of running it changes.
+    #[must_use]
+    pub fn changes(&self) -> usize {
+        self.changes.len()
+    }
+
     /// What the backends are to carry out; `None` where nothing of theirs changes.
     #[must_use]
     pub fn config(&self) -> Option<&NodeConfig> {

@@ -25,6 +25,7 @@ use crate::backhaul::{self, Action};
 use crate::error::Error;
 use crate::node::{InForce, Node, data};
 use crate::notification;
+use crate::plan::{self, Change};
 use crate::ran;
 use crate::read::{Touched, touched_part};
 use crate::store::Startup;
@@ -372,6 +373,9 @@ impl Call<'_> {
                 let parsed = schema.parse_rpc(&element, None).map_err(data)?;
                 nacm.execute(&user, &parsed).map_err(one)?;
                 let module = parsed.module();
+                if module == "tranche-plan" {
+                    return Change::of(&parsed, &element).map(Wanted::Plan);
+                }
                 if !matches!(module, "tranche-wifi" | "tranche-backhaul" | "tranche-ran") {
                     return Err(not_supported(&parsed));
                 }
@@ -405,6 +409,13 @@ impl Call<'_> {
                 let path = action.path();
                 let output = action.carry_out(view.backhaul()).await.map_err(refused)?;
                 self.on_node(move |node| backhaul::reply(node.schema(), &path, &output))
+                    .await
+            }
+            Wanted::Plan(change) => {
+                let (session, origin) = (self.session.id, self.origin());
+                let propose = change.propose(session);
+                let forecast = self.node.transactions().forecast(origin, propose).await?;
+                self.on_node(move |node| plan::reply(node.schema(), &forecast))
                     .await
             }
             Wanted::Ran(request) => {
@@ -451,6 +462,7 @@ enum Wanted {
     Correct(Vec<Correction>, Duration),
     Tunnel(Action),
     Ran(ran::Request),
+    Plan(Change),
 }
 
 fn not_supported(operation: &tranche_yang::Operation) -> Vec<Error> {

@@ -37,7 +37,8 @@ pub fn build(
         .module("tranche-wifi", &[])
         .module("tranche-backhaul", &[])
         .module("tranche-ran", &[])
-        .module("tranche-steering", &[]);
+        .module("tranche-steering", &[])
+        .module("tranche-plan", &[]);
     if is_simulated {
         builder = builder.module("tranche-sim", &[]);
     }

@@ -252,6 +252,12 @@ pub async fn start_node(common: &Common, index: u16) -> Result<RunningNode, Erro
             "slice profiles",
             stop.clone(),
         )),
+        tokio::spawn(announce::run(
+            Arc::clone(&node),
+            node.view().steering().events(),
+            "steering",
+            stop.clone(),
+        )),
     ];
     if let Some(news) = news {
         let is_well = repair.refusals.is_empty();

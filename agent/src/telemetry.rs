@@ -1,6 +1,7 @@
-//! The reports of a node, of airtime and of PRB, once a reporting period, on the stream `telemetry`.
+//! The reports of a node, of airtime, PRB and steering, once a reporting period, on the stream `telemetry`.
 //!
-//! One task per node closes the periods whether or not anybody listens; a report is encoded only if somebody does.
+//! One task per node closes the periods whether or not anybody listens; a report is encoded only if somebody does, and counters of
+//! steering are read only then.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backend::Refusal;
 use crate::node::Node;
+use crate::steering::Reported;
 use crate::streams::Stream;
 use crate::transaction::blocking;
 
@@ -20,6 +22,7 @@ const INTERVAL: &str = "/tranche-wifi:wifi/telemetry/interval";
 pub async fn run(node: Arc<Node>, stop: CancellationToken) {
     let mut next = Instant::now() + interval(&node);
     let (mut airtime, mut prb) = (Failing::default(), Failing::default());
+    let (mut steering, mut reported) = (Failing::default(), Reported::default());
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -34,6 +37,14 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
             && has_cells(&node)
         {
             announce(&node, || json!({ "tranche-ran:prb-report": report })).await;
+        }
+        if steers(&node) && node.streams().has_subscribers(Stream::Telemetry) {
+            let seen = node.view().steering().observe().await;
+            let seen = steering.of(seen, "steering cannot be observed");
+            let report = seen.and_then(|seen| reported.report(seen, interval(&node)));
+            if let Some(report) = report {
+                announce(&node, || report).await;
+            }
         }
         next += interval(&node);
         if next < Instant::now() {
@@ -70,9 +81,18 @@ async fn announce(node: &Arc<Node>, event: impl FnOnce() -> Value) {
 }
 
 fn has_cells(node: &Node) -> bool {
+    has(node, "/tranche-ran:ran", "cell")
+}
+
+fn steers(node: &Node) -> bool {
+    has(node, "/tranche-steering:steering", "port")
+}
+
+/// Whether a list of a top container has an entry.
+fn has(node: &Node, top: &str, list: &str) -> bool {
     let in_force = node.in_force();
-    let ran = in_force.running.get("/tranche-ran:ran");
-    ran.is_some_and(|ran| ran.list("cell").next().is_some())
+    let top = in_force.running.get(top);
+    top.is_some_and(|top| top.list(list).next().is_some())
 }
 
 fn interval(node: &Node) -> Duration {

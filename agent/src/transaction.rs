@@ -10,6 +10,8 @@
 //!     +----------+----------+---------------+---------------+--> undo in reverse, reject, reply with the reason
 //! ```
 
+mod forecast;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,13 +22,15 @@ use tranche_netconf::message::Commit;
 use tranche_netconf::server::SessionInfo;
 use tranche_yang::{Datastores, Proposal, Tree};
 
-use crate::backend::{Applied, NodeConfig, Plan, Refusal, Registry, Why};
+use crate::backend::{Applied, NodeConfig, Plan, Refusal, Registry};
 use crate::confirmed_commit::Step;
 use crate::drift::{self, Repair};
 use crate::error::Error;
 use crate::node::{Node, Prepared};
 use crate::notification::ConfirmEvent;
 use crate::store::Window;
+
+pub use forecast::Forecast;
 
 /// Requests that may wait for the change in progress.
 const QUEUE: usize = 256;
@@ -97,6 +101,11 @@ enum Request {
         origin: Origin,
         reply: oneshot::Sender<Done>,
     },
+    Forecast {
+        origin: Origin,
+        propose: Propose,
+        reply: oneshot::Sender<Result<Forecast, Vec<Error>>>,
+    },
     Reconcile {
         reply: oneshot::Sender<Repair>,
     },
@@ -164,6 +173,22 @@ impl Transactions {
             .await
     }
 
+    /// Says what a change of running would do, after the changes asked for so far. Changes nothing.
+    ///
+    /// # Errors
+    /// Why there could be no such change, but for what backends have against it.
+    pub async fn forecast(&self, origin: Origin, propose: Propose) -> Result<Forecast, Vec<Error>> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Forecast {
+            origin,
+            propose,
+            reply,
+        };
+        let sent = self.requests.send(request).await;
+        sent.map_err(|_| vec![Error::Stopping])?;
+        answer.await.map_err(|_| vec![Error::Stopping])?
+    }
+
     /// Compares what is with what is configured, after the changes asked for so far, and repairs the difference.
     ///
     /// # Errors
@@ -199,6 +224,7 @@ impl std::fmt::Debug for Request {
             Self::Commit { .. } => "Commit",
             Self::Cancel { .. } => "Cancel",
             Self::SessionEnded { .. } => "SessionEnded",
+            Self::Forecast { .. } => "Forecast",
             Self::Reconcile { .. } => "Reconcile",
         })
     }
@@ -281,6 +307,14 @@ impl Committer {
                 reply,
             } => (reply, self.cancel(origin, persist_id.as_deref()).await),
             Request::SessionEnded { origin, reply } => (reply, self.session_ended(origin).await),
+            Request::Forecast {
+                origin,
+                propose,
+                reply,
+            } => {
+                let forecast = self.forecast(&origin, propose).await;
+                return drop(reply.send(forecast));
+            }
             Request::Reconcile { reply } => {
                 let repair = drift::reconcile(&mut self.registry, &self.config).await;
                 // The watch over the hardware ends with the node.
@@ -462,14 +496,8 @@ impl Committer {
     /// A management tunnel changes under a confirmed commit only: who cuts himself off is let in again when its time is over.
     fn check_management(&self, new: Option<&NodeConfig>, terms: &Terms) -> Result<(), Error> {
         let may_change = terms.window == Window::Open || terms.origin.is_server();
-        let changed = new.and_then(|new| self.config.backhaul.management_change(&new.backhaul));
-        match changed.filter(|_| !may_change) {
-            Some(slice) => {
-                let path = format!("/tranche-backhaul:backhaul/tunnel[slice='{slice}']");
-                let message = "a management tunnel is changed in a confirmed commit only: edit the candidate, commit it with confirmed, and confirm it through the tunnel";
-                let refusal = Refusal::new(path, message).because(Why::Unsupported);
-                Err(Error::Refused(refusal))
-            }
+        match self.confirmed_only(new).filter(|_| !may_change) {
+            Some(refusal) => Err(Error::Refused(refusal)),
             None => Ok(()),
         }
     }
@@ -498,6 +526,9 @@ impl Committer {
         let mut applied = Vec::new();
         for plan in self.plan(new, origin)? {
             let domain = plan.domain();
+            for warning in plan.warnings() {
+                tracing::warn!(domain, path = warning.path, "{}", warning.message);
+            }
             for step in plan.steps() {
                 tracing::info!(domain, path = step.path, cost = ?step.cost, "{}", step.action);
             }

@@ -10,6 +10,7 @@
 //! changes of configuration to `rollout`, which opens its own sessions so that closing them frees every lock.
 
 mod backoff;
+mod forecast;
 mod prb;
 mod ran;
 mod read;
@@ -26,7 +27,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tranche_netconf::client::{Auth, Client, ClientConfig, HostKeyCheck};
@@ -39,6 +40,8 @@ use crate::inventory::{Inventory, NodeName, Observed};
 use crate::scheduler::{Correction, NetworkReport, Period, PrbCorrection};
 
 pub(crate) use backoff::pause;
+pub(crate) use forecast::Asking;
+pub use forecast::{Forecast, ForecastStep, ForecastWarning};
 pub use read::ReadError;
 pub use tunnel::TunnelEvent;
 pub(crate) use tunnel::{filter as tunnels_filter, own_key, read as tunnels_of};
@@ -160,6 +163,8 @@ pub struct Status {
     pub last_read: Option<SystemTime>,
     /// When its last report of airtime or PRB came.
     pub last_report: Option<SystemTime>,
+    /// When it last told of its steering, by a report.
+    pub steering_told: Option<SystemTime>,
     /// Reports that it sent and that did not arrive, since the controller looks after it.
     pub lost_reports: u64,
 }
@@ -266,6 +271,8 @@ struct Shared {
     client: Mutex<Option<Client>>,
     window: Mutex<telemetry::Window>,
     cells: Mutex<prb::Window>,
+    /// What is known of the node may be old.
+    unsure: Notify,
     events: broadcast::Sender<DeviceEvent>,
     stop: CancellationToken,
 }
@@ -451,6 +458,7 @@ impl Fleet {
             observed: None,
             last_read: None,
             last_report: None,
+            steering_told: None,
             lost_reports: 0,
         };
         let shared = Arc::new(Shared {
@@ -460,6 +468,7 @@ impl Fleet {
             client: Mutex::default(),
             window: Mutex::default(),
             cells: Mutex::default(),
+            unsure: Notify::new(),
             events: self.events.clone(),
             stop: CancellationToken::new(),
         });

@@ -173,6 +173,10 @@ pub struct ProfileOnCell {
     pub used: [Option<Ratio>; 2],
     /// Bits per second, down and up.
     pub throughput: [Option<u64>; 2],
+    /// Mean time in µs that packets waited to be sent, down and up, where any were sent and it is measured.
+    pub delay_us: [Option<u32>; 2],
+    /// What 99 % of them waited at most, in µs.
+    pub delay_p99_us: [Option<u32>; 2],
 }
 
 /// A radio of a node.

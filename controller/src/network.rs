@@ -3,6 +3,7 @@
 //! Owns the wanted plans and which node is being changed. Changes come one after the other; a change holds only the nodes it
 //! concerns, so a node that hangs in a repair delays nobody else. What a node has is read from it, never taken from here.
 
+mod forecast;
 mod rotation;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -20,6 +21,7 @@ use crate::rollout::{
     Target,
 };
 
+pub(crate) use self::forecast::{Answer, NodeForecast};
 pub use self::rotation::RotationError;
 pub(crate) use self::rotation::{PortRanges, Waiting, Waits};
 

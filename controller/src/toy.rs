@@ -315,6 +315,9 @@ impl Toy {
                 Ok(Reply::Ok)
             }
             Operation::Other { name, .. } if name == "correct-airtime" => Ok(Reply::Ok),
+            Operation::Other { name, element, .. } if name == "plan" => {
+                Ok(Reply::Output(plan(element)))
+            }
             other => {
                 let message = format!("{} is not supported", other.name());
                 Err(vec![RpcError::new(
@@ -383,6 +386,28 @@ impl Data {
              <state><max-vifs>8</max-vifs></state></radio>{vifs}</wifi>"
         ))
     }
+}
+
+/// What an edit would do: each vif is put or removed.
+fn plan(element: &Fragment) -> Fragment {
+    let namespace = "urn:tranche:yang:tranche-plan";
+    let edit = element.content_of(namespace, "config").unwrap().unwrap();
+    let elements = edit.elements().unwrap();
+    let vifs = elements[0].children("vif");
+    let step = |(number, vif): (usize, &Element)| {
+        let name = vif.child_text("name").unwrap();
+        let operation = vif.attribute("operation").unwrap();
+        format!(
+            "<step xmlns=\"{namespace}\"><number>{number}</number><domain>wifi</domain>\
+             <path>/tranche-wifi:wifi/vif[name='{name}']</path><action>{operation} {name}</action></step>"
+        )
+    };
+    let steps: Vec<String> = (1..).zip(vifs).map(step).collect();
+    Fragment::from_trusted(format!(
+        "<changes xmlns=\"{namespace}\">{}</changes><users-dropped xmlns=\"{namespace}\">0</users-dropped>{}",
+        steps.len(),
+        steps.concat()
+    ))
 }
 
 fn inner_xml(element: &Element) -> String {

@@ -3,6 +3,7 @@
 import pathlib
 import subprocess
 import sys
+import tempfile
 import unittest
 
 from network import NODES, NS, PASSWORD, WIFI, Case, find
@@ -45,6 +46,28 @@ class Examples(Case):
         # What nobody is owed is lent in equal parts: 30 + 35 percent.
         self.assertIn("<used-ratio>65.0</used-ratio>", done.stdout)
         self.assertIn("<active-core>edge</active-core>", done.stdout)
+
+    def test_a_change_is_planned_with_ncclient_and_not_made(self):
+        node, session = NODES[0], self.session()
+        before = session.get_config("running").data_xml
+        with tempfile.NamedTemporaryFile("w", suffix=".xml") as edit:
+            edit.write(f"""
+                <steering xmlns="urn:tranche:yang:tranche-steering">
+                  <port><name>ran0</name></port><port><name>core0</name></port>
+                  <rule><name>all</name><slice>a</slice><match><in-port>ran0</in-port></match>
+                    <forward><out-port>core0</out-port></forward></rule>
+                  <rule><name>one</name><slice>a</slice><match><in-port>ran0</in-port><gtp><teid>7</teid></gtp></match>
+                    <forward><out-port>core0</out-port></forward></rule>
+                </steering>""")
+            edit.flush()
+            done = subprocess.run(
+                [sys.executable, EXAMPLES / "netconf-plan.py", f"{node['host']}:{node['port']}", PASSWORD, node["host_key"],
+                 edit.name],
+                capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("steering: add rule one of slice a\n", done.stdout)
+        self.assertIn("warning (shadowed): rule one is never reached", done.stdout)
+        self.assertEqual(session.get_config("running").data_xml, before)
 
     def remove_ran(self):
         session = self.session()

@@ -79,6 +79,28 @@ impl Fragment {
             }
         }
     }
+
+    /// The elements in the first child of that name that the first element has; `None` where it has no such child.
+    ///
+    /// # Errors
+    /// When text given to [`Fragment::from_trusted`] is not well formed.
+    pub fn content_of(&self, namespace: &str, name: &str) -> Result<Option<Self>, XmlError> {
+        let mut reader = Reader::new(&self.xml, &XmlLimits::LOCAL)?;
+        loop {
+            match reader.next()? {
+                Event::Start(_) => break,
+                Event::Text(_) | Event::End => {}
+                Event::Eof => return Ok(None),
+            }
+        }
+        while let Some(child) = reader.next_child()? {
+            if child.is(namespace, name) {
+                return reader.inner().map(Some);
+            }
+            reader.skip()?;
+        }
+        Ok(None)
+    }
 }
 
 impl fmt::Display for Fragment {
@@ -341,6 +363,20 @@ mod tests {
         assert_eq!(a.child_text("c"), Some("t<<&"));
         assert_eq!(a.children[1].namespace, "urn:a");
         assert_eq!(elements[1].namespace, "");
+    }
+
+    #[test]
+    fn the_content_of_a_child_stands_by_itself() {
+        let text = r#"<a xmlns="urn:a" xmlns:b="urn:b"><n>1</n><c><b:d/><e b:x="1"/></c></a>"#;
+        let fragment = Fragment::parse(text).unwrap();
+        let content = fragment.content_of("urn:a", "c").unwrap().unwrap();
+        let again = Fragment::parse(content.as_str()).unwrap();
+        let elements = again.elements().unwrap();
+        assert_eq!(elements[0].namespace, "urn:b");
+        assert_eq!(elements[1].namespace, "urn:a");
+        assert_eq!(elements[1].attributes[0].namespace, "urn:b");
+        assert_eq!(fragment.content_of("urn:b", "c").unwrap(), None);
+        assert_eq!(Fragment::default().content_of("urn:a", "c").unwrap(), None);
     }
 
     #[test]

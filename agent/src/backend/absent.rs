@@ -12,7 +12,7 @@ use super::airtime::{
 use super::backhaul::{
     BackhaulBackend, Event, OwnKeyState, ProbeRequest, ProbeResult, TunnelState,
 };
-use super::steering::{SteeringBackend, SteeringState};
+use super::steering::{self, SteeringBackend, SteeringState};
 use super::wifi::{RadioState, VifState, WifiBackend};
 use super::{Applied, Backend, BoxFuture, NodeConfig, Plan, Reconciled, Refusal, Why};
 
@@ -83,6 +83,7 @@ impl AbsentBackhaul {
 #[derive(Debug, Clone)]
 pub struct AbsentSteering {
     reason: Arc<str>,
+    events: broadcast::Sender<steering::Event>,
 }
 
 impl AbsentSteering {
@@ -91,6 +92,7 @@ impl AbsentSteering {
     pub fn new(reason: &str) -> Self {
         Self {
             reason: reason.into(),
+            events: broadcast::Sender::new(1),
         }
     }
 
@@ -188,6 +190,10 @@ backend!(AbsentSteering, "steering");
 impl SteeringBackend for AbsentSteering {
     fn observe(&self) -> BoxFuture<'_, Result<SteeringState, Refusal>> {
         Box::pin(async { Ok(SteeringState::default()) })
+    }
+
+    fn events(&self) -> broadcast::Receiver<steering::Event> {
+        self.events.subscribe()
     }
 }
 

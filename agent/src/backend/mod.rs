@@ -25,7 +25,9 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-pub use plan::{Applied, BoxFuture, Cost, Plan, Reconciled, Refusal, Step, Why};
+pub use plan::{
+    Applied, BoxFuture, Cost, Plan, Reconciled, Refusal, Step, Warning, WarningKind, Why,
+};
 pub use value::{MacAddress, ParseValueError, Ratio, Secret};
 
 use airtime::AirtimeBackend;

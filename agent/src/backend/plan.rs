@@ -76,6 +76,17 @@ pub enum Cost {
     },
 }
 
+impl Cost {
+    /// How many stations or UEs lose their link.
+    #[must_use]
+    pub fn stations_dropped(self) -> u32 {
+        match self {
+            Self::Hot => 0,
+            Self::Restart { stations_dropped } => stations_dropped,
+        }
+    }
+}
+
 /// One change that a plan makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
@@ -87,11 +98,63 @@ pub struct Step {
     pub cost: Cost,
 }
 
+/// What is permitted and may still not be what was meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// What kind of warning it is.
+    pub kind: WarningKind,
+    /// Instance path of what it is about.
+    pub path: String,
+    /// The warning, for a person: lower case, no full stop.
+    pub message: String,
+}
+
+/// What kind of warning a [`Warning`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WarningKind {
+    /// Stations or UEs lose their link.
+    UsersDropped,
+    /// Something cannot be changed in place: it is deleted and created anew.
+    Recreated,
+    /// Software has to be started again, with everything that it serves.
+    Restart,
+    /// A steering rule is never reached.
+    Shadowed,
+    /// A node accepts the change in a confirmed commit only.
+    ConfirmedOnly,
+}
+
+impl WarningKind {
+    /// Its name in `tranche-plan`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::UsersDropped => "users-dropped",
+            Self::Recreated => "recreated",
+            Self::Restart => "restart",
+            Self::Shadowed => "shadowed",
+            Self::ConfirmedOnly => "confirmed-only",
+        }
+    }
+}
+
+impl Warning {
+    /// A warning about what is at `path`.
+    pub fn new(kind: WarningKind, path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            path: path.into(),
+            message: message.into(),
+        }
+    }
+}
+
 /// What one domain would do to go from one configuration to another.
 #[derive(Debug, Clone)]
 pub struct Plan {
     domain: &'static str,
     steps: Vec<Step>,
+    warnings: Vec<Warning>,
     old: Arc<NodeConfig>,
     new: Arc<NodeConfig>,
 }
@@ -103,9 +166,17 @@ impl Plan {
         Self {
             domain,
             steps,
+            warnings: Vec::new(),
             old: Arc::new(old.clone()),
             new: Arc::new(new.clone()),
         }
+    }
+
+    /// The same with what its maker warns of.
+    #[must_use]
+    pub fn warning(mut self, warnings: impl IntoIterator<Item = Warning>) -> Self {
+        self.warnings.extend(warnings);
+        self
     }
 
     /// The domain that made it, and that can apply it.
@@ -118,6 +189,12 @@ impl Plan {
     #[must_use]
     pub fn steps(&self) -> &[Step] {
         &self.steps
+    }
+
+    /// What its maker warns of; what the steps cost is not repeated here.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
     }
 
     /// The configuration that the plan starts from.
@@ -137,10 +214,7 @@ impl Plan {
     pub fn stations_dropped(&self) -> u32 {
         self.steps
             .iter()
-            .map(|step| match step.cost {
-                Cost::Hot => 0,
-                Cost::Restart { stations_dropped } => stations_dropped,
-            })
+            .map(|step| step.cost.stations_dropped())
             .sum()
     }
 }

@@ -17,6 +17,7 @@ mod datastores;
 mod events;
 mod factory;
 mod management;
+mod plan;
 mod process;
 mod ran;
 mod render_ran;

@@ -17,7 +17,7 @@ fn ran(content: &str) -> String {
 }
 
 /// A cell and two cores.
-fn base() -> String {
+pub(crate) fn base() -> String {
     let core = |name: &str, location: &str| {
         format!(
             "<core><name>{name}</name><kind>amf</kind><location>{location}</location>\
@@ -33,7 +33,7 @@ fn base() -> String {
 }
 
 /// Slice `number` with a minimum; its subscribers are 1 to 99 of PLMN 001-`number`.
-fn profile(number: u8, min: &str) -> String {
+pub(crate) fn profile(number: u8, min: &str) -> String {
     ran(&format!(
         "<slice-profile><name>s{number}</name><slice>tenant-{number}</slice><mcc>001</mcc>\
          <mnc>{number:02}</mnc><sst>1</sst><cell>c1</cell><core>edge</core><core>dc</core>\
@@ -43,7 +43,7 @@ fn profile(number: u8, min: &str) -> String {
     ))
 }
 
-fn change(number: u8, content: &str) -> String {
+pub(crate) fn change(number: u8, content: &str) -> String {
     ran(&format!(
         "<slice-profile><name>s{number}</name>{content}</slice-profile>"
     ))
@@ -56,7 +56,7 @@ fn delete(number: u8) -> String {
 }
 
 /// Four UEs of slice `number` that always want more.
-fn ues(number: u8) -> String {
+pub(crate) fn ues(number: u8) -> String {
     format!(
         "<sim xmlns=\"{SIM}\"><ue-group><name>g{number}</name>\
          <first-imsi>001{number:02}0000000001</first-imsi><count>4</count>\
@@ -76,14 +76,14 @@ async fn state(client: &Client, number: u8) -> String {
     data.as_str().to_owned()
 }
 
-async fn reaches(client: &Client, number: u8, part: &str) {
+pub(crate) async fn reaches(client: &Client, number: u8, part: &str) {
     eventually(part, || async {
         state(client, number).await.contains(part)
     })
     .await;
 }
 
-async fn put(client: &Client, edits: &[String]) {
+pub(crate) async fn put(client: &Client, edits: &[String]) {
     for edit in edits {
         edit_candidate(client, edit).await.unwrap();
     }

@@ -2,7 +2,7 @@
 
 use tranche_netconf::client::Client;
 use tranche_netconf::error::ErrorTag;
-use tranche_netconf::message::Datastore;
+use tranche_netconf::message::{CreateSubscription, Datastore};
 
 use crate::support::*;
 
@@ -100,6 +100,36 @@ async fn req_cp_1_rules_are_configured_over_netconf_and_keep_their_order() {
     .await
     .unwrap();
     assert!(!state(&admin).await.contains("<packets>"));
+}
+
+#[tokio::test]
+async fn what_changes_is_reported_to_who_listens_and_only_once() {
+    let (bench, admin) = with_rules().await;
+    let (listener, mut events) = bench.login("admin").await.unwrap();
+    let telemetry = CreateSubscription {
+        stream: "telemetry".to_owned(),
+        filter: Some(subtree(&format!("<steering-report xmlns=\"{STEERING}\"/>"))),
+        start_time: None,
+        stop_time: None,
+    };
+    listener.create_subscription(telemetry).await.unwrap();
+    let first = events.recv().await.unwrap();
+    let first = first.content.as_str();
+    for part in [
+        "<sequence>1</sequence>",
+        "<port><name>ran0</name><oper-state>up</oper-state></port>",
+    ] {
+        assert!(first.contains(part), "{part} in {first}");
+    }
+    assert!(!first.contains("<rule>"), "nothing matched: {first}");
+    // What is new is told, and nothing else again.
+    let port = "<port><name>app1</name></port>";
+    edit_running(&admin, &steering(port)).await.unwrap();
+    let second = events.recv().await.unwrap();
+    let second = second.content.as_str();
+    assert!(second.contains("<sequence>2</sequence>"), "{second}");
+    assert!(second.contains("<name>app1</name>"), "{second}");
+    assert!(!second.contains("ran0"), "{second}");
 }
 
 #[tokio::test]

@@ -48,19 +48,18 @@ impl Bench {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut settings = settings(dir.path());
-        change(&mut settings);
-        Self {
-            agent: Agent::start(settings).await.unwrap(),
-            dir,
-        }
+        Self::on(tempfile::tempdir().unwrap(), change).await
     }
 
     /// The same state directory, in a new agent.
     pub(crate) async fn restart_with(self, change: impl FnOnce(&mut Settings)) -> Self {
         let Self { agent, dir } = self;
         agent.shutdown().await;
+        Self::on(dir, change).await
+    }
+
+    /// An agent on the directory of one that has ended.
+    pub(crate) async fn on(dir: TempDir, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = settings(dir.path());
         change(&mut settings);
         Self {

@@ -99,6 +99,8 @@ impl ProfileSample {
                 effective_min: ratio(used, &at, "effective-min-ratio")?,
                 effective_max: ratio(used, &at, "effective-max-ratio")?,
                 throughput: parsed(used, &at, "throughput")?,
+                delay_us: parsed(used, &at, "delay")?,
+                delay_p99_us: parsed(used, &at, "delay-p99")?,
             })
         };
         Ok(Self {
@@ -198,6 +200,13 @@ fn mean(
             });
             let part = |backlogged| if backlogged { 1.0 } else { 0.0 };
             let backlogged = weighted(uses.clone().map(|(time, of)| (time, part(of.backlogged))));
+            // What more was sent in counts for more.
+            #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 bit/s")]
+            let sent = |(time, of): (f64, &PrbUse)| {
+                Some((time * of.throughput? as f64, f64::from(of.delay_us?)))
+            };
+            let delay = weighted(uses.clone().filter_map(sent));
+            let p99 = uses.clone().filter_map(|(_, of)| of.delay_p99_us).max();
             let throughput = uses.clone();
             #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 bit/s")]
             let throughput =
@@ -205,12 +214,14 @@ fn mean(
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
-                reason = "a mean of u64"
+                reason = "means of u64 and u32"
             )]
             PrbUse {
                 used: weighted(uses.filter_map(|(time, of)| Some((time, of.used?)))),
                 backlogged: backlogged.is_some_and(|part| part >= 0.5),
                 throughput: throughput.map(|bps| bps.round() as u64),
+                delay_us: delay.map(|us| us.round() as u32),
+                delay_p99_us: p99,
                 ..profile.uses[at]
             }
         };
@@ -262,8 +273,11 @@ mod tests {
             "<cell><name>c1</name><bandwidth-prb>50</bandwidth-prb><used-down>{used}</used-down><ues>3</ues>\
              <slice-profile><name>a-lte</name><slice>a</slice><oper-state>active</oper-state><ues>2</ues>\
              <down><effective-min-ratio>20.00</effective-min-ratio><effective-max-ratio>100.00</effective-max-ratio>\
-             <used-ratio>{used}</used-ratio><backlogged>{backlogged}</backlogged><throughput>{throughput}</throughput></down>\
-             </slice-profile><slice-profile><name>foreign</name></slice-profile></cell>"
+             <used-ratio>{used}</used-ratio><backlogged>{backlogged}</backlogged><throughput>{throughput}</throughput>\
+             <delay>{}</delay><delay-p99>{}</delay-p99></down>\
+             </slice-profile><slice-profile><name>foreign</name></slice-profile></cell>",
+            throughput / 4,
+            throughput
         )
     }
 
@@ -294,6 +308,9 @@ mod tests {
             effective_min: Some(20.0),
             effective_max: Some(100.0),
             throughput: Some(7_000),
+            // 1000 us at 4 kbit/s for 1 s, 2000 us at 8 kbit/s for 3 s.
+            delay_us: Some(1857),
+            delay_p99_us: Some(8_000),
         };
         assert_eq!((ours.down, ours.up), (down, PrbUse::default()));
         assert_eq!((foreign.slice.as_deref(), foreign.down.used), (None, None));

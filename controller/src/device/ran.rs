@@ -158,15 +158,20 @@ fn read_state(state: &Element) -> Result<ProfileState, ReadError> {
         let at = "slice-profile/state/cell";
         let direction = |name: &str| {
             let Some(of) = cell.child(name) else {
-                return Ok((None, None));
+                return Ok(Default::default());
             };
-            Ok::<_, ReadError>((parsed(of, at, "used-ratio")?, parsed(of, at, "throughput")?))
+            Ok::<_, ReadError>((
+                (parsed(of, at, "used-ratio")?, parsed(of, at, "throughput")?),
+                (parsed(of, at, "delay")?, parsed(of, at, "delay-p99")?),
+            ))
         };
         let (down, up) = (direction("down")?, direction("up")?);
         let on_cell = ProfileOnCell {
             ues: parsed(cell, at, "ues")?,
-            used: [down.0, up.0],
-            throughput: [down.1, up.1],
+            used: [down.0.0, up.0.0],
+            throughput: [down.0.1, up.0.1],
+            delay_us: [down.1.0, up.1.0],
+            delay_p99_us: [down.1.1, up.1.1],
         };
         cells.insert(mandatory(cell, at, "name")?, on_cell);
     }

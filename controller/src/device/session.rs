@@ -11,20 +11,21 @@ use tranche_netconf::message::{CreateSubscription, Notification};
 use crate::inventory::Observed;
 
 use super::prb::PrbReport;
+use super::steering::SteeringReport;
 use super::telemetry::{AirtimeReport, Sequence};
 use super::tunnel::TunnelEvent;
 use super::{DeviceError, DeviceEvent, DeviceState, Shared, Status, backoff, read as reader};
 
 /// Other operations are allowed on a session with a subscription (RFC 5277 6).
 const INTERLEAVE: &str = "urn:ietf:params:netconf:capability:interleave:1.0";
-/// The stream of reports of airtime and PRB.
+/// The stream of reports of airtime, PRB and steering.
 const STREAM: &str = "telemetry";
 /// The stream of all other notifications.
 const EVENTS: &str = "NETCONF";
-/// Between two readings of a node that counts what its steering does.
-const COUNTERS: Duration = Duration::from_secs(10);
 /// Time in which events of a node are gathered before the node is read.
 const GATHER: Duration = Duration::from_millis(100);
+/// When a node is read once more after an event: what it leads to, such as UEs that attach, has happened then.
+const SETTLED: Duration = Duration::from_millis(400);
 
 /// A session that is up.
 struct Session {
@@ -163,23 +164,14 @@ async fn serve(shared: &Arc<Shared>, session: Session) -> String {
     }
 }
 
-/// Reads the node at intervals; ends when it fails twice in a row.
+/// Reads the node at intervals and when what is known of it may be old; ends when it fails twice in a row.
 async fn check_forever(shared: &Arc<Shared>, client: &Client) -> String {
     let mut failed = false;
     loop {
         let jitter = 0.9 + 0.2 * rand::rng().random::<f64>();
-        let begin = tokio::time::Instant::now();
-        loop {
-            let interval = shared.settings.check_interval;
-            let interval = match shared.steers() {
-                true => interval.min(COUNTERS),
-                false => interval,
-            };
-            let left = interval.mul_f64(jitter).saturating_sub(begin.elapsed());
-            if left.is_zero() {
-                break;
-            }
-            tokio::time::sleep(left.min(COUNTERS)).await;
+        tokio::select! {
+            () = tokio::time::sleep(shared.settings.check_interval.mul_f64(jitter)) => {}
+            () = shared.unsure.notified() => {}
         }
         match read(shared, client).await {
             Ok(_) => failed = false,
@@ -230,8 +222,9 @@ async fn listen_to_events(shared: &Arc<Shared>, client: &Client) -> String {
     };
     // What happened before the subscription was not told.
     let mut due = Some(tokio::time::Instant::now());
+    let mut again = None;
     loop {
-        let look = due.unwrap_or_else(tokio::time::Instant::now);
+        let look = due.or(again).unwrap_or_else(tokio::time::Instant::now);
         tokio::select! {
             why = session.closed() => return why,
             Some(notification) = notifications.recv() => match TunnelEvent::read(&notification) {
@@ -247,8 +240,8 @@ async fn listen_to_events(shared: &Arc<Shared>, client: &Client) -> String {
                 Ok(None) => {}
                 Err(error) => tracing::warn!(node, %error, "an event of a tunnel cannot be read"),
             },
-            () = tokio::time::sleep_until(look), if due.is_some() => {
-                due = None;
+            () = tokio::time::sleep_until(look), if due.or(again).is_some() => {
+                again = due.take().map(|due| due + SETTLED);
                 if let Err(error) = read(shared, client).await {
                     tracing::warn!(node, %error, "the node could not be read");
                 }
@@ -263,6 +256,7 @@ fn is_of_interest(notification: &Notification) -> bool {
         "netconf-config-change",
         "profile-state-change",
         "core-failover",
+        "drift-repaired",
     ];
     names.iter().any(|name| content.contains(name))
 }
@@ -270,7 +264,11 @@ fn is_of_interest(notification: &Notification) -> bool {
 fn take(shared: &Shared, notification: &Notification, heard: &mut Heard) {
     let taken = match AirtimeReport::read(notification) {
         Ok(None) => match PrbReport::read(notification) {
-            Ok(None) => return,
+            Ok(None) => match SteeringReport::read(notification) {
+                Ok(None) => return,
+                Ok(Some(report)) => Ok(("steering", shared.take_steering(report, heard))),
+                Err(error) => Err(error),
+            },
             Ok(Some(report)) => {
                 let lost = heard.prb.lost(report.sequence);
                 lock(&shared.cells).push(report);
@@ -310,6 +308,7 @@ fn take(shared: &Shared, notification: &Notification, heard: &mut Heard) {
 struct Heard {
     airtime: Sequence,
     prb: Sequence,
+    steering: Sequence,
 }
 
 fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -328,7 +327,8 @@ pub(super) async fn read(shared: &Shared, client: &Client) -> Result<Arc<Observe
     Ok(observed)
 }
 
-async fn fetch(shared: &Shared, client: &Client) -> Result<Arc<Observed>, DeviceError> {
+/// Reads the node for the caller alone.
+pub(super) async fn fetch(shared: &Shared, client: &Client) -> Result<Arc<Observed>, DeviceError> {
     let node = || shared.config.node.clone();
     let data = client
         .get(Some(reader::filter()), None)
@@ -365,11 +365,22 @@ impl Status {
 }
 
 impl Shared {
-    /// Whether the node counts packets that rules match.
-    fn steers(&self) -> bool {
-        let status = self.status.borrow();
-        let has = status.observed.as_ref();
-        has.is_some_and(|has| !has.steering.config.rules.is_empty())
+    /// Takes in what changed of the node's steering; how many reports before it did not arrive.
+    fn take_steering(&self, report: SteeringReport, heard: &mut Heard) -> u64 {
+        let lost = heard.steering.lost(report.sequence);
+        if lost > 0 {
+            // They say what changed, so what they said has to be read.
+            self.unsure.notify_one();
+        }
+        // Every second from every node: not worth waking who watches the status.
+        self.status.send_if_modified(|status| {
+            if let Some(has) = &mut status.observed {
+                report.put_over(&mut Arc::make_mut(has).steering);
+                status.steering_told = Some(SystemTime::now());
+            }
+            false
+        });
+        lost
     }
 
     fn set_client(&self, client: Option<Client>) {

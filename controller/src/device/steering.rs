@@ -1,9 +1,10 @@
-//! The steering of a node, read into types.
+//! The steering of a node, read into types, and the reports of what changes there.
 
 use serde_json::{Map, Value};
+use tranche_netconf::message::Notification;
 use tranche_netconf::xml::Element;
 
-use crate::intent::{Applied, Counted, NodeSteering, ResolverSeen, RuleSeen};
+use crate::intent::{Applied, Counted, NodeSteering, ResolverSeen, RuleSeen, STEERING};
 use tranche_steering::ResolverConfig;
 
 use super::read::{ReadError, mandatory, parsed};
@@ -162,21 +163,8 @@ fn see(read: &mut NodeSteering, kind: &str, name: &str, entry: &Element) -> Resu
             read.rules.insert(name.to_owned(), seen);
         }
         ("resolver", Some(state)) => {
-            let counter = |leaf: &str| -> Result<u64, ReadError> {
-                Ok(parsed(state, "state", leaf)?.unwrap_or(0))
-            };
-            let seen = ResolverSeen {
-                oper_state: state
-                    .child_text("oper-state")
-                    .unwrap_or("unknown")
-                    .to_owned(),
-                answered: counter("answered")?,
-                forwarded: counter("forwarded")?,
-                refused: counter("refused")?,
-                failed: counter("failed")?,
-                ignored: counter("ignored")?,
-            };
-            read.resolvers.insert(name.to_owned(), seen);
+            read.resolvers
+                .insert(name.to_owned(), resolver_seen(state)?);
         }
         ("chain", _) => {
             for application in entry.children("application") {
@@ -194,6 +182,91 @@ fn see(read: &mut NodeSteering, kind: &str, name: &str, entry: &Element) -> Resu
         _ => {}
     }
     Ok(())
+}
+
+/// What changed of a node's steering (`steering-report`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct SteeringReport {
+    pub(super) sequence: u64,
+    ports: Vec<(String, String)>,
+    applications: Vec<((String, String), Applied)>,
+    rules: Vec<(String, Counted)>,
+    resolvers: Vec<(String, ResolverSeen)>,
+}
+
+impl SteeringReport {
+    /// Reads a notification; `None` if it is another one.
+    ///
+    /// # Errors
+    /// When it breaks the model.
+    pub(super) fn read(notification: &Notification) -> Result<Option<Self>, ReadError> {
+        let elements = notification.content.elements()?;
+        let is_it = |top: &&Element| top.name == "steering-report" && top.namespace == STEERING;
+        let Some(report) = elements.iter().find(is_it) else {
+            return Ok(None);
+        };
+        let at = "steering-report";
+        let missing = || ReadError::Missing(format!("{at}/sequence"));
+        let mut read = Self {
+            sequence: parsed(report, at, "sequence")?.ok_or_else(missing)?,
+            ..Self::default()
+        };
+        for port in report.children("port") {
+            let leaf = |name| mandatory(port, "steering-report/port", name);
+            read.ports.push((leaf("name")?, leaf("oper-state")?));
+        }
+        for rule in report.children("rule") {
+            let name = mandatory(rule, "steering-report/rule", "name")?;
+            read.rules.push((name, counted(rule)?));
+        }
+        for resolver in report.children("resolver") {
+            let slice = mandatory(resolver, "steering-report/resolver", "slice")?;
+            read.resolvers.push((slice, resolver_seen(resolver)?));
+        }
+        for chain in report.children("chain") {
+            let of = mandatory(chain, "steering-report/chain", "name")?;
+            for application in chain.children("application") {
+                let at = "steering-report/chain/application";
+                let seen = Applied {
+                    is_up: parsed(application, at, "is-up")?.unwrap_or(false),
+                    counted: counted(application)?,
+                };
+                let name = mandatory(application, at, "name")?;
+                read.applications.push(((of.clone(), name), seen));
+            }
+        }
+        Ok(Some(read))
+    }
+
+    /// Puts it over what was read. What the last reading does not have comes with the next one.
+    pub(super) fn put_over(self, read: &mut NodeSteering) {
+        for (name, state) in self.ports {
+            read.ports.entry(name).and_modify(|old| *old = state);
+        }
+        for (name, counted) in self.rules {
+            let rule = read.rules.entry(name);
+            rule.and_modify(|rule| rule.counted = counted);
+        }
+        for (slice, seen) in self.resolvers {
+            read.resolvers.entry(slice).and_modify(|old| *old = seen);
+        }
+        for (name, seen) in self.applications {
+            read.applications.entry(name).and_modify(|old| *old = seen);
+        }
+    }
+}
+
+fn resolver_seen(state: &Element) -> Result<ResolverSeen, ReadError> {
+    let counter = |leaf| Ok::<u64, ReadError>(parsed(state, "resolver", leaf)?.unwrap_or(0));
+    let oper_state = state.child_text("oper-state").unwrap_or("unknown");
+    Ok(ResolverSeen {
+        oper_state: oper_state.to_owned(),
+        answered: counter("answered")?,
+        forwarded: counter("forwarded")?,
+        refused: counter("refused")?,
+        failed: counter("failed")?,
+        ignored: counter("ignored")?,
+    })
 }
 
 fn counted(state: &Element) -> Result<Counted, ReadError> {
@@ -259,6 +332,48 @@ mod tests {
             ..Observed::default()
         };
         assert!(plan.drift(None, &has).is_empty());
+    }
+
+    #[test]
+    fn a_report_is_put_over_what_was_read() {
+        let mut read = read(
+            "<steering><port><name>ran0</name><state><oper-state>down</oper-state></state></port>\
+             <chain><name>c</name><on-failure>close</on-failure><application><name>x</name><port>app0</port>\
+             <state><is-up>true</is-up></state></application><classify/></chain>\
+             <rule><name>r</name><slice>a</slice><drop/><state><packets>3</packets><bytes>300</bytes><shadowed-by>q</shadowed-by></state></rule>\
+             <resolver><slice>a</slice><port>dns0</port><state><oper-state>up</oper-state></state></resolver></steering>",
+        );
+        let notification = |content: &str| Notification {
+            event_time: "2026-01-01T00:00:00Z".to_owned(),
+            content: Fragment::from_trusted(content.to_owned()),
+        };
+        let report = format!(
+            "<steering-report xmlns='{STEERING}'><sequence>4</sequence><interval>1000</interval>\
+             <port><name>ran0</name><oper-state>up</oper-state></port>\
+             <chain><name>c</name><application><name>x</name><is-up>false</is-up><packets>2</packets><bytes>9</bytes></application></chain>\
+             <rule><name>r</name><packets>5</packets><bytes>500</bytes></rule><rule><name>new</name><packets>1</packets></rule>\
+             <resolver><slice>a</slice><oper-state>down</oper-state><refused>7</refused></resolver></steering-report>"
+        );
+        let report = SteeringReport::read(&notification(&report))
+            .unwrap()
+            .unwrap();
+        assert_eq!(report.sequence, 4);
+        report.put_over(&mut read);
+        assert_eq!(read.ports["ran0"], "up");
+        assert_eq!(read.rules["r"].counted.packets, 5);
+        assert_eq!(read.rules["r"].shadowed_by.as_deref(), Some("q"));
+        assert_eq!(read.rules.len(), 1, "what is not configured is not seen");
+        let resolver = &read.resolvers["a"];
+        assert_eq!(
+            (resolver.oper_state.as_str(), resolver.refused),
+            ("down", 7)
+        );
+        let application = read.applications[&("c".to_owned(), "x".to_owned())];
+        assert!(!application.is_up && application.counted.packets == 2);
+        let other = notification("<prb-report xmlns='urn:x'/>");
+        assert_eq!(SteeringReport::read(&other).unwrap(), None);
+        let broken = notification(&format!("<steering-report xmlns='{STEERING}'/>"));
+        assert!(SteeringReport::read(&broken).is_err());
     }
 
     #[test]

@@ -316,3 +316,31 @@ async fn cells_are_listened_to_lost_reports_counted_and_a_node_that_corrects_non
     assert!(!failed[0].1.is_unsupported(), "{failed:?}");
     fleet.shutdown().await;
 }
+
+#[tokio::test]
+async fn reports_of_steering_are_taken_in_and_after_a_lost_one_the_node_is_read_again() {
+    let node = ToyNode::start("n1").await;
+    let fleet = Fleet::new(quick());
+    fleet.configure([node.config.clone()]);
+    state(&fleet, "n1", DeviceState::Connected).await;
+    let report = |sequence: u64| {
+        format!(
+            "<steering-report xmlns='urn:tranche:yang:tranche-steering'><sequence>{sequence}</sequence>\
+             <interval>1000</interval><rule><name>r</name><packets>3</packets></rule></steering-report>"
+        )
+    };
+    let reads = node.toy.count("get");
+    assert!(node.toy.notify(&report(1)) > 0);
+    eventually("the first report", || {
+        fleet.device("n1")?.status().steering_told
+    })
+    .await;
+    assert_eq!(node.toy.count("get"), reads);
+    assert!(node.toy.notify(&report(4)) > 0);
+    eventually("another reading", || {
+        (node.toy.count("get") > reads).then_some(())
+    })
+    .await;
+    assert_eq!(fleet.device("n1").unwrap().status().lost_reports, 2);
+    fleet.shutdown().await;
+}

@@ -12,6 +12,7 @@ mod prefix;
 mod profile;
 mod ran;
 mod ratio;
+mod shown;
 mod steering;
 mod steering_edit;
 mod tunnel;
@@ -42,6 +43,7 @@ pub use ran::{
     Share,
 };
 pub use ratio::{BadRatio, Ratio};
+pub(crate) use shown::shown;
 pub use steering::{OWNER, SliceRecord, SliceRule, Steering, compile_steering, steering_name};
 pub(crate) use steering_edit::STEERING;
 pub use steering_edit::{Applied, Counted, NodeSteering, ResolverSeen, RuleSeen};

@@ -355,6 +355,20 @@ pub(crate) fn action(slice: &str, inner: &str) -> Operation {
 impl StagedNode {
     /// The edit of a stage; of the tunnels to remove only those that `removes` names.
     fn edit(&self, keys: &Keys, stage: Stage, removes: impl Fn(&str) -> bool) -> Option<Fragment> {
+        self.edit_of(keys, (stage, stage == Stage::Make), removes)
+    }
+
+    /// What the edits of all stages come to, as far as keys are known.
+    pub(crate) fn whole_edit(&self, keys: &Keys) -> Option<Fragment> {
+        self.edit_of(keys, (Stage::All, true), |_| true)
+    }
+
+    fn edit_of(
+        &self,
+        keys: &Keys,
+        parts: (Stage, bool),
+        removes: impl Fn(&str) -> bool,
+    ) -> Option<Fragment> {
         let plan = self.plan.resolve(keys, &self.has);
         let put = self.put.as_deref();
         let mut drift = plan.drift(put, &self.has);
@@ -365,7 +379,7 @@ impl StagedNode {
         drift
             .tunnels
             .extend(surplus.map(|slice| (slice.clone(), PartDrift::Surplus)));
-        plan.stage_edit(put, &self.has, &drift, (stage, stage == Stage::Make))
+        plan.stage_edit(put, &self.has, &drift, parts)
     }
 }
 

@@ -47,6 +47,10 @@ pub struct PrbUse {
     pub effective_max: Option<f64>,
     /// Mean over the interval in bit/s, where it is measured.
     pub throughput: Option<u64>,
+    /// Mean time in µs that packets waited to be sent, where any were sent and it is measured.
+    pub delay_us: Option<u32>,
+    /// What 99 % of them waited at most, in µs: the greatest of the node's periods.
+    pub delay_p99_us: Option<u32>,
 }
 
 /// A slice profile on a cell.

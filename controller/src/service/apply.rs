@@ -313,7 +313,7 @@ fn words(errors: &[RpcError]) -> String {
 }
 
 /// What a client is told of a rollout that failed: one error for each node, with the node's own words.
-fn refused(failed: &RolloutFailed) -> Vec<RpcError> {
+pub(super) fn refused(failed: &RolloutFailed) -> Vec<RpcError> {
     if let Some(why) = &failed.not_kept {
         let message = format!("{why}, and the nodes undid it");
         return vec![RpcError::new(ErrorTag::OperationFailed, message)];

@@ -87,6 +87,14 @@ impl SeenCells {
                         entry.insert(name.into(), rate.to_string().into());
                     }
                 }
+                let mean = ["delay-down", "delay-up"];
+                let p99 = ["delay-p99-down", "delay-p99-up"];
+                let delays = there.delay_us.into_iter().chain(there.delay_p99_us);
+                for (name, us) in mean.into_iter().chain(p99).zip(delays) {
+                    if let Some(us) = us {
+                        entry.insert(name.into(), us.into());
+                    }
+                }
             }
         }
         self.entries.push(entry.into());
@@ -246,6 +254,8 @@ mod tests {
             ues: Some(3),
             used: [Some(Ratio::from_percent(10.0)), None],
             throughput: [Some(5_000_000), None],
+            delay_us: [Some(1200), None],
+            delay_p99_us: [Some(4000), None],
         };
         Profile {
             config: config(AdminState::Unlocked),
@@ -294,6 +304,7 @@ mod tests {
             serde_json::json!({
                 "node": "n", "name": "c1", "profile": "a-lte", "rat": "lte", "oper-state": "active", "active-core": "mme",
                 "ues": 3, "used-down": "10.00", "throughput-down": "5000000",
+                "delay-down": 1200, "delay-p99-down": 4000,
             })
         );
     }

@@ -26,9 +26,9 @@ pub(super) struct Writer {
 
 /// A change that is worked out and permitted.
 #[derive(Debug)]
-struct Change {
-    proposal: Proposal,
-    consequence: Consequence,
+pub(super) struct Change {
+    pub(super) proposal: Proposal,
+    pub(super) consequence: Consequence,
     /// Access control as it will be.
     nacm: Nacm,
 }
@@ -235,7 +235,7 @@ impl Service {
 
 impl Writer {
     /// Works a change out: proposed, permitted, passwords hashed, compiled.
-    fn work_out<T, E: From<Vec<RpcError>>>(
+    pub(super) fn work_out<T, E: From<Vec<RpcError>>>(
         &mut self,
         service: &Service,
         before: &Published,

@@ -1,4 +1,5 @@
-//! The newest figures of cells, put over those of the last reading: a node is read now and then, and reports every second.
+//! The newest figures of cells: those of the last period's reports, put over those of a reading that is older. A node is read now and
+//! then, and when something changes there; it reports every second.
 
 use std::sync::Arc;
 
@@ -20,10 +21,17 @@ pub(super) fn node_cells(cells: &mut Value, node: &str, report: &NetworkReport) 
     }
 }
 
-/// Of the cells of a slice (`slices/slice/state/cell`).
-pub(super) fn slice_cells(cells: &mut Value, report: &NetworkReport) {
+/// Of the cells of a slice (`slices/slice/state/cell`). `is_read` says of a node whether it was read since the report.
+pub(super) fn slice_cells(
+    cells: &mut Value,
+    report: &NetworkReport,
+    is_read: impl Fn(&str) -> bool,
+) {
     for entry in entries(cells) {
         let node = text(entry, "node").to_owned();
+        if is_read(&node) {
+            continue;
+        }
         let profile = find(report, &node, entry).and_then(|cell| {
             let name = text(entry, "profile");
             cell.profiles.iter().find(|profile| *profile.name == *name)
@@ -35,6 +43,10 @@ pub(super) fn slice_cells(cells: &mut Value, report: &NetworkReport) {
             put(entry, "used-up", profile.up.used.map(percent));
             put(entry, "throughput-down", profile.down.throughput.map(rate));
             put(entry, "throughput-up", profile.up.throughput.map(rate));
+            for (direction, of) in [("down", &profile.down), ("up", &profile.up)] {
+                set(entry, &format!("delay-{direction}"), of.delay_us);
+                set(entry, &format!("delay-p99-{direction}"), of.delay_p99_us);
+            }
         }
     }
 }
@@ -68,6 +80,14 @@ fn put(entry: &mut Map<String, Value>, leaf: &str, value: Option<Value>) {
     }
 }
 
+/// Nothing was sent where there is none: what was read before does not hold any more.
+fn set(entry: &mut Map<String, Value>, leaf: &str, value: Option<u32>) {
+    match value {
+        Some(value) => drop(entry.insert(leaf.to_owned(), value.into())),
+        None => drop(entry.remove(leaf)),
+    }
+}
+
 fn percent(value: f64) -> Value {
     format!("{:.2}", value.clamp(0.0, 100.0)).into()
 }
@@ -94,6 +114,7 @@ mod tests {
                 down: PrbUse {
                     used: Some(40.0),
                     throughput: Some(5_000_000),
+                    delay_us: Some(1500),
                     ..PrbUse::default()
                 },
                 up: PrbUse::default(),
@@ -124,12 +145,17 @@ mod tests {
     #[test]
     fn a_slice_has_what_its_profile_has() {
         let mut cells = json!([
-            { "node": "n", "name": "c1", "profile": "a-nr", "oper-state": "active" },
+            { "node": "n", "name": "c1", "profile": "a-nr", "oper-state": "active", "delay-p99-up": 9 },
             { "node": "n", "name": "c1", "profile": "b-nr", "oper-state": "active" },
         ]);
-        slice_cells(&mut cells, &report([9, 9]));
+        let before = cells.clone();
+        slice_cells(&mut cells, &report([9, 9]), |node| node == "n");
+        assert_eq!(cells, before, "the node was read since");
+        slice_cells(&mut cells, &report([9, 9]), |_| false);
         assert_eq!(cells[0]["ues"], 4);
         assert_eq!(cells[0]["throughput-down"], "5000000");
+        assert_eq!(cells[0]["delay-down"], 1500);
+        assert!(cells[0].get("delay-p99-up").is_none(), "nothing was sent");
         assert!(cells[1].get("ues").is_none());
     }
 }

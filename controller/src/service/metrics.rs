@@ -71,6 +71,7 @@ impl Service {
         ];
         families.extend(promises(&owed));
         families.push(violated(&states));
+        families.extend(delays(&slices));
         families.extend(tunnels(&slices));
         families.extend(self.lifecycles(&slices));
         Ok(families)
@@ -222,6 +223,48 @@ fn violated(slices: &[Node<'_>]) -> Family {
         help: "1 while any promise to a slice is broken.",
         samples: samples.collect(),
     }
+}
+
+/// How long packets waited on cells, where nodes measure it.
+fn delays(slices: &[Node<'_>]) -> [Family; 2] {
+    let family = |name, help, leaf: &str| {
+        let mut samples = Vec::new();
+        for slice in slices {
+            let id = slice.get("id").unwrap_or_default();
+            let cells = slice.descend("state").into_iter();
+            for cell in cells.flat_map(|state| state.list("cell")) {
+                let text = |leaf| cell.get(leaf).unwrap_or_default().to_owned();
+                for direction in ["down", "up"] {
+                    let us = cell.get(&format!("{leaf}-{direction}"));
+                    let us: Option<f64> = us.and_then(|us| us.parse().ok());
+                    let labels = vec![
+                        ("slice", id.to_owned()),
+                        ("cell", format!("{}/{}", text("node"), text("name"))),
+                        ("direction", direction.to_owned()),
+                    ];
+                    samples.extend(us.map(|us| (labels, us / 1e6)));
+                }
+            }
+        }
+        Family {
+            name,
+            kind: "gauge",
+            help,
+            samples,
+        }
+    };
+    [
+        family(
+            "tranche_slice_delay_mean_seconds",
+            "Mean time that a slice's packets waited on a cell to be sent.",
+            "delay",
+        ),
+        family(
+            "tranche_slice_delay_p99_seconds",
+            "What 99 % of a slice's packets waited on a cell at most.",
+            "delay-p99",
+        ),
+    ]
 }
 
 /// Figures of the tunnels.

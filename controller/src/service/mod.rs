@@ -11,6 +11,7 @@ mod apply;
 mod cells;
 mod change;
 pub mod desired;
+mod dry_run;
 mod fresh;
 mod metrics;
 mod onboard;
@@ -76,8 +77,10 @@ struct Live {
     record: Record,
     /// Radios that contend.
     conflicts: Vec<(RadioId, RadioId)>,
-    /// What all radios measured in the last period.
+    /// What all radios and cells measured in the last period.
     report: NetworkReport,
+    /// When that was taken in.
+    reported: Option<SystemTime>,
     /// When nodes last confirmed a slice.
     applied: BTreeMap<String, SystemTime>,
     /// Nodes that can't have the slices that select them, and why.

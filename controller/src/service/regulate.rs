@@ -174,6 +174,7 @@ impl Service {
             let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
             live.conflicts = conflicts;
             live.report = report;
+            live.reported = Some(moment.time);
             live.record
                 .take(moment, decision, |correction| owner(&owners, correction))
         };

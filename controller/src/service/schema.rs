@@ -20,6 +20,7 @@ pub fn build() -> Result<&'static Schema, Error> {
         .module("tranche-mec", &[])
         .module("tranche-sla", &[])
         .module("tranche-commits", &[])
+        .module("tranche-dry-run", &[])
         .build()
 }
 

@@ -185,7 +185,9 @@ impl Service {
             state.insert("radio".into(), radios.into());
             let connected = status.state == DeviceState::Connected;
             let mut cells = cells_json(&plan, observed, connected);
-            fresh::node_cells(&mut cells, &config.name, &live.report);
+            if status.last_read <= live.reported {
+                fresh::node_cells(&mut cells, &config.name, &live.report);
+            }
             state.insert("cell".into(), cells);
         }
         state.into()
@@ -210,6 +212,10 @@ impl Service {
     /// State of slices.
     fn slices(&self, desired: &Desired, path: &str) -> Value {
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_read = |node: &str| {
+            let device = self.network.fleet().device(node);
+            device.is_some_and(|device| device.status().last_read > live.reported)
+        };
         let used = used(&live);
         let mut seen: BTreeMap<&str, Seen> = BTreeMap::new();
         let (mut tunnels, mut steering) = (BTreeMap::new(), BTreeMap::new());
@@ -233,7 +239,7 @@ impl Service {
                 seen.steering = steering.remove(&slice.id).unwrap_or_default();
                 let mut state = slice_json(slice, seen, &live);
                 if let Some(cells) = state.get_mut("cell") {
-                    fresh::slice_cells(cells, &live.report);
+                    fresh::slice_cells(cells, &live.report, is_read);
                 }
                 json!({ "id": slice.id, "state": state })
             })

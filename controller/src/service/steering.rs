@@ -209,7 +209,7 @@ impl Service {
         let has = status.observed.as_ref().filter(|_| connected);
         let at = At {
             node,
-            has: has.map(|has| (&has.steering, status.last_read)),
+            has: has.map(|has| (&has.steering, status.last_read.max(status.steering_told))),
         };
         for slice in slices {
             if only.is_none_or(|only| only == slice) {

@@ -45,6 +45,21 @@ test('a slice on Wi-Fi and cells: its cells and UEs, its promises by technology,
   await expect(chart('Airtime of slice tenant-a in node-1/phy0')).toBeVisible();
   await expect(all.getByText('owed 40.0 %')).toBeVisible();
 
+  // Its leaves of cells are edited in the form, and a preview says what that does.
+  await page.getByRole('button', { name: /^Edit/ }).click();
+  await operator.field('PRB down guaranteed, %').fill('25');
+  await operator.field('Most UEs').fill('900');
+  await page.getByRole('button', { name: 'Preview' }).click();
+  const preview = page.getByRole('region', { name: 'Preview' });
+  await expect(preview.getByText('change slice profile tenant-a-nr')).toBeVisible({ timeout: SOON });
+  await page.getByRole('button', { name: 'Save changes' }).click();
+  await expect(operator.dialog).toBeHidden({ timeout: SOON });
+  const edited = await api.get('./tranche-slice:slices/slice=tenant-a?content=config');
+  expect((await edited.json())['tranche-slice:slice'][0]).toMatchObject({
+    sla: { prb: { down: { 'min-ratio': '25.0' } }, aggregate: { 'min-ratio': '40.0' } },
+    ran: { mcc: '001', mnc: '01', sst: 1, 'max-ues': 900, core: ['mme', 'amf'] },
+  });
+
   // More than can be had: the cells give what they can, and the promise stays broken.
   const more = { 'tranche-slice:slice': [{ id: 'tenant-a', sla: { aggregate: { 'min-ratio': '80.0' } } }] };
   const changed = await api.patch('./tranche-slice:slices/slice=tenant-a', { data: more });

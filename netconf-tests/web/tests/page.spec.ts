@@ -179,6 +179,28 @@ test('what the controller refuses is said at the field, and nothing changes', as
   expect((await stored(modest.id))?.tenant).toBe(modest.tenant);
 });
 
+test('a preview says what nodes would do, and nothing changes', async () => {
+  const before = await stored(modest.id);
+  await page.getByRole('button', { name: `Edit ${modest.id}` }).click();
+  await operator.field('Network name (SSID)').fill('another name');
+  await page.getByRole('button', { name: 'Preview' }).click();
+  const preview = page.getByRole('region', { name: 'Preview' });
+  await expect(preview.getByText('accepted').first()).toBeVisible({ timeout: NODES });
+  await expect(preview.getByRole('article')).toHaveCount(nodes.length);
+  const steps = preview.getByRole('listitem').filter({ hasText: /(restart|update) vif/ });
+  await expect(steps).toHaveCount(nodes.length);
+  await preview.getByText('edit-config').first().click();
+  await expect(preview.getByText('<ssid>another name</ssid>').first()).toBeVisible();
+  // What is wrong is said at its field, as when it is saved.
+  await operator.field('Most airtime, %').fill('1');
+  await page.getByRole('button', { name: 'Preview' }).click();
+  await expect(operator.field('Guaranteed airtime, %')).toHaveAttribute('aria-invalid', 'true', { timeout: NODES });
+  await expect(preview).toBeHidden();
+  await page.keyboard.press('Escape');
+  await expect(operator.dialog).toBeHidden();
+  expect(configuration(await stored(modest.id))).toEqual(configuration(before));
+});
+
 test('a slice is shown alone, with its access points', async () => {
   await operator.card(large.id).getByRole('link', { name: large.id, exact: true }).click();
   await expect(page.getByRole('heading', { level: 1, name: large.id })).toBeVisible();

@@ -2,7 +2,7 @@
 
 use super::config::{CellConfig, ProfileConfig, RanConfig};
 use super::{AdminState, cell_path, profile_path};
-use crate::backend::{Cost, Step};
+use crate::backend::{Cost, Step, Warning, WarningKind};
 
 /// How many UEs there are now.
 pub(super) trait Attached {
@@ -44,6 +44,42 @@ pub(super) fn steps(attached: &impl Attached, old: &RanConfig, new: &RanConfig) 
         }
     }
     steps
+}
+
+/// What cannot be changed in place: a slice profile of another PLMN or S-NSSAI is another slice to its UEs. `ues` says in words how
+/// many it has.
+pub(super) fn warnings(
+    old: &RanConfig,
+    new: &RanConfig,
+    ues: impl Fn(&str) -> String,
+) -> Vec<Warning> {
+    let changed = new.profiles.iter().filter_map(|after| {
+        let before = old.profile(&after.name)?;
+        (!before.is_same_slice(after)).then_some((before, after))
+    });
+    let warning = |(before, after): (&ProfileConfig, &ProfileConfig)| {
+        let name = &after.name;
+        let message = format!(
+            "slice profile {name} is deleted and created anew, {} becomes {}: {} lose its service",
+            identity(before),
+            identity(after),
+            ues(name)
+        );
+        Warning::new(WarningKind::Recreated, profile_path(name), message)
+    };
+    changed.map(warning).collect()
+}
+
+/// What a slice profile is to UEs, as in `PLMN 001-01, SST 1, SD 0a0b0c`.
+fn identity(profile: &ProfileConfig) -> String {
+    let mut text = format!("PLMN {}-{}", profile.mcc, profile.mnc);
+    if let Some(sst) = profile.sst {
+        text.push_str(&format!(", SST {sst}"));
+    }
+    if let Some(sd) = &profile.sd {
+        text.push_str(&format!(", SD {sd}"));
+    }
+    text
 }
 
 fn core_steps(old: &RanConfig, new: &RanConfig, steps: &mut Vec<Step>) {

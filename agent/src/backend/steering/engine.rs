@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, broadcast};
 use tokio_util::task::AbortOnDropHandle;
 use tranche_steering::{FaultKind, TOP, WayOut, chain_path, port_path, resolver_path, rule_path};
 
@@ -17,20 +17,24 @@ use super::plane::Plane;
 use super::program::{self, Counted, Found, Interfaces, Program, Slots, counted, program};
 use super::reference::{ECHO, FAILED, FIRST, FRAGMENT, MALFORMED, OVERSIZED, UNMATCHED};
 use super::state::{
-    ApplicationState, ChainState, Counter, Counters, OperState, PortState, RuleState, SliceState,
-    SteeringState,
+    ApplicationState, ChainState, Counter, Counters, Event, OperState, PortState, Repair,
+    RuleState, SliceState, SteeringState,
 };
 use super::table;
 use super::{SteeringBackend, SteeringConfig};
 use crate::backend::{
-    Applied, Backend, BoxFuture, Cost, MacAddress, NodeConfig, Plan, Reconciled, Refusal, Step, Why,
+    Applied, Backend, BoxFuture, Cost, MacAddress, NodeConfig, Plan, Reconciled, Refusal, Step,
+    Warning, WarningKind, Why,
 };
 
 const DOMAIN: &str = "steering";
+const PUT_BACK: &str = "put steering in force again, which somebody had changed";
 /// How often interfaces are looked at.
 const LOOK: Duration = Duration::from_millis(250);
 /// And how often what is in force is read back.
 const LOOKS_TO_CHECK: u32 = 40;
+/// Events that a listener may be behind.
+const EVENTS: usize = 64;
 /// Positions of counters.
 const COUNTERS: u32 = 24_576;
 
@@ -43,6 +47,7 @@ pub struct Steering {
 struct Inner {
     plane: Arc<dyn Plane>,
     state: Mutex<State>,
+    events: broadcast::Sender<Event>,
     /// Follows the interfaces from the first configuration on.
     watch: OnceLock<AbortOnDropHandle<()>>,
 }
@@ -69,6 +74,7 @@ impl Steering {
             inner: Arc::new(Inner {
                 plane,
                 state: Mutex::default(),
+                events: broadcast::Sender::new(EVENTS),
                 watch: OnceLock::new(),
             }),
         }
@@ -98,11 +104,7 @@ async fn watch(inner: Weak<Inner>) {
             continue;
         }
         match inner.follow(&mut state, look % LOOKS_TO_CHECK == 0).await {
-            Ok(steps) => {
-                for step in steps {
-                    tracing::warn!(domain = DOMAIN, path = step.path, "{}", step.action);
-                }
-            }
+            Ok(steps) => inner.tell(steps),
             Err(refusal) => {
                 tracing::error!(domain = DOMAIN, %refusal, "steering could not follow its interfaces")
             }
@@ -115,6 +117,26 @@ fn failed(message: String) -> Refusal {
 }
 
 impl Inner {
+    /// Tells of what was put right by itself.
+    fn tell(&self, steps: Vec<Step>) {
+        for step in steps {
+            tracing::warn!(domain = DOMAIN, path = step.path, "{}", step.action);
+            let cause = match step.action == PUT_BACK {
+                true => "steering in force was changed by hand",
+                false => "an interface came, went, or got or lost its link",
+            };
+            let repair = Repair {
+                target: step.path,
+                action: step.action,
+            };
+            // Without a listener there is nobody to tell.
+            drop(self.events.send(Event::Repaired {
+                cause: cause.to_owned(),
+                repairs: vec![repair],
+            }));
+        }
+    }
+
     async fn interfaces(&self, config: &SteeringConfig) -> Result<Interfaces, Refusal> {
         let names: Vec<&str> = config.ports.iter().map(|port| port.name.as_str()).collect();
         let ends = ways_out(config).filter(|(_, way)| way.to_other_end.is_some());
@@ -274,7 +296,7 @@ impl Inner {
         let action = match (is_there, is_news) {
             (true, _) => return Ok(steps),
             (false, true) => "put steering in force with the interfaces as they are now",
-            (false, false) => "put steering in force again, which somebody had changed",
+            (false, false) => PUT_BACK,
         };
         steps.push(step(TOP, action));
         Ok(steps)
@@ -468,7 +490,23 @@ fn step(path: impl Into<String>, action: impl Into<String>) -> Step {
     }
 }
 
-/// The steps from one configuration to another, with a warning for each rule that is never reached.
+/// A warning for each rule that is never reached.
+fn warnings(config: &SteeringConfig) -> Vec<Warning> {
+    let rules = config.rules.iter().zip(shadowed(config));
+    let warning = |(rule, by): (&super::RuleConfig, Option<String>)| {
+        let (name, by) = (&rule.name, by?);
+        let message =
+            format!("rule {name} is never reached, rule {by} before it matches all that it does");
+        Some(Warning::new(
+            WarningKind::Shadowed,
+            rule_path(name),
+            message,
+        ))
+    };
+    rules.filter_map(warning).collect()
+}
+
+/// The steps from one configuration to another.
 fn steps(old: &SteeringConfig, new: &SteeringConfig) -> Vec<Step> {
     if old == new {
         return Vec::new();
@@ -481,7 +519,7 @@ fn steps(old: &SteeringConfig, new: &SteeringConfig) -> Vec<Step> {
     for name in had.keys().filter(|name| !has.contains_key(**name)) {
         steps.push(step(rule_path(name), format!("remove rule {name}")));
     }
-    for (rule, shadowed_by) in new.rules.iter().zip(shadowed(new)) {
+    for rule in &new.rules {
         let (name, before) = (&rule.name, had.get(&rule.name));
         match before {
             None => steps.push(step(
@@ -492,12 +530,6 @@ fn steps(old: &SteeringConfig, new: &SteeringConfig) -> Vec<Step> {
                 steps.push(step(rule_path(name), format!("change rule {name}")))
             }
             Some(_) => {}
-        }
-        if let Some(by) = shadowed_by {
-            let warning = format!(
-                "warning: rule {name} is never reached, rule {by} before it matches all that it does"
-            );
-            steps.push(step(rule_path(name), warning));
         }
     }
     for chain in new
@@ -555,11 +587,12 @@ impl Backend for Steering {
     }
 
     fn plan(&self, old: &NodeConfig, new: &NodeConfig) -> Result<Plan, Refusal> {
-        if old.steering != new.steering {
-            check(&new.steering)?;
+        if old.steering == new.steering {
+            return Ok(Plan::new(DOMAIN, Vec::new(), old, new));
         }
+        check(&new.steering)?;
         let steps = steps(&old.steering, &new.steering);
-        Ok(Plan::new(DOMAIN, steps, old, new))
+        Ok(Plan::new(DOMAIN, steps, old, new).warning(warnings(&new.steering)))
     }
 
     fn apply(&mut self, plan: Plan) -> BoxFuture<'_, Result<Applied, Refusal>> {
@@ -590,5 +623,9 @@ impl Backend for Steering {
 impl SteeringBackend for Steering {
     fn observe(&self) -> BoxFuture<'_, Result<SteeringState, Refusal>> {
         Box::pin(self.inner.observe())
+    }
+
+    fn events(&self) -> broadcast::Receiver<Event> {
+        self.inner.events.subscribe()
     }
 }

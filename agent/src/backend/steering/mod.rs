@@ -26,14 +26,16 @@ mod table;
 
 pub use engine::Steering;
 pub use state::{
-    ApplicationState, ChainState, Counter, Counters, OperState, PortState, ResolverCounts,
-    ResolverState, RuleState, SliceState, SteeringState,
+    ApplicationState, ChainState, Counter, Counters, Event, OperState, PortState, Repair,
+    ResolverCounts, ResolverState, RuleState, SliceState, SteeringState,
 };
 pub use tranche_steering::{
     ApplicationConfig, ChainConfig, Direction, Encapsulation, Forward, GtpMatch, Malformed,
     MatchConfig, OnFailure, Oversized, PortConfig, PortRange, RecordConfig, RecordType,
     ResolverConfig, RuleConfig, SteeringConfig, Through, WayOut, present,
 };
+
+use tokio::sync::broadcast;
 
 use super::{Backend, BoxFuture, Refusal};
 
@@ -44,4 +46,7 @@ pub trait SteeringBackend: Backend {
     /// # Errors
     /// A [`Refusal`] when the kernel can't be asked.
     fn observe(&self) -> BoxFuture<'_, Result<SteeringState, Refusal>>;
+
+    /// What is repaired from now on without anybody having asked.
+    fn events(&self) -> broadcast::Receiver<Event>;
 }

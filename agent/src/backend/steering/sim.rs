@@ -288,8 +288,11 @@ impl Plane for SimulatedPorts {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
-    use crate::backend::steering::suite::{SteeringRig, shared};
+    use crate::backend::steering::suite::{SteeringRig, at, base, configure, rule, shared, to};
+    use crate::backend::steering::{Event, RuleConfig, SteeringBackend as _};
 
     #[derive(Default)]
     struct Rig {
@@ -349,4 +352,33 @@ mod tests {
     }
 
     shared!(run);
+
+    /// Time passes by itself while nobody has anything to do.
+    #[tokio::test(start_paused = true)]
+    async fn what_somebody_changed_is_put_back_and_told() {
+        let mut rig = Rig::default();
+        let mut config = base();
+        config.rules.push(RuleConfig {
+            forward: to("p1"),
+            ..rule("r", "s", at("p0"))
+        });
+        configure(&mut rig, &config).await;
+        let mut events = rig.steering().events();
+        rig.disturb();
+        let event: Event = events.recv().await.unwrap();
+        assert_eq!(
+            json!(event),
+            json!({ "tranche-wifi:drift-repaired": {
+                "cause": "steering in force was changed by hand",
+                "repair": [{
+                    "target": "/tranche-steering:steering",
+                    "action": "put steering in force again, which somebody had changed",
+                }],
+            } })
+        );
+        assert!(!rig.is_untouched());
+        rig.take_away("p1");
+        let Event::Repaired { cause, .. } = events.recv().await.unwrap();
+        assert_eq!(cause, "an interface came, went, or got or lost its link");
+    }
 }

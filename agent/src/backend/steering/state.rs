@@ -4,6 +4,29 @@ use serde::Serialize;
 
 use crate::backend::value::as_text;
 
+/// What happens to steering by itself. Serialises as its notification.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Event {
+    /// What ran was not what is configured, and is again.
+    #[serde(rename = "tranche-wifi:drift-repaired")]
+    Repaired {
+        /// What happened.
+        cause: String,
+        /// What was put right.
+        #[serde(rename = "repair")]
+        repairs: Vec<Repair>,
+    },
+}
+
+/// Something that was put right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Repair {
+    /// Instance path of what is carried out again.
+    pub target: String,
+    /// What was done.
+    pub action: String,
+}
+
 /// Packets and octets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Counter {

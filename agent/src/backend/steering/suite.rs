@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::backend::backhaul::Written;
-use crate::backend::{Backend as _, NodeConfig, Refusal};
+use crate::backend::{Backend as _, NodeConfig, Refusal, WarningKind};
 use frames::{Frame, gtp, ipv4, udp4, user_packet};
 
 pub(crate) mod frames;
@@ -694,13 +694,13 @@ pub(crate) async fn a_shadowed_rule_is_a_warning(rig: &mut impl SteeringRig) {
         .steering()
         .plan(&NodeConfig::default(), &node(config.clone()))
         .unwrap();
-    let warning = plan
-        .steps()
-        .iter()
-        .find(|step| step.action.starts_with("warning"));
+    let [warning] = plan.warnings() else {
+        panic!("{plan:?}");
+    };
+    assert_eq!(warning.kind, WarningKind::Shadowed);
     assert!(
-        warning.is_some_and(|step| step.path.contains("narrow") && step.action.contains("wide")),
-        "{plan:?}"
+        warning.path.contains("narrow") && warning.message.contains("wide"),
+        "{warning:?}"
     );
     configure(rig, &config).await;
     assert_eq!(

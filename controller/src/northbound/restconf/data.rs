@@ -16,7 +16,7 @@ use super::error::Refusal;
 use super::media::{self, Encoding};
 use super::query::{Content, Field, Place, Query};
 use super::view::View;
-use super::{READ_ONLY, Request, body, operations, query, respond};
+use super::{READ_ONLY, Request, body, dry_run, operations, query, respond};
 use crate::config::Http;
 use crate::service::{Author, Published, blocking, rpc_errors};
 
@@ -225,7 +225,7 @@ async fn edit(
     let place = if takes_insert {
         Place::Insert
     } else {
-        Place::None
+        Place::Change
     };
     let query = Query::parse(request.parts.uri.query(), place)?;
     let answer = media::wanted(headers)?;
@@ -260,6 +260,16 @@ async fn edit(
     let propose = move |published: &Published, datastores: &mut Datastores| {
         edit.propose(published, datastores)
     };
+    if query.dry_run {
+        let told = request.service.dry_run(author.user, propose).await?;
+        let text = dry_run::print(&told, answer);
+        return Ok(respond::data(
+            StatusCode::OK,
+            answer,
+            text,
+            &request.parts.method,
+        ));
+    }
     let (done, version) = request.service.change(author, propose).await?;
     let response = match done {
         Done::Created(identifier) => {

@@ -3,6 +3,7 @@
 mod body;
 pub(crate) mod condition;
 mod data;
+mod dry_run;
 pub(crate) mod error;
 pub(crate) mod media;
 mod operations;

@@ -37,6 +37,8 @@ pub(crate) enum Place {
     Read,
     /// POST and PUT of data.
     Insert,
+    /// PATCH and DELETE of data.
+    Change,
     /// GET of an event stream.
     Stream,
     /// Anything else.
@@ -47,7 +49,8 @@ impl Place {
     fn takes(self, name: &str) -> bool {
         match self {
             Self::Read => matches!(name, "content" | "depth" | "fields" | "with-defaults"),
-            Self::Insert => matches!(name, "insert" | "point"),
+            Self::Insert => matches!(name, "insert" | "point" | "dry-run"),
+            Self::Change => name == "dry-run",
             Self::Stream => matches!(name, "filter" | "start-time" | "stop-time"),
             Self::None => false,
         }
@@ -58,7 +61,8 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Read => "reading takes content, depth, fields and with-defaults",
-            Self::Insert => "POST and PUT of data take insert and point",
+            Self::Insert => "POST and PUT of data take insert, point and dry-run",
+            Self::Change => "PATCH and DELETE of data take dry-run",
             Self::Stream => "an event stream takes filter, start-time and stop-time",
             Self::None => "this request takes none",
         })
@@ -78,6 +82,8 @@ pub(crate) struct Query {
     pub(crate) with_defaults: Option<WithDefaults>,
     /// Where in a user-ordered list.
     pub(crate) insert: Option<Insert>,
+    /// Say what the change would do and change nothing (`tranche-dry-run`).
+    pub(crate) dry_run: bool,
     /// Filter of an event stream, an XPath expression.
     pub(crate) filter: Option<String>,
     /// Replay from.
@@ -120,6 +126,7 @@ impl Query {
                 "with-defaults" => parsed.with_defaults = Some(with_defaults(&value)?),
                 "insert" => insert = Some(value),
                 "point" => point = Some(value),
+                "dry-run" => parsed.dry_run = without_value(&name, &value)?,
                 "filter" => parsed.filter = Some(value),
                 "start-time" => parsed.start_time = Some(value),
                 _ => parsed.stop_time = Some(value),
@@ -129,6 +136,16 @@ impl Query {
         parsed.insert = Insert::from_query(insert.as_deref(), point.as_deref())
             .map_err(|e| Refusal::bad_request(e.message))?;
         Ok(parsed)
+    }
+}
+
+/// A parameter that says all by being there.
+fn without_value(name: &str, value: &str) -> Result<bool, Refusal> {
+    match value {
+        "" => Ok(true),
+        _ => Err(Refusal::bad_request(format!(
+            "query parameter '{name}' takes no value, and '{value}' is one"
+        ))),
     }
 }
 
@@ -326,10 +343,17 @@ mod tests {
         assert!(refused("point=/a", Place::Insert).contains("insert"));
         assert!(refused("depth=%zz", Place::Read).contains("%zz"));
         assert!(refused("content=config", Place::None).contains("takes none"));
+        assert!(refused("dry-run", Place::Read).contains("reading takes"));
+        assert!(refused("dry-run=native", Place::Change).contains("takes no value"));
+        assert!(refused("insert=first", Place::Change).contains("take dry-run"));
     }
 
     #[test]
     fn values_become_types() {
+        for (query, is_dry) in [("dry-run", true), ("dry-run=", true), ("", false)] {
+            let parsed = Query::parse(Some(query), Place::Change).unwrap();
+            assert_eq!(parsed.dry_run, is_dry, "{query}");
+        }
         let q = Query::parse(
             Some("content=nonconfig&depth=3&with-defaults=trim"),
             Place::Read,

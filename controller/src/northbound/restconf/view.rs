@@ -14,11 +14,12 @@ use crate::northbound::streams::Stream;
 use crate::service::{Published, Service, is_of, rpc_errors};
 
 /// Capabilities of this server (RFC 8040 9.1): the query parameters that work.
-const CAPABILITIES: [&str; 4] = [
+const CAPABILITIES: [&str; 5] = [
     "urn:ietf:params:restconf:capability:defaults:1.0?basic-mode=explicit",
     "urn:ietf:params:restconf:capability:depth:1.0",
     "urn:ietf:params:restconf:capability:fields:1.0",
     "urn:ietf:params:restconf:capability:with-defaults:1.0",
+    "urn:tranche:restconf:capability:dry-run:1.0",
 ];
 
 /// Who asks for what.

@@ -158,6 +158,8 @@ impl CellPlant {
                 effective_min: Some(profile.min),
                 effective_max: Some(profile.max),
                 throughput: None,
+                delay_us: None,
+                delay_p99_us: None,
             },
             up: PrbUse {
                 used: Some(0.0),

@@ -41,3 +41,10 @@ export function bitRate(bps: number | null): string {
   if (bps >= 1e6) return `${(bps / 1e6).toFixed(1)} Mbit/s`;
   return `${(bps / 1e3).toFixed(1)} kbit/s`;
 }
+
+/** `1.2 (8.0) ms`: the mean of what packets waited and what 99 % waited at most, both µs. */
+export function waited(mean: number | null, p99: number | null): string {
+  if (mean === null) return '–';
+  const ms = (us: number) => (us / 1000).toFixed(1);
+  return p99 === null ? `${ms(mean)} ms` : `${ms(mean)} (${ms(p99)}) ms`;
+}

@@ -5,6 +5,7 @@
  * their module, times become epoch milliseconds. Nothing here talks to anybody.
  */
 
+import type { CellsConfig } from './cells-form';
 import { readSteering, type Steering } from './steering';
 
 export type SlaState = 'met' | 'violated' | 'idle' | 'unknown';
@@ -91,6 +92,11 @@ export interface SliceCell {
   /** Bit/s. */
   throughputDown: number | null;
   throughputUp: number | null;
+  /** Mean and 99 % of how long packets waited, µs. */
+  delayDown: number | null;
+  delayUp: number | null;
+  delayP99Down: number | null;
+  delayP99Up: number | null;
 }
 
 export interface Slice {
@@ -114,6 +120,8 @@ export interface Slice {
   cellNames: string[];
   hasWifi: boolean;
   hasRan: boolean;
+  /** What it has of cells, for the form. */
+  onCells: CellsConfig;
   ssid: string;
   hidden: boolean;
   maxStations: number | null;
@@ -348,6 +356,11 @@ function readSlice(s: Json): Slice {
     cellNames: words(where.cell),
     hasWifi: s.wifi !== undefined,
     hasRan: s.ran !== undefined,
+    onCells: {
+      ran: s.ran === undefined ? null : child(s, 'ran'),
+      prb: { down: child(prb, 'down'), up: child(prb, 'up') },
+      aggregate: number(child(sla, 'aggregate')['min-ratio']) ?? 0,
+    },
     ssid: text(wifi.ssid) ?? '',
     hidden: flag(wifi.hidden, false),
     maxStations: number(wifi['max-stations']),
@@ -382,6 +395,10 @@ function readSlice(s: Json): Slice {
       usedUp: number(c['used-up']),
       throughputDown: number(c['throughput-down']),
       throughputUp: number(c['throughput-up']),
+      delayDown: number(c['delay-down']),
+      delayUp: number(c['delay-up']),
+      delayP99Down: number(c['delay-p99-down']),
+      delayP99Up: number(c['delay-p99-up']),
     })),
     steering: readSteering(s.steering, child(state, 'steering')),
     accessPoints: list(state, 'access-point').map((a) => ({

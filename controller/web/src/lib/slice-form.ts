@@ -4,11 +4,20 @@
  * Checks only what can't be sent at all. Everything else is the controller's to judge: it knows the schema and the nodes.
  */
 
+import {
+  cellsDraftOf,
+  checkCells,
+  decimal64,
+  NO_CELLS,
+  ranBody,
+  slaBody,
+  type CellsDraft,
+} from './cells-form';
 import type { Slice } from './model';
 import { entry, type RpcError } from './restconf';
 
 /** All fields as the form holds them: text stays text until it is sent. */
-export interface Draft {
+export interface Draft extends CellsDraft {
   id: string;
   tenant: string;
   description: string;
@@ -76,12 +85,13 @@ export function draftOf(slice: Slice | null): Draft {
     radiusSecret: slice?.security.radius?.secret ?? '',
     hub: slice?.backhaul?.hub ?? '',
     pool: slice?.backhaul?.pool ?? '',
+    ...cellsDraftOf(slice?.onCells ?? NO_CELLS),
   };
 }
 
 /** What can't be sent: no key, and numbers that are none. */
 export function check(draft: Draft): FieldErrors {
-  const errors: FieldErrors = {};
+  const errors: FieldErrors = checkCells(draft);
   if (draft.id.trim() === '') errors.id = 'a slice needs an identifier';
   const decimal = /^\d+(\.\d{1,2})?$/;
   if (!decimal.test(draft.minRatio.trim())) errors.minRatio = 'a percentage with at most two decimals';
@@ -96,7 +106,7 @@ export function check(draft: Draft): FieldErrors {
 
 /** True where the slice has a secret that we may not read and the draft keeps. */
 export function keepsSecret(draft: Draft, original: Slice | null): boolean {
-  if (!original) return false;
+  if (!original?.hasWifi) return false;
   const { mode, passphrase, radius } = original.security;
   if (isPersonal(draft.mode)) return isPersonal(mode) && passphrase === null && draft.passphrase === '';
   if (isEnterprise(draft.mode)) return isEnterprise(mode) && radius?.secret === null && draft.radiusSecret === '';
@@ -111,27 +121,36 @@ function keepsKey(original: Slice): boolean {
 
 /**
  * The requests that bring the draft about. One (a transaction by itself) wherever possible: POST for a new slice, so that
- * it never replaces one; PUT for a changed one. Where a secret is kept that can't be read, or a backhaul, cells or steering of which the form
- * shows a part, PUT would drop it: then what is
- * set goes in one PATCH, and what is taken away follows.
+ * it never replaces one; PUT for a changed one. Where a secret is kept that can't be read, or a backhaul or steering of which the form
+ * shows a part, PUT would drop it: then what is set goes in one PATCH, and what is taken away or replaced follows.
  */
 export function requests(draft: Draft, original: Slice | null): Request[] {
   const body = sliceBody(draft, original);
   if (!original) return [{ method: 'POST', path: SLICES, body: { 'tranche-slice:slice': [body] } }];
   const path = slicePath(original.id);
-  const partly = original.backhaul !== null || original.hasRan || original.steering !== null;
+  const partly = original.backhaul !== null || original.steering !== null;
   const replaces = !keepsSecret(draft, original) && !keepsKey(original) && !partly;
   if (replaces) return [{ method: 'PUT', path, body: { 'tranche-slice:slice': [body] } }];
   const all: Request[] = [];
   const removes = takesAway(draft, original);
-  const { where, ...rest } = body;
+  const { where, ran, ...rest } = body;
   const merged = removes.where ? rest : { ...rest, where };
   if (!onlyWhereDiffers(draft, original) || !removes.where) {
     all.push({ method: 'PATCH', path, body: { 'tranche-slice:slice': [merged] } });
   }
   if (removes.where) all.push({ method: 'PUT', path: `${path}/where`, body: { 'tranche-slice:where': where } });
+  const before = ranBody(draftOf(original), original.onCells);
+  if (ran && JSON.stringify(ran) !== JSON.stringify(before)) {
+    all.push({ method: 'PUT', path: `${path}/ran`, body: { 'tranche-slice:ran': ran } });
+  }
+  if (!ran && original.hasRan) all.push({ method: 'DELETE', path: `${path}/ran` });
   if (removes.maxStations) all.push({ method: 'DELETE', path: `${path}/wifi/max-stations` });
   return all;
+}
+
+/** The same request as a question: what it would do. */
+export function asDryRun(request: Request): Request {
+  return { ...request, path: `${request.path}?dry-run` };
 }
 
 /** Whether two readings of a slice would fill the form alike. */
@@ -150,8 +169,9 @@ function sliceBody(d: Draft, original: Slice | null) {
   if (d.labels.length > 0) where.label = d.labels;
   if (d.bands.length > 0) where.band = d.bands;
   if ((original?.cellNames.length ?? 0) > 0) where.cell = original?.cellNames ?? [];
-  // On cells only: the form has nothing to say of Wi-Fi.
-  const cellsOnly = original !== null && !original.hasWifi && d.ssid === '';
+  // On cells only: there is nothing to say of Wi-Fi.
+  const cellsOnly = d.ssid === '' && (original ? !original.hasWifi : d.onCells);
+  const ran = ranBody(d, original?.onCells ?? NO_CELLS);
   return {
     id: d.id.trim(),
     ...(d.tenant.trim() === '' ? {} : { tenant: d.tenant.trim() }),
@@ -161,6 +181,7 @@ function sliceBody(d: Draft, original: Slice | null) {
       ...(cellsOnly
         ? {}
         : { airtime: { 'min-ratio': decimal64(d.minRatio), 'max-ratio': decimal64(d.maxRatio) } }),
+      ...slaBody(d, original?.onCells ?? NO_CELLS),
       priority: Number(d.priority),
     },
     where,
@@ -176,6 +197,7 @@ function sliceBody(d: Draft, original: Slice | null) {
             ...original?.kept,
           },
         }),
+    ...(ran === null ? {} : { ran }),
     ...backhaulBody(d, original),
   };
 }
@@ -201,12 +223,6 @@ function securityBody(d: Draft) {
         }
       : {}),
   };
-}
-
-/** RFC 7951 section 6.1: a string with at least one digit after the point. */
-function decimal64(typed: string): string {
-  const value = typed.trim();
-  return value.includes('.') ? value : `${value}.0`;
 }
 
 function takesAway(draft: Draft, original: Slice): { where: boolean; maxStations: boolean } {
@@ -251,6 +267,25 @@ const FIELD_OF_PATH: Record<string, Field> = {
   'wifi/security/radius/address': 'radiusAddress',
   'wifi/security/radius/port': 'radiusPort',
   'wifi/security/radius/secret': 'radiusSecret',
+  'sla/prb/down/min-ratio': 'prbDownMin',
+  'sla/prb/down/max-ratio': 'prbDownMax',
+  'sla/prb/up/min-ratio': 'prbUpMin',
+  'sla/prb/up/max-ratio': 'prbUpMax',
+  'sla/prb': 'prbDownMin',
+  'sla/aggregate/min-ratio': 'aggregate',
+  ran: 'onCells',
+  'ran/rat': 'rat',
+  'ran/admin-state': 'adminState',
+  'ran/mcc': 'mcc',
+  'ran/mnc': 'mnc',
+  'ran/sst': 'sst',
+  'ran/sd': 'sd',
+  'ran/core': 'cores',
+  'ran/max-ues': 'maxUes',
+  'ran/access/default-action': 'others',
+  'ran/access/imsi-range': 'imsis',
+  'ran/access/imsi-range/first': 'imsis',
+  'ran/access/imsi-range/last': 'imsis',
   'backhaul/pool': 'pool',
   'backhaul/hub': 'hub',
   'backhaul/hub/node': 'hub',

@@ -5,6 +5,7 @@
  * methods; they never talk to the controller themselves. What the stream brings is gathered and shown in batches.
  */
 
+import { readDryRun, type DryRun } from './dry-run';
 import { addLines, logCorrections, logHistory, logLink, logNotice, logScheduler, type LogEntry } from './events';
 import {
   readInventory,
@@ -22,8 +23,8 @@ import {
   type Site,
   type Slice,
 } from './model';
-import { entry, Restconf, RestconfError, type Credentials } from './restconf';
-import { enabledPatch, sameConfiguration, slicePath, type Request } from './slice-form';
+import { entry, Restconf, RestconfError, type Credentials, type Reply } from './restconf';
+import { asDryRun, enabledPatch, sameConfiguration, slicePath, type Request } from './slice-form';
 import { follow, type LinkState } from './sse';
 import { Timeline } from './timeline';
 
@@ -168,6 +169,17 @@ export class Store {
     } finally {
       await this.refresh();
     }
+  }
+
+  /** What the requests of an edit would do, each by itself, as things are now. */
+  async preview(requests: Request[]): Promise<DryRun[]> {
+    const client = this.#mustClient();
+    const answers: DryRun[] = [];
+    for (const r of requests) {
+      const reply = await this.#guard(this.#send(client, asDryRun(r), null));
+      answers.push(readDryRun(reply.data));
+    }
+    return answers;
   }
 
   async setEnabled(slice: Slice, enabled: boolean): Promise<void> {
@@ -356,7 +368,7 @@ export class Store {
     }
   }
 
-  #send(client: Restconf, { method, path, body }: Request, ifMatch: string | null): Promise<unknown> {
+  #send(client: Restconf, { method, path, body }: Request, ifMatch: string | null): Promise<Reply> {
     switch (method) {
       case 'POST':
         return client.post(path, body);

@@ -77,10 +77,15 @@ async fn run() -> anyhow::Result<()> {
     let put = stack.restconf().demand(Method::PUT, path, Some(&slices));
     put.await.context("the slices were refused")?;
     let committed = asked.elapsed();
-    until_active(&stack, &slices).await?;
+    let is_active = |state: &Value| state["oper-state"] == "active";
+    until_all(&stack, &slices, "an active slice", is_active).await?;
+    let active = asked.elapsed();
+    let has_users = |state: &Value| is_active(state) && state["cell"][0]["ues"] == 10;
+    until_all(&stack, &slices, "a slice with its users", has_users).await?;
     say(&format!(
-        "three slices on cell nr1: committed after {:.2} s, active with all users after {:.2} s\n\n",
+        "three slices on cell nr1: committed after {:.2} s, active after {:.2} s, with all users after {:.2} s\n\n",
         committed.as_secs_f64(),
+        active.as_secs_f64(),
         asked.elapsed().as_secs_f64()
     ))?;
     let node = &stack.nodes[0];
@@ -95,15 +100,19 @@ async fn run() -> anyhow::Result<()> {
     say(&table(&slices, &figures)?)
 }
 
-/// Waits until the controller shows every slice active, with all its users.
-async fn until_active(stack: &Stack, slices: &Value) -> anyhow::Result<()> {
+/// Waits until the controller shows this of every slice.
+async fn until_all(
+    stack: &Stack,
+    slices: &Value,
+    what: &str,
+    is_so: impl Fn(&Value) -> bool,
+) -> anyhow::Result<()> {
     for slice in entries(slices)? {
         let id = slice["id"].as_str().unwrap_or_default();
         let path = format!("/data/tranche-slice:slices/slice={id}/state");
-        eventually("an active slice with its users", LIMIT, async || {
+        eventually(what, LIMIT, async || {
             let state = stack.restconf().get(&path).await?["tranche-slice:state"].take();
-            let is_there = state["oper-state"] == "active" && state["cell"][0]["ues"] == 10;
-            Ok(if is_there {
+            Ok(if is_so(&state) {
                 Ok(())
             } else {
                 Err(state.to_string())

@@ -183,7 +183,9 @@ impl Backend for SimulatedRan {
         check(&new.ran)?;
         check_ues(new)?;
         let steps = self.steps(&Told::of(old), &Told::of(new));
-        Ok(Plan::new(DOMAIN, steps, old, new))
+        let ues = |profile: &str| format!("{} UEs", self.of_profile(profile));
+        let warnings = diff::warnings(&old.ran, &new.ran, ues);
+        Ok(Plan::new(DOMAIN, steps, old, new).warning(warnings))
     }
 
     fn objections(&self, old: &NodeConfig, new: &NodeConfig) -> Result<(), Refusal> {

@@ -31,10 +31,12 @@ use self::render::{in_service, render, sd};
 use super::diff::{self, Attached};
 use super::{DOMAIN, Direction, Event, ProfileConfig, ProfileState, RanConfig, profile_path};
 use crate::backend::{
-    Applied, Backend, BoxFuture, Cost, NodeConfig, Plan, Reconciled, Refusal, Step,
+    Applied, Backend, BoxFuture, Cost, NodeConfig, Plan, Reconciled, Refusal, Step, Warning,
+    WarningKind,
 };
 
 const ROOT: &str = "/tranche-ran:ran";
+const RESTART: &str = "restart needed: the gNB starts again";
 /// How often it is looked whether a gNB has come back.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -128,7 +130,7 @@ impl SrsRan {
             };
             steps.push(Step {
                 path: ROOT.to_owned(),
-                action: "restart needed: the gNB starts again".to_owned(),
+                action: RESTART.to_owned(),
                 cost,
             });
         }
@@ -316,7 +318,20 @@ impl Backend for SrsRan {
     fn plan(&self, old: &NodeConfig, new: &NodeConfig) -> Result<Plan, Refusal> {
         super::check::check(&new.ran)?;
         check::check(&new.ran)?;
-        Ok(Plan::new(DOMAIN, self.steps(&old.ran, &new.ran), old, new))
+        let steps = self.steps(&old.ran, &new.ran);
+        let ues = attached(&self.0.control.observed());
+        // Any UE of the cell may be of the slice.
+        let ues = |_: &str| format!("up to {ues} UEs");
+        let mut warnings = diff::warnings(&old.ran, &new.ran, ues);
+        let restart = steps
+            .iter()
+            .find(|step| step.path == ROOT && step.action == RESTART);
+        warnings.extend(restart.map(|step| {
+            let dropped = step.cost.stations_dropped();
+            let message = format!("restart needed: the gNB starts again and {dropped} UEs drop");
+            Warning::new(WarningKind::Restart, ROOT, message)
+        }));
+        Ok(Plan::new(DOMAIN, steps, old, new).warning(warnings))
     }
 
     /// Any UE of the cell may be of the slice: the gNB does not say of which they are.

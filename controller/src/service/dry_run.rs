@@ -1,0 +1,191 @@
+//! A change that is worked out, shown and thrown away (`tranche-dry-run`): nothing changes, here or at a node.
+//!
+//! Whatever refuses the change before it reaches a node refuses the dry run with the same errors. The one change at a time is
+//! waited for, and nobody waits for the nodes: they are asked when the writer is free again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use tranche_netconf::error::RpcError;
+use tranche_yang::nacm::User;
+use tranche_yang::{Content, Datastores, Format, Proposal, Tree};
+
+use super::apply::refused;
+use super::{Published, Service, blocking, internal, rpc_errors};
+use crate::intent::{NodePlan, shown};
+use crate::inventory::NodeName;
+use crate::network::{Answer, NodeForecast};
+use crate::rollout::RolloutFailed;
+
+/// What a change means for the nodes, with nothing of it kept.
+struct WorkedOut {
+    before: Arc<Published>,
+    plans: BTreeMap<NodeName, NodePlan>,
+}
+
+impl Service {
+    /// Says what a change would do: the content of the container `dry-run`, in the encoding of RFC 7951. `propose` works the
+    /// change out as in [`Service::change`].
+    ///
+    /// # Errors
+    /// Whatever refuses the change before a node is asked.
+    pub async fn dry_run<T, E>(
+        self: &Arc<Self>,
+        user: User,
+        propose: impl FnOnce(&Published, &mut Datastores) -> Result<(Proposal, T), E> + Send + 'static,
+    ) -> Result<Value, E>
+    where
+        T: Send + 'static,
+        E: From<Vec<RpcError>> + Send + 'static,
+    {
+        let mut writer = Arc::clone(&self.writer).lock_owned().await;
+        let (service, asks) = (Arc::clone(self), user.clone());
+        let worked_out = blocking(move || {
+            let before = service.published();
+            let (change, _) = writer.work_out(&service, &before, &asks, propose)?;
+            let changes = !change.proposal.diff().is_empty();
+            let plans = change.consequence.plans.filter(|_| changes);
+            let one = |error: tranche_yang::Error| vec![error.to_rpc_error()];
+            writer.datastores.reject(change.proposal).map_err(one)?;
+            Ok::<_, E>(WorkedOut {
+                before,
+                plans: plans.unwrap_or_default(),
+            })
+        })
+        .await??;
+        let nodes = self.network.forecast(&worked_out.plans).await;
+        let told = blocking(move || tell(&worked_out, &nodes, &user)).await?;
+        Ok(told?)
+    }
+}
+
+fn tell(
+    worked_out: &WorkedOut,
+    nodes: &[NodeForecast],
+    user: &User,
+) -> Result<Value, Vec<RpcError>> {
+    let before = &worked_out.before;
+    let hidden = hidden(before, user, nodes)?;
+    let errors = refused(&RolloutFailed {
+        failures: nodes.iter().flat_map(NodeForecast::failures).collect(),
+        ..RolloutFailed::default()
+    });
+    let dropped: u64 = nodes.iter().map(users_dropped).sum();
+    let mut list = Vec::new();
+    for node in nodes {
+        list.push(match hidden.contains(&node.node) {
+            true => json!({ "name": node.node, "outcome": "hidden" }),
+            false => node_value(node)?,
+        });
+    }
+    let mut told = json!({
+        "commit": before.version.commit.to_string(),
+        "outcome": if errors.is_empty() { "accepted" } else { "refused" },
+        "users-dropped": dropped,
+    });
+    if !errors.is_empty() {
+        told["error"] = numbered(&errors);
+    }
+    if !list.is_empty() {
+        told["node"] = list.into();
+    }
+    Ok(told)
+}
+
+fn users_dropped(node: &NodeForecast) -> u64 {
+    match &node.answer {
+        Answer::Planned(forecast) => forecast.users_dropped.into(),
+        Answer::Refused(_) | Answer::Away(_) | Answer::CannotPlan(_) => 0,
+    }
+}
+
+/// Nodes that the user may not read.
+fn hidden(
+    before: &Published,
+    user: &User,
+    nodes: &[NodeForecast],
+) -> Result<BTreeSet<NodeName>, Vec<RpcError>> {
+    if before.nacm.reads_everything(user) {
+        return Ok(BTreeSet::new());
+    }
+    // Also of nodes that the change adds or takes away: it is the rules that count.
+    let entries: Vec<Value> = nodes
+        .iter()
+        .map(|node| json!({ "name": node.node }))
+        .collect();
+    let inventory = json!({ "tranche-inventory:inventory": { "node": entries } });
+    let schema = before.running.schema();
+    let one = |error: tranche_yang::Error| vec![error.to_rpc_error()];
+    let text = inventory.to_string();
+    let tree = Tree::parse(schema, Format::Json, &text, Content::ConfigUnvalidated);
+    let tree = tree.map_err(rpc_errors)?;
+    let seen = before.nacm.prune_read(user, tree).map_err(one)?;
+    let is_hidden = |node: &&NodeForecast| {
+        let path = format!("/tranche-inventory:inventory/node[name='{}']", node.node);
+        !seen.exists(&path)
+    };
+    let hidden = nodes.iter().filter(is_hidden);
+    Ok(hidden.map(|node| node.node.clone()).collect())
+}
+
+fn node_value(node: &NodeForecast) -> Result<Value, Vec<RpcError>> {
+    let mut value = Map::new();
+    let mut set = |leaf: &str, to: Value| drop(value.insert(leaf.to_owned(), to));
+    set("name", node.node.as_str().into());
+    let outcome = match &node.answer {
+        Answer::Planned(forecast) => {
+            let plan = serde_json::to_value(forecast);
+            set(
+                "plan",
+                plan.map_err(|_| internal("the plan cannot be written"))?,
+            );
+            if !forecast.refusals.is_empty() {
+                set("refusal", numbered(&forecast.refusals));
+            }
+            match forecast.refusals.is_empty() {
+                true => "accepted",
+                false => "refused",
+            }
+        }
+        Answer::Refused(failure) => {
+            set("refusal", numbered(&failure.errors));
+            "refused"
+        }
+        Answer::Away(failure) => {
+            set("reason", failure.message.as_str().into());
+            "away"
+        }
+        Answer::CannotPlan(why) => {
+            set("reason", why.as_str().into());
+            "cannot-plan"
+        }
+    };
+    set("outcome", outcome.into());
+    if !node.notes.is_empty() {
+        set("note", node.notes.clone().into());
+    }
+    if let Some(edit) = &node.edit {
+        let text = shown(edit).map_err(|_| internal("the edit of a node cannot be shown"))?;
+        set("edit-config", text.into());
+    }
+    Ok(value.into())
+}
+
+fn numbered(errors: &[RpcError]) -> Value {
+    let entries = (1..).zip(errors).map(|(number, error): (u32, &RpcError)| {
+        let mut entry = json!({ "number": number, "error-tag": error.tag.as_str() });
+        let leaves = [
+            ("error-app-tag", &error.app_tag),
+            ("error-path", &error.path),
+            ("error-message", &error.message),
+        ];
+        for (leaf, text) in leaves {
+            if let Some(text) = text {
+                entry[leaf] = text.as_str().into();
+            }
+        }
+        entry
+    });
+    entries.collect()
+}
