@@ -121,6 +121,11 @@ fn packets(criterion: &mut Criterion) {
         .warm_up_time(Duration::from_millis(100))
         .measurement_time(Duration::from_secs(1));
     let cases = [
+        (
+            "not at a port of ours, and the test itself",
+            SteeringConfig::default(),
+            1,
+        ),
         ("1 rule", by_teid(1), 1),
         ("1,000 TEID rules", by_teid(1000), 1000),
         ("10,000 TEID rules", by_teid(10_000), 10_000),

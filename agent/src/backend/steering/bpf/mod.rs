@@ -37,7 +37,8 @@ impl Steering {
 }
 
 /// What a packet costs the program: the mean of `repeat` runs in the kernel (`BPF_PROG_TEST_RUN`) on a frame that comes in at the
-/// first port of `config`, which stands for the loopback interface. Nothing is attached and no packet leaves.
+/// first port of `config`, which stands for the loopback interface. Nothing is attached and no packet leaves. Without a port it is
+/// what the measurement itself costs, and seeing that the packet is nobody's.
 ///
 /// # Errors
 /// A configuration that is refused, or a kernel that does not run the program.
