@@ -44,8 +44,12 @@ impl Forecast {
         for step in plan.steps() {
             let dropped = step.cost.stations_dropped();
             if dropped > 0 && !told.contains(step.path.as_str()) {
-                let users = if domain == "ran" { "UEs" } else { "stations" };
-                let message = format!("{}: {dropped} {users} lose their link", step.action);
+                let user = if domain == "ran" { "UE" } else { "station" };
+                let lost = match dropped {
+                    1 => format!("1 {user} loses its link"),
+                    many => format!("{many} {user}s lose their link"),
+                };
+                let message = format!("{}: {lost}", step.action);
                 let kind = WarningKind::UsersDropped;
                 self.warnings.push(Warning::new(kind, &step.path, message));
             }

@@ -81,7 +81,7 @@ async fn a_plan_names_steps_costs_and_warnings() {
     assert_eq!(planned.texts("warning", "kind"), ["users-dropped"]);
     assert_eq!(
         planned.texts("warning", "message"),
-        ["remove vif a: 1 stations lose their link"]
+        ["remove vif a: 1 station loses its link"]
     );
     assert_eq!(planned.all("refusal").count(), 0);
     // What is there already takes no step.
