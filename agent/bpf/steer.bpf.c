@@ -19,6 +19,21 @@ struct counter {
 	__u64 bytes;
 };
 
+struct front {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct steer_front));
+};
+
+/* The generation in force. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct front);
+} fronts SEC(".maps");
+
 struct table {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_INNER_MAP);
@@ -27,10 +42,10 @@ struct table {
 	__uint(value_size, STEER_CELL);
 };
 
-/* The generation in force. */
+/* Its cells, and those of the one before or after it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 1);
+	__uint(max_entries, 2);
 	__type(key, __u32);
 	__array(values, struct table);
 } tables SEC(".maps");
@@ -79,14 +94,13 @@ static __always_inline int ended(struct __sk_buff *skb, int verdict, __u32 ifind
 	return verdict;
 }
 
-static __always_inline struct steer_port *find_port(void *table, const struct steer_head *head, __u32 ifindex)
+static __always_inline const struct steer_port *find_port(const struct steer_front *front, __u32 ifindex)
 {
-	__u32 start = (ifindex * 0x9e3779b1U) >> (32 - (head->port_bits & 31));
+	__u32 start = ifindex * front->head.port_factor >> (32 - STEER_PORT_BITS);
 
-	for (int i = 0; i < STEER_PROBES; i++) {
-		__u32 at = head->ports_at + start + i;
-		struct steer_port *port = bpf_map_lookup_elem(table, &at);
-		if (!port || !port->ifindex)
+	for (int i = 0; i < STEER_PORT_PROBES; i++) {
+		const struct steer_port *port = &front->ports[(start + i) & ((1 << STEER_PORT_BITS) - 1)];
+		if (!port->ifindex)
 			return 0;
 		if (port->ifindex == ifindex)
 			return port;
@@ -107,18 +121,16 @@ static const __u64 FACTOR[STEER_WORDS] = {
 };
 
 /* The action of the first rule that matches; 0 where none does. */
-static __always_inline __u32 match(void *table, const struct steer_head *head, const struct steer_key *key)
+static __always_inline __u32 match(void *table, const struct steer_front *front, const struct steer_key *key)
 {
 	const __u64 *word = (const __u64 *)key;
+	const struct steer_head *head = &front->head;
 	__u32 found = ~0U, tuples = head->tuples, slots_at = head->slots_at, shift = 64 - (head->slot_bits & 31);
 	__u64 seed = head->seed;
 
 	for (__u32 i = 0; i < STEER_TUPLES; i++) {
-		if (i >= tuples)
-			break;
-		__u32 at = 1 + i;
-		const struct steer_tuple *tuple = bpf_map_lookup_elem(table, &at);
-		if (!tuple || tuple->best >= found)
+		const struct steer_tuple *tuple = &front->tuples[i];
+		if (i >= tuples || tuple->best >= found)
 			break;
 		__u32 groups = tuple->groups;
 		__u64 hash = seed * (i + 1);
@@ -128,7 +140,7 @@ static __always_inline __u32 match(void *table, const struct steer_head *head, c
 		hash *= FACTOR[0];
 		__u32 start = slots_at + (__u32)(hash >> shift);
 		for (int probe = 0; probe < STEER_PROBES; probe++) {
-			at = start + probe;
+			__u32 at = start + probe;
 			const struct steer_slot *slot = bpf_map_lookup_elem(table, &at);
 			if (!slot || !slot->action)
 				break;
@@ -146,9 +158,10 @@ static __always_inline __u32 match(void *table, const struct steer_head *head, c
 }
 
 /* The same, without a search for packets that have the fields of one that was searched for lately. */
-static __always_inline __u32 match_again(void *table, const struct steer_head *head, const struct steer_key *key)
+static __always_inline __u32 match_again(void *table, const struct steer_front *front, const struct steer_key *key)
 {
 	const __u64 *word = (const __u64 *)key;
+	const struct steer_head *head = &front->head;
 	struct steer_recent *known = 0;
 	__u64 hash = 0, differs;
 	__u32 at, found;
@@ -169,7 +182,7 @@ static __always_inline __u32 match_again(void *table, const struct steer_head *h
 	if (!differs)
 		return known->action;
 search:
-	found = match(table, head, key);
+	found = match(table, front, key);
 	if (!known)
 		return found;
 #define REMEMBER(n) known->key[n] = word[n];
@@ -245,15 +258,20 @@ int steer(struct __sk_buff *skb)
 	__u32 zero = 0, ifindex = READ(skb, ifindex);
 	if (replaying)
 		ifindex = replay.port;
-	void *table = bpf_map_lookup_elem(&tables, &zero);
+	void *generation = bpf_map_lookup_elem(&fronts, &zero);
 
-	if (!table)
+	if (!generation)
 		return ended(skb, TC_ACT_OK, 0);
-	const struct steer_head *head = bpf_map_lookup_elem(table, &zero);
-	if (!head)
+	const struct steer_front *front = bpf_map_lookup_elem(generation, &zero);
+	if (!front)
 		return ended(skb, TC_ACT_OK, 0);
-	const struct steer_port *port = find_port(table, head, ifindex);
+	const struct steer_head *head = &front->head;
+	const struct steer_port *port = find_port(front, ifindex);
 	if (!port)
+		return ended(skb, TC_ACT_OK, 0);
+	__u32 turn = head->turn;
+	void *table = bpf_map_lookup_elem(&tables, &turn);
+	if (!table)
 		return ended(skb, TC_ACT_OK, 0);
 	__u32 wanted = READ(skb, len) < STEER_DEPTH ? READ(skb, len) : STEER_DEPTH;
 	if ((__u32)(READ(skb, data_end) - READ(skb, data)) < wanted && bpf_skb_pull_data(skb, wanted))
@@ -287,12 +305,12 @@ int steer(struct __sk_buff *skb)
 			return unable(skb, 0, STEER_UNMATCHED);
 	}
 	if (!rank)
-		rank = match_again(table, head, &key);
+		rank = match_again(table, front, &key);
 	if (replaying)
 		replay.action = rank;
 	if (!rank)
 		return unable(skb, 0, STEER_UNMATCHED);
-	__u32 at = head->actions_at + rank - 1;
+	__u32 at = rank - 1;
 	const struct steer_action *action = bpf_map_lookup_elem(table, &at);
 	if (!action)
 		return ended(skb, TC_ACT_OK, 0);

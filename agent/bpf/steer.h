@@ -2,14 +2,21 @@
 /*
  * The table of steering rules as the agent writes it and the program reads it.
  *
- * One generation of rules is one array of cells of 128 octets, which is put in force as a whole: the program takes the array once
- * for each packet, so that no packet sees half of an update. The cells are, in this order:
+ * One generation of rules is a front and an array of cells of 128 octets. The front has one size, so that the program reaches
+ * all of it without a call; calls are most of what a packet costs. It is, in this order:
  *
  *   head      where the others begin
  *   tuples    one for each set of fields that rules look at, in the order of the first rule that uses it
- *   ports     hashed by interface number, at most STEER_PROBES cells from where the hash points
+ *   ports     hashed by interface number, at most STEER_PORT_PROBES places from where the hash points, the first behind the last
+ *
+ * The cells are, in this order:
+ *
  *   actions   what rules and hops of chains do; the number of an action is the rank of its rule, from 1
  *   slots     hashed by tuple and by the fields that it looks at: which action
+ *
+ * The front is put in force as a whole: the program takes it once for each packet, and it says at which of two places its cells
+ * are. Those of the next generation are put at the other place before its front, and the kernel returns from replacing a front
+ * only when no packet has the old one any more. So no packet sees half of an update.
  *
  * A packet is looked up once in each tuple, best first, until what was found is better than what the next tuple can have
  * (tuple space search): the first rule that matches wins, and the cost grows with the kinds of rules and not with their number.
@@ -26,6 +33,8 @@
 #define STEER_INSIDE 2
 #define STEER_TUPLES 64
 #define STEER_PROBES 4
+#define STEER_PORT_BITS 12
+#define STEER_PORT_PROBES 8
 /* With as many tuples it is remembered what packets with the same fields led to. */
 #define STEER_MANY 3
 #define STEER_RECENT_BITS 9
@@ -72,16 +81,14 @@ struct steer_key {
 
 struct steer_head {
 	__u64 version; /* hash of the object that the table is for */
+	__u32 turn; /* at which place its cells are */
 	__u32 tuples;
-	__u32 ports_at;
-	__u32 port_bits;
-	__u32 actions_at;
+	__u32 port_factor; /* of the hash of interface numbers: one with which they find their places */
 	__u32 slots_at;
 	__u32 slot_bits;
 	__u32 flags;
-	__u32 unused;
 	__u64 seed;
-	__u64 generation; /* hash of all cells; never 0 */
+	__u64 generation; /* hash of all else; never 0 */
 };
 
 struct steer_tuple {
@@ -96,6 +103,12 @@ struct steer_port {
 	__u32 flags;  /* STEER_RETURNED */
 	__u32 echoes;
 	__u8 echo[STEER_ECHOES][16];
+};
+
+struct steer_front {
+	struct steer_head head;
+	struct steer_tuple tuples[STEER_TUPLES];
+	struct steer_port ports[1 << STEER_PORT_BITS];
 };
 
 /* Steps of an action, in the order in which they are taken. */

@@ -10,6 +10,8 @@ use crate::{
 
 /// Rules of a node at most.
 pub const RULES: usize = 16_000;
+/// Ports of a node at most.
+pub const MOST_PORTS: usize = 1_000;
 /// Applications of a node at most.
 const APPLICATIONS: usize = 1_000;
 const LARGEST_QFI: u8 = 63;
@@ -88,8 +90,11 @@ pub fn check(config: &SteeringConfig) -> Checked {
         .iter()
         .map(|chain| chain.applications.len())
         .sum();
-    if config.rules.len() > RULES || applications > APPLICATIONS {
-        let message = format!("a node has room for {RULES} rules and {APPLICATIONS} applications");
+    if config.rules.len() > RULES || applications > APPLICATIONS || config.ports.len() > MOST_PORTS
+    {
+        let message = format!(
+            "a node has room for {MOST_PORTS} ports, {RULES} rules and {APPLICATIONS} applications"
+        );
         return Err(no_room(message));
     }
     let checker = Checker {

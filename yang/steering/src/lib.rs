@@ -11,7 +11,9 @@ mod mac;
 mod resolver;
 
 pub use address::{Prefix, Written};
-pub use check::{Fault, FaultKind, RULES, TOP, TUPLES, chain_path, check, port_path, rule_path};
+pub use check::{
+    Fault, FaultKind, MOST_PORTS, RULES, TOP, TUPLES, chain_path, check, port_path, rule_path,
+};
 pub use config::{
     ApplicationConfig, ChainConfig, Direction, Encapsulation, GtpMatch, Malformed, MatchConfig,
     OnFailure, Oversized, PortConfig, PortRange, RuleConfig, SteeringConfig, WayOut, present,

@@ -1,4 +1,4 @@
-//! A program as the cells that the kernel looks packets up in (`bpf/steer.h` says how), and what the search structure tells
+//! A program as the table that the kernel looks packets up in (`bpf/steer.h` says how), and what the search structure tells
 //! beside: which rules are never reached.
 
 use std::collections::{BTreeMap, HashMap};
@@ -10,8 +10,21 @@ use super::program::{Action, Port, Program};
 /// Octets of a cell.
 pub(super) const CELL: usize = 128;
 const PROBES: usize = 4;
-/// Where the head has the generation.
-const GENERATION: usize = 48;
+/// Octets of the head of a front, of a tuple and of a port.
+const HEAD: usize = 48;
+const TUPLE: usize = 104;
+const PORT: usize = 80;
+const PORT_BITS: u32 = 12;
+const PORT_PROBES: usize = 8;
+/// Factors of the hash of ports that are tried.
+const PORT_FACTORS: u32 = 64;
+const PORTS_AT: usize = HEAD + TUPLES * TUPLE;
+/// Octets of a front.
+pub(super) const FRONT: usize = PORTS_AT + (1 << PORT_BITS) * PORT;
+/// Where the head has the place of the cells, the number of actions, which is where the slots begin, and the generation.
+const TURN: usize = 8;
+const SLOTS_AT: usize = 20;
+const GENERATION: usize = 40;
 /// Cells for hashes at most, as a power of two.
 const MOST_BITS: u32 = 22;
 const FACTOR: [u64; WORDS] = [
@@ -29,6 +42,25 @@ const FACTOR: [u64; WORDS] = [
     0x152f_ecd8_f70e_5939,
 ];
 const PORT_FACTOR: u32 = 0x9e37_79b1;
+
+/// What the kernel looks packets up in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Table {
+    /// Of one size. Which of two places its cells have is not said in it: who writes it knows.
+    pub(super) front: Vec<u8>,
+    /// Of [`CELL`] octets each.
+    pub(super) cells: Vec<u8>,
+}
+
+impl Table {
+    /// Sets at which of two places the cells are (0 where it is not known), and says where they were.
+    pub(super) fn turn(front: &mut [u8], turn: u32) -> u32 {
+        let place = front.get_mut(TURN..).and_then(<[u8]>::first_chunk_mut);
+        place.map_or(0, |place| {
+            u32::from_ne_bytes(std::mem::replace(place, turn.to_ne_bytes()))
+        })
+    }
+}
 
 /// Which positions of a table are used by what.
 type Placed<T> = BTreeMap<usize, T>;
@@ -113,6 +145,21 @@ fn hash(words: &Words, groups: u32, seed: u64, tuple: usize, bits: u32) -> usize
     (mixed >> (64 - bits)) as usize
 }
 
+/// Where ports are in a front, with the factor of their hash at which all find a place.
+fn place_ports(ports: &BTreeMap<u32, Port>) -> Option<(u32, Placed<(u32, &Port)>)> {
+    (0..PORT_FACTORS).find_map(|turn| {
+        let factor = PORT_FACTOR.wrapping_mul(2 * turn + 1);
+        let mut placed = Placed::new();
+        for (ifindex, port) in ports {
+            let start = (ifindex.wrapping_mul(factor) >> (32 - PORT_BITS)) as usize;
+            let mut places = (0..PORT_PROBES).map(|probe| (start + probe) % (1 << PORT_BITS));
+            let free = places.find(|at| !placed.contains_key(at))?;
+            placed.insert(free, (*ifindex, port));
+        }
+        Some((factor, placed))
+    })
+}
+
 /// Puts things where their hash points or a little behind; `None` where there is no room.
 fn place<T>(things: impl Iterator<Item = (usize, T)>) -> Option<Placed<T>> {
     let mut placed = Placed::new();
@@ -132,28 +179,48 @@ fn smallest<T>(
     (first..=MOST_BITS).find_map(|bits| try_at(bits).map(|placed| (bits, placed)))
 }
 
-/// The cells of a program, for a version of the data plane. `None` where they would be too many.
-pub(super) fn cells(program: &Program, version: u64) -> Option<Vec<u8>> {
+/// A program as a table, for a version of the data plane. `None` where it would be too large.
+pub(super) fn table(program: &Program, version: u64) -> Option<Table> {
     let tuples = tuples(&program.rules);
     if tuples.len() > TUPLES {
         return None;
     }
     let seed = version | 1;
-    let (port_bits, ports) = smallest(program.ports.len(), |bits| {
-        place(program.ports.iter().map(|(ifindex, port)| {
-            let start = ifindex.wrapping_mul(PORT_FACTOR) >> (32 - bits);
-            (start as usize, (*ifindex, port))
-        }))
-    })?;
+    let (port_factor, ports) = place_ports(&program.ports)?;
+    let (slot_bits, cells) = cells(program, &tuples, seed)?;
+    let mut head = Part::<HEAD>::default();
+    head.u64(version);
+    head.u32(0);
+    [tuples.len() as u32, port_factor]
+        .into_iter()
+        .chain([program.actions.len() as u32, slot_bits])
+        .for_each(|number| head.u32(number));
+    head.u32(u32::from(program.drops_malformed) | u32::from(program.drops_oversized) << 1);
+    head.u64(seed);
+    let mut front = vec![0; FRONT];
+    head.put(&mut front, 0);
+    for (at, tuple) in tuples.iter().enumerate() {
+        let mut part = Part::<TUPLE>::default();
+        tuple.mask.iter().for_each(|word| part.u64(*word));
+        part.u32(tuple.best);
+        part.u32(groups(&tuple.mask));
+        part.put(&mut front[HEAD..], at);
+    }
+    for (at, (ifindex, port)) in ports {
+        port_part(ifindex, port).put(&mut front[PORTS_AT..], at);
+    }
+    let generation = generation(&[&front, &cells]).to_ne_bytes();
+    front[GENERATION..GENERATION + 8].copy_from_slice(&generation);
+    Some(Table { front, cells })
+}
+
+/// Actions and slots, and the number of slots as a power of two.
+fn cells(program: &Program, tuples: &[Tuple], seed: u64) -> Option<(u32, Vec<u8>)> {
     let count = tuples.iter().map(|tuple| tuple.rules.len()).sum();
     let mut rules: Vec<(usize, &Words, u32)> = Vec::with_capacity(count);
     for (position, tuple) in tuples.iter().enumerate() {
-        rules.extend(
-            tuple
-                .rules
-                .iter()
-                .map(|(value, rank)| (position, value, *rank)),
-        );
+        let all = tuple.rules.iter();
+        rules.extend(all.map(|(value, rank)| (position, value, *rank)));
     }
     // The same rules make the same cells, in whatever order a map had them.
     rules.sort_unstable_by_key(|(_, _, rank)| *rank);
@@ -164,75 +231,46 @@ pub(super) fn cells(program: &Program, version: u64) -> Option<Vec<u8>> {
             (start, *rule)
         }))
     })?;
-    let ports_at = 1 + tuples.len();
-    let actions_at = ports_at + (1 << port_bits) + PROBES;
-    let slots_at = actions_at + program.actions.len();
+    let slots_at = program.actions.len();
     let mut cells = vec![0; (slots_at + (1 << slot_bits) + PROBES) * CELL];
-    let numbers = [
-        tuples.len(),
-        ports_at,
-        port_bits as usize,
-        actions_at,
-        slots_at,
-        slot_bits as usize,
-    ];
-    let mut head = Cell::default();
-    head.u64(version);
-    numbers.iter().for_each(|number| head.u32(*number as u32));
-    head.u32(u32::from(program.drops_malformed) | u32::from(program.drops_oversized) << 1);
-    head.u32(0);
-    head.u64(seed);
-    head.put(&mut cells, 0);
-    for (at, tuple) in tuples.iter().enumerate() {
-        let mut cell = Cell::default();
-        tuple.mask.iter().for_each(|word| cell.u64(*word));
-        cell.u32(tuple.best);
-        cell.u32(groups(&tuple.mask));
-        cell.put(&mut cells, 1 + at);
-    }
-    for (at, (ifindex, port)) in ports {
-        port_cell(ifindex, port).put(&mut cells, ports_at + at);
-    }
     for (at, action) in program.actions.iter().enumerate() {
-        action_cell(action).put(&mut cells, actions_at + at);
+        action_cell(action).put(&mut cells, at);
     }
     for (at, (tuple, value, rank)) in slots {
-        let mut cell = Cell::default();
+        let mut cell = Part::<CELL>::default();
         value.iter().for_each(|word| cell.u64(*word));
         cell.u32(tuple as u32);
         cell.u32(rank);
         cell.put(&mut cells, slots_at + at);
     }
-    let generation = generation(&cells).to_ne_bytes();
-    cells[GENERATION..GENERATION + 8].copy_from_slice(&generation);
-    Some(cells)
+    Some((slot_bits, cells))
 }
 
-/// Hash of all cells (FNV-1a by words), by which the kernel knows what it remembers of another table; never 0.
-fn generation(cells: &[u8]) -> u64 {
-    let words = cells.as_chunks::<8>().0.iter();
+/// Hash of everything (FNV-1a by words), by which the kernel knows what it remembers of another table; never 0.
+fn generation(parts: &[&[u8]]) -> u64 {
+    let words = parts.iter().flat_map(|part| part.as_chunks::<8>().0);
     let hash = words.fold(0xcbf2_9ce4_8422_2325_u64, |hash, word| {
         (hash ^ u64::from_ne_bytes(*word)).wrapping_mul(0x0100_0000_01b3)
     });
     hash.max(1)
 }
 
-fn port_cell(ifindex: u32, port: &Port) -> Cell {
-    let mut cell = Cell::default();
-    cell.u32(ifindex);
-    cell.u32(port.action);
-    cell.u32(if port.is_return {
+fn port_part(ifindex: u32, port: &Port) -> Part<PORT> {
+    let mut part = Part::default();
+    part.u32(ifindex);
+    part.u32(port.action);
+    part.u32(if port.is_return {
         u32::from(tranche_steering::RETURNED)
     } else {
         0
     });
-    cell.u32(port.echoes.len() as u32);
-    port.echoes.iter().for_each(|echo| cell.bytes(echo));
-    cell
+    part.u32(port.echoes.len() as u32);
+    port.echoes.iter().for_each(|echo| part.bytes(echo));
+    part
 }
 
-fn action_cell(action: &Action) -> Cell {
-    let mut cell = Cell::default();
+fn action_cell(action: &Action) -> Part<CELL> {
+    let mut cell = Part::default();
     action.counters.iter().for_each(|(name, _)| cell.u64(*name));
     action
         .counters
@@ -254,47 +292,38 @@ fn action_cell(action: &Action) -> Cell {
     cell
 }
 
-/// Where the actions of cells count, by the hash of what they count: what an agent that comes later goes on with.
-pub(super) fn counters_of(cells: &[u8]) -> HashMap<u64, u32> {
-    let u32_at = |at: usize| {
-        cells
-            .get(at..)?
-            .first_chunk()
-            .map(|bytes| u32::from_ne_bytes(*bytes))
-    };
-    let u64_at = |at: usize| {
-        cells
-            .get(at..)?
-            .first_chunk()
-            .map(|bytes| u64::from_ne_bytes(*bytes))
-    };
-    let (Some(first), Some(end)) = (u32_at(20), u32_at(24)) else {
-        return HashMap::new();
-    };
-    let actions = first as usize..end as usize;
-    let all = actions.flat_map(|action| {
-        (0..3).map(move |which| (action * CELL + which * 8, action * CELL + 24 + which * 4))
+/// Where the actions of a table count, by the hash of what they count: what an agent that comes later goes on with.
+pub(super) fn counters_of(table: &Table) -> HashMap<u64, u32> {
+    let count = table.front.get(SLOTS_AT..).and_then(<[u8]>::first_chunk);
+    let count = count.map_or(0, |bytes| u32::from_ne_bytes(*bytes));
+    let actions = table.cells.as_chunks::<CELL>().0.iter();
+    let counted = actions.take(count as usize).flat_map(|action| {
+        let names = action.as_chunks::<8>().0.iter();
+        let positions = action[24..].as_chunks::<4>().0.iter();
+        names.zip(positions).take(3)
     });
-    let all = all.filter_map(|(name, position)| Some((u64_at(name)?, u32_at(position)?)));
-    all.filter(|(_, position)| *position != 0).collect()
+    counted
+        .map(|(name, position)| (u64::from_ne_bytes(*name), u32::from_ne_bytes(*position)))
+        .filter(|(_, position)| *position != 0)
+        .collect()
 }
 
-/// A cell that is filled from its start.
-struct Cell {
-    bytes: [u8; CELL],
+/// A part of a table that is filled from its start.
+struct Part<const SIZE: usize> {
+    bytes: [u8; SIZE],
     used: usize,
 }
 
-impl Default for Cell {
+impl<const SIZE: usize> Default for Part<SIZE> {
     fn default() -> Self {
         Self {
-            bytes: [0; CELL],
+            bytes: [0; SIZE],
             used: 0,
         }
     }
 }
 
-impl Cell {
+impl<const SIZE: usize> Part<SIZE> {
     fn bytes(&mut self, bytes: &[u8]) {
         self.bytes[self.used..self.used + bytes.len()].copy_from_slice(bytes);
         self.used += bytes.len();
@@ -308,7 +337,31 @@ impl Cell {
         self.bytes(&number.to_ne_bytes());
     }
 
-    fn put(&self, cells: &mut [u8], at: usize) {
-        cells[at * CELL..(at + 1) * CELL].copy_from_slice(&self.bytes);
+    fn put(&self, parts: &mut [u8], at: usize) {
+        parts[at * SIZE..(at + 1) * SIZE].copy_from_slice(&self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20))]
+
+        #[test]
+        fn as_many_ports_as_a_node_may_have_find_their_places(
+            numbers in prop::collection::btree_set(1..u32::MAX, tranche_steering::MOST_PORTS),
+        ) {
+            let port = Port { action: 0, is_return: false, echoes: Vec::new() };
+            let ports = numbers.iter().map(|number| (*number, port.clone())).collect();
+            let (factor, placed) = place_ports(&ports).expect("a place for each");
+            prop_assert_eq!(placed.len(), ports.len());
+            for (at, (ifindex, _)) in placed {
+                let start = (ifindex.wrapping_mul(factor) >> (32 - PORT_BITS)) as usize;
+                prop_assert!((at + (1 << PORT_BITS) - start) % (1 << PORT_BITS) < PORT_PROBES);
+            }
+        }
     }
 }

@@ -14,13 +14,14 @@ use tranche_steering::TOP;
 use crate::backend::steering::engine::check;
 use crate::backend::steering::program::{Found, Program as Wanted, Slots, program};
 use crate::backend::steering::state::Counter;
-use crate::backend::steering::table::{CELL, cells};
+use crate::backend::steering::table::{CELL, FRONT, Table, table};
 use crate::backend::steering::{SteeringConfig, reference};
 use crate::backend::{MacAddress, Refusal};
 
 /// The compiled program.
 static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/steer.bpf.o"));
 pub(super) const NAME: &str = "steer";
+const FRONTS: &str = "fronts";
 const TABLES: &str = "tables";
 const COUNTERS: &str = "counters";
 /// `BPF_F_INNER_MAP`: the maps of one place need not have one size.
@@ -33,6 +34,7 @@ const BATCH: usize = 4096;
 pub(super) struct Kernel {
     program: OwnedFd,
     id: u32,
+    fronts: MapHandle,
     tables: MapHandle,
     counters: MapHandle,
 }
@@ -92,6 +94,7 @@ impl Kernel {
         Ok(Self {
             id: Program::id_from_fd(fd.as_fd()).map_err(|error| error.to_string())?,
             program: fd,
+            fronts: map(FRONTS)?,
             tables: map(TABLES)?,
             counters: map(COUNTERS)?,
         })
@@ -110,11 +113,12 @@ impl Kernel {
         let kernel = Self {
             program: Program::fd_from_id(id).ok()?,
             id,
+            fronts: MapHandle::try_from(map(FRONTS)?).ok()?,
             tables: MapHandle::try_from(map(TABLES)?).ok()?,
             counters: MapHandle::try_from(map(COUNTERS)?).ok()?,
         };
         let table = kernel.read().ok()??;
-        (table.first_chunk() == Some(&version().to_ne_bytes())).then_some(kernel)
+        (table.front.first_chunk() == Some(&version().to_ne_bytes())).then_some(kernel)
     }
 
     /// The program for the traffic control hook.
@@ -128,58 +132,39 @@ impl Kernel {
     }
 
     /// The table in force; none before the first.
-    pub(super) fn read(&self) -> Result<Option<Vec<u8>>, String> {
-        let Some(id) = self
-            .tables
-            .lookup(&[0; 4], MapFlags::ANY)
-            .map_err(|error| error.to_string())?
-        else {
+    pub(super) fn read(&self) -> Result<Option<Table>, String> {
+        let Some(mut front) = self.front()? else {
             return Ok(None);
         };
-        let id = id.first_chunk().map_or(0, |id| u32::from_ne_bytes(*id));
-        let table = MapHandle::from_map_id(id).map_err(|error| format!("table {id}: {error}"))?;
+        let turn = Table::turn(&mut front, 0);
+        let Some(table) = inner(&self.tables, turn)? else {
+            return Err(format!("the table at place {turn} is missing"));
+        };
         let all = table.lookup_batch(BATCH as u32, MapFlags::ANY, MapFlags::ANY);
-        let all = all.map_err(|error| format!("table {id}: {error}"))?;
-        Ok(Some(all.flat_map(|(_, cell)| cell).collect()))
+        let all = all.map_err(|error| format!("a table: {error}"))?;
+        let cells = all.flat_map(|(_, cell)| cell).collect();
+        Ok(Some(Table { front, cells }))
     }
 
-    /// Puts a table in force, in one step for every packet.
-    pub(super) fn write(&self, cells: &[u8]) -> Result<(), String> {
-        let count = cells.len() / CELL;
-        let options = libbpf_sys::bpf_map_create_opts {
-            sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
-            map_flags: INNER_MAP,
-            ..Default::default()
+    fn front(&self) -> Result<Option<Vec<u8>>, String> {
+        let Some(front) = inner(&self.fronts, 0)? else {
+            return Ok(None);
         };
-        let fault = |error| format!("a table of {count} cells: {error}");
-        let table = MapHandle::create(
-            MapType::Array,
-            Some("steer_table"),
-            4,
-            CELL as u32,
-            count as u32,
-            &options,
-        );
-        let table = table.map_err(fault)?;
-        for (batch, cells) in cells.chunks(BATCH * CELL).enumerate() {
-            let first = batch * BATCH;
-            let keys: Vec<u8> = (first..first + cells.len() / CELL)
-                .flat_map(|key| (key as u32).to_ne_bytes())
-                .collect();
-            table
-                .update_batch(
-                    &keys,
-                    cells,
-                    (cells.len() / CELL) as u32,
-                    MapFlags::ANY,
-                    MapFlags::ANY,
-                )
-                .map_err(fault)?;
-        }
-        let fd = table.as_fd().as_raw_fd();
-        self.tables
-            .update(&[0; 4], &fd.to_ne_bytes(), MapFlags::ANY)
-            .map_err(fault)
+        let front = front.lookup(&[0; 4], MapFlags::ANY);
+        front.map_err(|error| format!("the front of a table: {error}"))
+    }
+
+    /// Puts a table in force, in one step for every packet: its cells at the place that no packet looks at, and then its front.
+    pub(super) fn write(&self, wanted: &Table) -> Result<(), String> {
+        let turn = match self.front()? {
+            Some(mut front) => 1 - Table::turn(&mut front, 0).min(1),
+            None => 0,
+        };
+        let cells = fill("steer_table", &wanted.cells, CELL, INNER_MAP)?;
+        replace(&self.tables, turn, &cells)?;
+        let mut front = wanted.front.clone();
+        Table::turn(&mut front, turn);
+        replace(&self.fronts, 0, &fill("steer_front", &front, FRONT, 0)?)
     }
 
     /// What was counted at a position, by all processors.
@@ -213,8 +198,58 @@ impl Kernel {
     }
 }
 
+/// The map at a place of others.
+fn inner(maps: &MapHandle, place: u32) -> Result<Option<MapHandle>, String> {
+    let id = maps.lookup(&place.to_ne_bytes(), MapFlags::ANY);
+    let Some(id) = id.map_err(|error| error.to_string())? else {
+        return Ok(None);
+    };
+    let id = id.first_chunk().map_or(0, |id| u32::from_ne_bytes(*id));
+    let found = MapHandle::from_map_id(id);
+    found
+        .map(Some)
+        .map_err(|error| format!("map {id}: {error}"))
+}
+
+/// Lets another map have a place. When this returns no packet looks at the one that had it.
+fn replace(maps: &MapHandle, place: u32, by: &MapHandle) -> Result<(), String> {
+    let fd = by.as_fd().as_raw_fd().to_ne_bytes();
+    let replaced = maps.update(&place.to_ne_bytes(), &fd, MapFlags::ANY);
+    replaced.map_err(|error| format!("a table: {error}"))
+}
+
+/// An array of values of one size.
+fn fill(name: &str, values: &[u8], size: usize, map_flags: u32) -> Result<MapHandle, String> {
+    let count = values.len() / size;
+    let options = libbpf_sys::bpf_map_create_opts {
+        sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
+        map_flags,
+        ..Default::default()
+    };
+    let fault = |error| format!("a map of {count} times {size} octets: {error}");
+    let map = MapHandle::create(
+        MapType::Array,
+        Some(name),
+        4,
+        size as u32,
+        count as u32,
+        &options,
+    );
+    let map = map.map_err(fault)?;
+    for (batch, values) in values.chunks(BATCH * size).enumerate() {
+        let first = batch * BATCH;
+        let keys: Vec<u8> = (first..first + values.len() / size)
+            .flat_map(|key| (key as u32).to_ne_bytes())
+            .collect();
+        let count = (values.len() / size) as u32;
+        map.update_batch(&keys, values, count, MapFlags::ANY, MapFlags::ANY)
+            .map_err(fault)?;
+    }
+    Ok(map)
+}
+
 /// A program with the loopback interface as its first port, as a table.
-fn table_of(config: &SteeringConfig) -> Result<Vec<u8>, Refusal> {
+fn table_of(config: &SteeringConfig) -> Result<Table, Refusal> {
     check(config)?;
     let names = config.ports.iter().map(|port| port.name.clone());
     let found = |ifindex| Found {
@@ -230,7 +265,7 @@ fn table_of(config: &SteeringConfig) -> Result<Vec<u8>, Refusal> {
         .collect();
     let counted = super::super::program::counted(config).zip(reference::FIRST..);
     let wanted: Wanted = program(config, &interfaces, &counted.collect::<Slots>());
-    cells(&wanted, version()).ok_or_else(|| refusal("there are too many rules".to_owned()))
+    table(&wanted, version()).ok_or_else(|| refusal("there are too many rules".to_owned()))
 }
 
 fn refusal(message: String) -> Refusal {
@@ -276,11 +311,11 @@ pub(super) fn measure_update(config: &SteeringConfig) -> Result<Duration, Refusa
         .write(&table_of(&SteeringConfig::default())?)
         .map_err(refusal)?;
     let start = Instant::now();
-    let cells = table_of(config)?;
-    kernel.write(&cells).map_err(refusal)?;
+    let table = table_of(config)?;
+    kernel.write(&table).map_err(refusal)?;
     let read = kernel.read().map_err(refusal)?;
     let took = start.elapsed();
-    match read == Some(cells) {
+    match read == Some(table) {
         true => Ok(took),
         false => Err(refusal(
             io::Error::other("the kernel has another table").to_string(),

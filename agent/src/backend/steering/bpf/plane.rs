@@ -17,7 +17,7 @@ use super::place::Resolvers;
 use crate::backend::steering::plane::{Plane, Unserved};
 use crate::backend::steering::program::{Found, Interfaces, Program};
 use crate::backend::steering::state::{Counter, ResolverState};
-use crate::backend::steering::table::{cells, counters_of};
+use crate::backend::steering::table::{counters_of, table};
 use crate::backend::{BoxFuture, MacAddress};
 use tranche_steering::ResolverConfig;
 
@@ -280,7 +280,7 @@ impl BpfPlane {
     }
 
     async fn put(&self, program: &Program) -> Result<(), String> {
-        let Some(cells) = cells(program, version()) else {
+        let Some(table) = table(program, version()) else {
             return Err("the rules do not fit into a table".to_owned());
         };
         let found = self.find().await?;
@@ -300,8 +300,8 @@ impl BpfPlane {
             };
             let before = kernel.read()?;
             let put = || {
-                if before.as_ref() != Some(&cells) {
-                    kernel.write(&cells)?;
+                if before.as_ref() != Some(&table) {
+                    kernel.write(&table)?;
                 }
                 for ifindex in wanted {
                     let there = attached.get(&ifindex);
@@ -309,7 +309,7 @@ impl BpfPlane {
                         attach(&kernel, ifindex, filter, there.is_some())?;
                     }
                 }
-                match kernel.read()?.as_ref() == Some(&cells) {
+                match kernel.read()?.as_ref() == Some(&table) {
                     true => Ok(()),
                     false => Err("the kernel did not take the table".to_owned()),
                 }
@@ -357,8 +357,8 @@ impl BpfPlane {
         if there != wanted {
             return Ok(false);
         }
-        let cells = cells(program, version());
-        blocking(move || Ok(kernel.read()? == cells)).await
+        let table = table(program, version());
+        blocking(move || Ok(kernel.read()? == table)).await
     }
 }
 
@@ -411,7 +411,7 @@ impl Plane for BpfPlane {
             blocking(move || {
                 Ok(kernel
                     .read()?
-                    .map(|cells| counters_of(&cells))
+                    .map(|table| counters_of(&table))
                     .unwrap_or_default())
             })
             .await

@@ -13,7 +13,7 @@ use crate::backend::MacAddress;
 use crate::backend::steering::program::{Found, Program, Slots, counted, program};
 use crate::backend::steering::reference::{FIRST, Outcome, Verdict, steer};
 use crate::backend::steering::suite::frames::{self, Frame};
-use crate::backend::steering::table::cells;
+use crate::backend::steering::table::table;
 use crate::backend::steering::*;
 
 const TC_ACT_SHOT: u32 = 2;
@@ -319,7 +319,7 @@ fn compare_short(replay: &Replay) {
     let program = resolved(&config);
     replay
         .kernel
-        .write(&cells(&program, version()).unwrap())
+        .write(&table(&program, version()).unwrap())
         .unwrap();
     for size in [0, 1, 11, 12, 13, 40] {
         let inner = frames::udp4("172.16.0.9", "192.168.0.7", 4000, 80, &vec![7; size]);
@@ -353,7 +353,7 @@ fn compare(replay: &Replay, cases: u32) {
             let program = resolved(&config);
             replay
                 .kernel
-                .write(&cells(&program, version()).unwrap())
+                .write(&table(&program, version()).unwrap())
                 .unwrap();
             // Each twice, the second time from what is remembered; and those of the table before, of which nothing may be.
             let mut before = before.borrow_mut();
@@ -408,7 +408,7 @@ fn no_packet_sees_half_of_an_update() {
         }
     };
     let tables = [generation("p2", 7), generation("p3", 8)]
-        .map(|config| cells(&resolved(&config), version()).unwrap());
+        .map(|config| table(&resolved(&config), version()).unwrap());
     replay.kernel.write(&tables[0]).unwrap();
     let frame = Frame::gtp(1000, 255, &frames::user_packet()).bytes();
     let done = std::sync::atomic::AtomicBool::new(false);
