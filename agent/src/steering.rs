@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tranche_yang::Tree;
+use tranche_yang::clock::rfc3339;
 
 use crate::backend::steering::{ApplicationState, ChainState, ResolverState, SteeringState};
 
@@ -71,6 +72,9 @@ pub(crate) fn state(seen: &SteeringState, running: &Tree) -> Value {
 fn resolver_state(resolver: &ResolverState) -> Value {
     let mut state = json!(resolver.counts);
     state["oper-state"] = if resolver.is_up { "up" } else { "down" }.into();
+    if let Some(since) = resolver.since {
+        state["discontinuity-time"] = rfc3339(since).into();
+    }
     state
 }
 
@@ -180,6 +184,7 @@ mod tests {
                     answered: packets,
                     ..ResolverCounts::default()
                 },
+                since: None,
             }],
             counters: None,
         }

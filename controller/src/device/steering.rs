@@ -266,6 +266,8 @@ fn resolver_seen(state: &Element) -> Result<ResolverSeen, ReadError> {
         refused: counter("refused")?,
         failed: counter("failed")?,
         ignored: counter("ignored")?,
+        limited: counter("limited")?,
+        since: state.child_text("discontinuity-time").map(str::to_owned),
     })
 }
 

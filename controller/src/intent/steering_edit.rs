@@ -45,6 +45,10 @@ pub struct ResolverSeen {
     pub failed: u64,
     /// No query, or not from a client.
     pub ignored: u64,
+    /// Over UDP and too many of one client.
+    pub limited: u64,
+    /// Since when the node counts, if it says so.
+    pub since: Option<String>,
 }
 
 /// Packets and their octets.

@@ -173,7 +173,7 @@ fn answer(node: &NodeName, said: Result<Forecast, DeviceError>) -> Answer {
         Err(DeviceError::Netconf {
             source: Error::Rpc(errors),
             ..
-        }) => Answer::Refused(refused(node, errors)),
+        }) => Answer::Refused(held(node, &errors).unwrap_or_else(|| refused(node, errors))),
         Err(DeviceError::Read { source, .. }) => Answer::CannotPlan(source.to_string()),
         Err(error) => Answer::Away(failure(node, error)),
     }
@@ -186,6 +186,24 @@ fn is_of_the_operation(error: &RpcError) -> bool {
         ErrorTag::OperationNotSupported | ErrorTag::AccessDenied
     );
     of_operation && error.path.is_none()
+}
+
+/// As the change would be refused, which locks first, where what a node says is that somebody else holds a lock there.
+fn held(node: &NodeName, errors: &[RpcError]) -> Option<NodeFailure> {
+    let of_lock = |error: &&RpcError| {
+        let has_holder = error.info.iter().any(|(name, _)| name == "session-id");
+        error.tag == ErrorTag::InUse && has_holder
+    };
+    let error = errors.iter().find(of_lock)?;
+    let error = RpcError {
+        tag: ErrorTag::LockDenied,
+        ..error.clone()
+    };
+    Some(NodeFailure::new(
+        node,
+        Phase::Lock,
+        &Error::Rpc(vec![error]),
+    ))
 }
 
 /// As the validation of the change would be refused.

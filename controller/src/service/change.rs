@@ -13,7 +13,7 @@ use super::allocate::allocated;
 use super::apply::{Concern, Consequence};
 use super::desired::Desired;
 use super::tunnels::Lifecycle;
-use super::{Published, Service, Version, blocking, internal, print, rpc_errors};
+use super::{Called, Published, Run, Service, Version, blocking, internal, print, rpc_errors};
 use crate::store::{History, HistoryError, StoreError};
 use crate::users::passwords_to_store;
 
@@ -159,19 +159,20 @@ impl Service {
         Ok(version)
     }
 
-    /// Carries out an operation that access control permits.
+    /// Carries out an operation that access control permits, or says what it would do.
     ///
     /// # Errors
-    /// What the operation refuses.
+    /// What the operation refuses, and a dry run of one that does not end in a change of the configuration.
     pub async fn call(
         self: &Arc<Self>,
         user: User,
         operation: Operation,
-    ) -> Result<Option<Operation>, Vec<RpcError>> {
+        run: Run,
+    ) -> Result<Called, Vec<RpcError>> {
         match (operation.module(), operation.name()) {
-            ("tranche-commits", "rollback") => self.rollback(user, &operation).await.map(Some),
-            ("tranche-mec", "onboard") => self.onboard(user, &operation).await.map(Some),
-            ("tranche-slice", _) => self.call_slice(user, operation).await,
+            ("tranche-commits", "rollback") => self.rollback(user, &operation, run).await,
+            ("tranche-mec", "onboard") => self.onboard(user, &operation, run).await,
+            ("tranche-slice", _) => self.call_slice(user, operation, run).await,
             (module, name) => Err(vec![RpcError::new(
                 ErrorTag::OperationNotSupported,
                 format!("the operation {module}:{name} is not supported"),
@@ -184,7 +185,8 @@ impl Service {
         self: &Arc<Self>,
         user: User,
         operation: &Operation,
-    ) -> Result<Operation, Vec<RpcError>> {
+        run: Run,
+    ) -> Result<Called, Vec<RpcError>> {
         let input = operation.data();
         let to = input
             .get("to")
@@ -219,6 +221,9 @@ impl Service {
                 .map_err(rpc_errors)?;
             Ok::<_, Vec<RpcError>>((proposal, before.version.commit))
         };
+        if run == Run::Dry {
+            return self.dry_run(author.user, propose).await.map(Called::Told);
+        }
         let (before, version) = self.change(author, propose).await?;
         let one = |e: tranche_yang::Error| vec![e.to_rpc_error()];
         let mut output = schema
@@ -229,7 +234,7 @@ impl Service {
                 .set("id", version.commit.to_string().as_str())
                 .map_err(one)?;
         }
-        Ok(output)
+        Ok(Called::Done(Some(output)))
     }
 }
 

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use tranche_netconf::error::RpcError;
+use tranche_netconf::error::{ErrorTag, RpcError};
 use tranche_yang::nacm::User;
-use tranche_yang::{Content, Datastores, Format, Proposal, Tree};
+use tranche_yang::{Content, Datastores, Format, Operation, Proposal, Tree};
 
 use super::apply::refused;
 use super::{Published, Service, blocking, internal, rpc_errors};
@@ -17,6 +17,37 @@ use crate::intent::{NodePlan, shown};
 use crate::inventory::NodeName;
 use crate::network::{Answer, NodeForecast};
 use crate::rollout::RolloutFailed;
+
+/// Whether an operation is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Run {
+    /// It is.
+    Wet,
+    /// What it would do is told.
+    Dry,
+}
+
+/// What came of an operation.
+#[derive(Debug)]
+pub enum Called {
+    /// It was carried out; with what it puts out.
+    Done(Option<Operation>),
+    /// What it would do: the content of the container `dry-run`.
+    Told(Value),
+}
+
+impl Run {
+    /// Refuses a dry run of an operation that has none.
+    pub(super) fn must_be_wet(self, operation: &str, why: &str) -> Result<(), Vec<RpcError>> {
+        match self {
+            Self::Wet => Ok(()),
+            Self::Dry => Err(vec![RpcError::new(
+                ErrorTag::OperationNotSupported,
+                format!("{operation} has no dry run: {why}"),
+            )]),
+        }
+    }
+}
 
 /// What a change means for the nodes, with nothing of it kept.
 struct WorkedOut {

@@ -50,6 +50,7 @@ use crate::store::{CommitInfo, History};
 use crate::users::{Login, Users};
 
 pub use self::change::Author;
+pub use self::dry_run::{Called, Run};
 pub(crate) use self::state::is_of;
 
 /// The running controller.

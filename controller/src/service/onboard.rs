@@ -7,7 +7,7 @@ use tranche_netconf::error::{ErrorTag, RpcError};
 use tranche_yang::nacm::User;
 use tranche_yang::{Content, Format, Operation, Tree};
 
-use super::{Service, rpc_errors};
+use super::{Called, Run, Service, rpc_errors};
 
 const AT: &str = "/tranche-mec:onboard";
 /// What is kept of a descriptor beside its rules.
@@ -38,7 +38,8 @@ impl Service {
         self: &Arc<Self>,
         user: User,
         operation: &Operation,
-    ) -> Result<Operation, Vec<RpcError>> {
+        run: Run,
+    ) -> Result<Called, Vec<RpcError>> {
         let input = operation.data();
         let leaf = |leaf: &str| {
             let missing = || {
@@ -75,19 +76,21 @@ impl Service {
         let tree = tree.map_err(rpc_errors)?;
         let label = format!("onboard application {name}");
         let replaced = path.clone();
-        self.edit(user, label, move |running, edited| {
+        let edit = move |running: &Tree, edited: &mut Tree| {
             if running.exists(&replaced) {
                 edited.remove(&replaced).map_err(one)?;
             }
             edited.merge(&tree).map_err(one)
-        })
-        .await?;
+        };
+        if let Some(told) = self.edit((user, label), run, edit).await? {
+            return Ok(Called::Told(told));
+        }
         let rules = self.published().desired.rules_of(&name);
         let mut output = self.schema.new_output(AT).map_err(one)?;
         output
             .set("rules", rules.to_string().as_str())
             .map_err(one)?;
-        Ok(output)
+        Ok(Called::Done(Some(output)))
     }
 }
 

@@ -4,13 +4,14 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use serde_json::Value;
 use tranche_netconf::error::{ErrorTag, RpcError};
 use tranche_yang::datastore::SERVER;
 use tranche_yang::nacm::User;
 use tranche_yang::{Datastores, Node, Operation, Tree};
 
 use super::desired::Desired;
-use super::{Author, Published, Service, rpc_errors};
+use super::{Author, Called, Published, Run, Service, rpc_errors};
 use crate::intent::{Backhaul, Hub, OwnKey, Prefix, Topology, underlay};
 
 /// Where a peer whose key is elsewhere should say something now and then, so that translators on the way remember it.
@@ -36,6 +37,13 @@ fn one(error: tranche_yang::Error) -> Vec<RpcError> {
     vec![error.to_rpc_error()]
 }
 
+fn set_all(tree: &mut Tree, leaves: &[(String, String)]) -> Result<(), Vec<RpcError>> {
+    for (path, value) in leaves {
+        tree.set(path, value.as_str()).map_err(one)?;
+    }
+    Ok(())
+}
+
 fn backhaul_path(slice: &str) -> String {
     format!("/tranche-slice:slices/slice[id='{slice}']/backhaul")
 }
@@ -46,9 +54,10 @@ impl Service {
         self: &Arc<Self>,
         user: User,
         operation: Operation,
-    ) -> Result<Option<Operation>, Vec<RpcError>> {
+        run: Run,
+    ) -> Result<Called, Vec<RpcError>> {
         if operation.name() == "encrypt-path" {
-            return self.encrypt_path(user, &operation).await.map(Some);
+            return self.encrypt_path(user, &operation, run).await;
         }
         let slice = {
             let backhaul = operation.data().parent();
@@ -57,19 +66,27 @@ impl Service {
         };
         let slice = slice.ok_or_else(|| super::internal("the action is of no slice"))?;
         match operation.name() {
-            "rotate-keys" => self.rotate_keys(slice, &operation).await.map(Some),
-            "cancel-rotation" => self.cancel_rotation(&slice).await.map(|()| None),
-            "add-peer" => self.add_peer(user, slice, &operation).await.map(Some),
-            "del-peer" => self.del_peer(user, slice, &operation).await,
-            "peer-configuration" => {
+            action @ "rotate-keys" => {
+                run.must_be_wet(action, "a rotation changes no configuration here")?;
+                let output = self.rotate_keys(slice, &operation).await?;
+                Ok(Called::Done(Some(output)))
+            }
+            action @ "cancel-rotation" => {
+                run.must_be_wet(action, "a rotation changes no configuration here")?;
+                self.cancel_rotation(&slice).await?;
+                Ok(Called::Done(None))
+            }
+            "add-peer" => self.add_peer(user, slice, (&operation, run)).await,
+            "del-peer" => self.del_peer(user, slice, (&operation, run)).await,
+            action @ "peer-configuration" => {
+                run.must_be_wet(action, "it only reads")?;
                 let name = mandatory(operation.data(), "name")?;
                 let side = match operation.data().get("key") {
                     Some("next") => Side::Next,
                     _ => Side::Current,
                 };
-                let action = "peer-configuration";
-                self.peer_configuration(&slice, &name, (action, side))
-                    .map(Some)
+                let output = self.peer_configuration(&slice, &name, (action, side))?;
+                Ok(Called::Done(Some(output)))
             }
             name => Err(vec![RpcError::new(
                 ErrorTag::OperationNotSupported,
@@ -82,8 +99,8 @@ impl Service {
         self: &Arc<Self>,
         user: User,
         slice: String,
-        operation: &Operation,
-    ) -> Result<Operation, Vec<RpcError>> {
+        (operation, run): (&Operation, Run),
+    ) -> Result<Called, Vec<RpcError>> {
         let input = operation.data();
         let name = mandatory(input, "name")?;
         let path = format!("{}/foreign-peer[name='{name}']", backhaul_path(&slice));
@@ -101,63 +118,67 @@ impl Service {
             leaves.push((format!("{path}/allowed-prefix"), prefix.to_owned()));
         }
         let label = format!("add peer {name} to slice {slice}");
-        self.edit(user, label, move |running, tree| {
+        let edit = move |running: &Tree, tree: &mut Tree| {
             if running.exists(&path) {
                 let message = "the slice has a foreign peer of this name already";
                 return Err(refuse(ErrorTag::DataExists, &path, message));
             }
-            for (path, value) in &leaves {
-                tree.set(path, value.as_str()).map_err(one)?;
-            }
-            Ok(())
-        })
-        .await?;
+            set_all(tree, &leaves)
+        };
+        if let Some(told) = self.edit((user, label), run, edit).await? {
+            return Ok(Called::Told(told));
+        }
         let action = ("add-peer", Side::Current);
-        self.peer_configuration(&slice, &name, action)
+        let output = self.peer_configuration(&slice, &name, action)?;
+        Ok(Called::Done(Some(output)))
     }
 
     async fn del_peer(
         self: &Arc<Self>,
         user: User,
         slice: String,
-        operation: &Operation,
-    ) -> Result<Option<Operation>, Vec<RpcError>> {
+        (operation, run): (&Operation, Run),
+    ) -> Result<Called, Vec<RpcError>> {
         let name = mandatory(operation.data(), "name")?;
         let path = format!("{}/foreign-peer[name='{name}']", backhaul_path(&slice));
         let label = format!("remove peer {name} from slice {slice}");
-        self.edit(user, label, move |running, tree| {
+        let edit = move |running: &Tree, tree: &mut Tree| {
             if !running.exists(&path) {
                 let message = "the slice has no foreign peer of this name";
                 return Err(refuse(ErrorTag::DataMissing, &path, message));
             }
             tree.remove(&path).map(drop).map_err(one)
-        })
-        .await?;
-        Ok(None)
+        };
+        let told = self.edit((user, label), run, edit).await?;
+        Ok(told.map_or(Called::Done(None), Called::Told))
     }
 
-    /// Changes the configuration as a user.
+    /// Changes the configuration as a user, or says what that would do.
     pub(super) async fn edit(
         self: &Arc<Self>,
-        user: User,
-        label: String,
+        (user, label): (User, String),
+        run: Run,
         edit: impl FnOnce(&Tree, &mut Tree) -> Result<(), Vec<RpcError>> + Send + 'static,
-    ) -> Result<(), Vec<RpcError>> {
+    ) -> Result<Option<Value>, Vec<RpcError>> {
         let propose = move |before: &Published, datastores: &mut Datastores| {
             let mut tree = before.running.duplicate().map_err(one)?;
             edit(&before.running, &mut tree)?;
             let proposal = datastores.propose_replace(SERVER, &tree);
             Ok::<_, Vec<RpcError>>((proposal.map_err(rpc_errors)?, ()))
         };
+        if run == Run::Dry {
+            return self.dry_run(user, propose).await.map(Some);
+        }
         self.change(Author { user, label }, propose).await?;
-        Ok(())
+        Ok(None)
     }
 
     async fn encrypt_path(
         self: &Arc<Self>,
         user: User,
         operation: &Operation,
-    ) -> Result<Operation, Vec<RpcError>> {
+        run: Run,
+    ) -> Result<Called, Vec<RpcError>> {
         const AT: &str = "/tranche-slice:encrypt-path";
         let input = operation.data();
         let (slice, from) = (mandatory(input, "slice")?, mandatory(input, "from")?);
@@ -222,16 +243,13 @@ impl Service {
             (format!("{path}/hub[name='{to}']/node"), to.clone()),
         ];
         let label = format!("encrypt the path of slice {slice} from {from} to {to}");
-        self.edit(user, label, move |_, tree| {
-            for (path, value) in &leaves {
-                tree.set(path, value.as_str()).map_err(one)?;
-            }
-            Ok(())
-        })
-        .await?;
+        let edit = move |_: &Tree, tree: &mut Tree| set_all(tree, &leaves);
+        if let Some(told) = self.edit((user, label), run, edit).await? {
+            return Ok(Called::Told(told));
+        }
         let mut output = self.schema.new_output(AT).map_err(one)?;
         output.set("pool", pool.as_str()).map_err(one)?;
-        Ok(output)
+        Ok(Called::Done(Some(output)))
     }
 
     /// What an end whose key is elsewhere needs to know: the output of an action.

@@ -139,8 +139,12 @@ impl SeenSteering {
                 ("refused", seen.refused),
                 ("failed", seen.failed),
                 ("ignored", seen.ignored),
+                ("limited", seen.limited),
             ] {
                 state[name] = count.to_string().into();
+            }
+            if let Some(since) = &seen.since {
+                state["discontinuity-time"] = since.as_str().into();
             }
         }
         state

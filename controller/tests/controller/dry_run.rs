@@ -1,8 +1,11 @@
 //! Changes that are asked about and not made: what nodes would get, what they say of it, and that nothing comes of it.
 
+use std::time::Duration;
+
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tranche_controller::service::schema;
+use tranche_netconf::message::Datastore;
 use tranche_yang::{Content, Format, Schema, Tree};
 
 use crate::nodes::{Site, oper_state, permit_all, slice, slices, wait};
@@ -225,6 +228,79 @@ async fn what_refuses_a_change_here_refuses_its_dry_run() {
     assert!(capabilities.contains("urn:tranche:restconf:capability:dry-run:1.0"));
     assert!(schema::build().unwrap().module("tranche-dry-run").is_some());
     instance.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_of_somebody_else_is_told_as_the_change_is_refused() {
+    let site = Site::of(&[&permit_all()]).await;
+    let instance = site.controller(&site.inventory()).await;
+    let admin = site.admin(0).await;
+    let body = slices(&[slice("a", "30.0")]);
+    admin.lock(Datastore::Running).await.unwrap();
+    let dry = instance.send(Method::PUT, "tranche-slice:slices?dry-run", &body);
+    let dry = told(dry.await).await;
+    let wet = instance.send(Method::PUT, "tranche-slice:slices", &body);
+    let wet = error(wet.await).await;
+    assert_eq!(dry["outcome"], "refused", "{dry}");
+    assert_eq!(wet["error-tag"], "lock-denied");
+    for leaf in ["error-tag", "error-app-tag", "error-path"] {
+        assert_eq!(dry["error"][0][leaf], wet[leaf], "{dry}");
+    }
+    instance.stop().await;
+    site.agent.shutdown().await;
+}
+
+async fn invoke(instance: &Instance, path: &str, input: Value) -> Response {
+    let request = instance.request(Method::POST, &format!("/restconf/{path}"));
+    let request = match input {
+        Value::Null => request,
+        input => request.header("content-type", JSON).body(input.to_string()),
+    };
+    request.send().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_has_a_dry_run_where_it_changes_the_configuration_and_none_elsewhere() {
+    let site = Site::of(&[&permit_all()]).await;
+    let instance = site.controller(&site.inventory()).await;
+    let put = slices(&[slice("a", "30.0")]);
+    let put = instance.send(Method::PUT, "tranche-slice:slices", &put);
+    assert_eq!(put.await.status(), 201);
+    let (before, running) = (traces(&instance).await, site.running(0).await);
+    let path = "operations/tranche-commits:rollback";
+    let to = |commit: &str| json!({ "tranche-commits:input": { "to": commit } });
+    let dry = invoke(&instance, &format!("{path}?dry-run"), to("1")).await;
+    let dry = told(dry).await;
+    let edit = dry["node"][0]["edit-config"].as_str().unwrap();
+    assert!(edit.contains("<vif nc:operation=\"remove\">"), "{edit}");
+    assert_eq!(dry["outcome"], "accepted");
+    let unknown = invoke(&instance, &format!("{path}?dry-run"), to("9")).await;
+    let same = invoke(&instance, path, to("9")).await;
+    assert_eq!(error(unknown).await, error(same).await);
+    for action in ["rotate-keys", "cancel-rotation"] {
+        let path = format!("data/tranche-slice:slices/slice=a/backhaul/{action}");
+        let dry = invoke(&instance, &format!("{path}?dry-run"), Value::Null).await;
+        let refused = error(dry).await;
+        assert_eq!(refused["error-tag"], "operation-not-supported", "{refused}");
+        let message = refused["error-message"].as_str().unwrap();
+        assert!(message.contains("has no dry run"), "{message}");
+    }
+    let odd = invoke(&instance, &format!("{path}?dry-run=1"), to("1")).await;
+    assert_eq!(odd.status(), 400);
+    assert_eq!(traces(&instance).await, before);
+    assert_eq!(site.running(0).await, running);
+    // What was told is what is done.
+    assert_eq!(invoke(&instance, path, to("1")).await.status(), 200);
+    let gone = async {
+        while site.running(0).await.contains("<ssid>a</ssid>") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), gone)
+        .await
+        .unwrap();
+    instance.stop().await;
+    site.agent.shutdown().await;
 }
 
 /// Who may not read a node in the inventory is not told what it would get.

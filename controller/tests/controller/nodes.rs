@@ -110,7 +110,7 @@ impl Site {
     }
 
     /// A session of a node's own administrator.
-    async fn admin(&self, index: usize) -> Client {
+    pub(crate) async fn admin(&self, index: usize) -> Client {
         let node = &self.agent.nodes()[index];
         let key = HostKeyCheck::Pinned(node.host_key_fingerprint().to_owned());
         let password = Auth::Password("admin".to_owned());

@@ -187,6 +187,15 @@ fn descriptor() -> Value {
 }
 
 async fn onboard(instance: &Instance, descriptor: &Value, more: Value) -> reqwest::Response {
+    onboard_with(instance, "", descriptor, more).await
+}
+
+async fn onboard_with(
+    instance: &Instance,
+    query: &str,
+    descriptor: &Value,
+    more: Value,
+) -> reqwest::Response {
     let mut input = json!({
         "name": "video", "slice": "a", "node": ["node-2"], "user-port": "ran0", "app-port": "app0",
         "descriptor": descriptor.to_string(),
@@ -194,7 +203,8 @@ async fn onboard(instance: &Instance, descriptor: &Value, more: Value) -> reqwes
     for (name, value) in more.as_object().unwrap() {
         input[name] = value.clone();
     }
-    let request = instance.request(Method::POST, "/restconf/operations/tranche-mec:onboard");
+    let path = format!("/restconf/operations/tranche-mec:onboard{query}");
+    let request = instance.request(Method::POST, &path);
     let request = request.header("content-type", crate::support::JSON);
     let body = json!({ "tranche-mec:input": input });
     request.body(body.to_string()).send().await.unwrap()
@@ -204,6 +214,12 @@ async fn onboard(instance: &Instance, descriptor: &Value, more: Value) -> reqwes
 async fn a_descriptor_becomes_rules_at_the_node_that_runs_the_application() {
     let (site, instance) = two().await;
     put(&instance, &[steered("a", steering())]).await;
+    let dry = onboard_with(&instance, "?dry-run", &descriptor(), json!({})).await;
+    let dry = crate::dry_run::told(dry).await;
+    let edit = dry["node"][0]["edit-config"].as_str().unwrap();
+    assert!(edit.contains("<name>a.video_block_1</name>"), "{edit}");
+    assert_eq!(dry["node"][0]["name"], "node-2");
+    assert_eq!(rules(&site, 1).await, ["a.served", "a.rest"]);
     let answer = onboard(&instance, &descriptor(), json!({})).await;
     assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
     let output: Value = answer.json().await.unwrap();

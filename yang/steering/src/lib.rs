@@ -24,6 +24,6 @@ pub use key::{
 };
 pub use mac::{MacAddress, ParseValueError};
 pub use resolver::{
-    DEFAULT_TTL, Forward, LARGEST_TTL, RecordConfig, RecordType, ResolverConfig, Through,
-    check_name, record_path, resolver_path,
+    DEFAULT_CLIENT_RATE, DEFAULT_TTL, Forward, LARGEST_TTL, RecordConfig, RecordType,
+    ResolverConfig, Through, check_name, record_path, resolver_path,
 };

@@ -18,6 +18,8 @@ const LONGEST_NAME: usize = 253;
 const LONGEST_LABEL: usize = 63;
 /// Largest time to live (RFC 2181 8).
 pub const LARGEST_TTL: u32 = 0x7fff_ffff;
+/// Queries of one client over UDP that are answered, a second, where nothing is said.
+pub const DEFAULT_CLIENT_RATE: u32 = 200;
 /// Time to live where none is said.
 pub const DEFAULT_TTL: u32 = 300;
 
@@ -39,6 +41,9 @@ pub struct ResolverConfig {
     /// Whom it answers.
     #[serde(default, rename = "client")]
     pub clients: Vec<Written>,
+    /// Queries of one client over UDP that are answered, a second.
+    #[serde(default = "default_client_rate")]
+    pub client_rate: u32,
     /// Where it asks for what it has no record for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forward: Option<Forward>,
@@ -95,6 +100,10 @@ pub struct RecordConfig {
     /// Seconds for which it may be remembered.
     #[serde(default = "default_ttl")]
     pub ttl: u32,
+}
+
+const fn default_client_rate() -> u32 {
+    DEFAULT_CLIENT_RATE
 }
 
 const fn default_ttl() -> u32 {

@@ -7,6 +7,7 @@ mod datagram;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::dns::{Core, Taken, Transport};
 use super::plane::{Plane, Unserved};
@@ -150,7 +151,7 @@ impl State {
         let is_for_it = query.mac == other_end(ifindex)
             && query.port == DNS
             && config.addresses.contains(&query.to);
-        let answer = match core.take(query.from, query.content, Transport::Udp) {
+        let answer = match core.take(query.from, query.content, (Transport::Udp, Instant::now())) {
             _ if !is_for_it => return None,
             Taken::Ignored => return None,
             Taken::Answer(answer) => answer,
@@ -236,6 +237,7 @@ impl Plane for SimulatedPorts {
                 slice: slice.clone(),
                 is_up: true,
                 counts: core.counts(),
+                since: Some(core.since()),
             });
         let seen = seen.collect();
         Box::pin(async { seen })

@@ -1,5 +1,7 @@
 //! What can be observed of steering. Serialises as the module's state (RFC 7951).
 
+use std::time::SystemTime;
+
 use serde::Serialize;
 
 use crate::backend::value::as_text;
@@ -62,6 +64,8 @@ pub struct ResolverState {
     pub is_up: bool,
     /// What became of queries.
     pub counts: ResolverCounts,
+    /// Since when they are counted; not known of one that does not run.
+    pub since: Option<SystemTime>,
 }
 
 /// What became of the queries to a resolver.
@@ -82,6 +86,9 @@ pub struct ResolverCounts {
     /// No query, or not from a client.
     #[serde(serialize_with = "as_text")]
     pub ignored: u64,
+    /// Over UDP and too many of one client.
+    #[serde(serialize_with = "as_text")]
+    pub limited: u64,
 }
 
 /// `port/state`.

@@ -13,9 +13,9 @@ use super::data::well_formed;
 use super::error::Refusal;
 use super::media::{self, Encoding};
 use super::query::{Place, Query};
-use super::{READ_ONLY, Request, body, respond};
+use super::{READ_ONLY, Request, body, dry_run, respond};
 use crate::config::Http;
-use crate::service::{Published, blocking, rpc_errors};
+use crate::service::{Called, Published, Run, blocking, rpc_errors};
 
 /// Methods of an operation.
 const INVOKE: &str = "OPTIONS, POST";
@@ -31,7 +31,9 @@ pub(crate) async fn handle(
     http: &Http,
 ) -> Result<Response<Body>, Refusal> {
     let (schema, parts) = (request.service.schema(), request.parts);
-    Query::parse(parts.uri.query(), Place::None)?;
+    if parts.method != Method::POST {
+        Query::parse(parts.uri.query(), Place::None)?;
+    }
     if path.is_empty() {
         let encoding = media::wanted(&parts.headers)?;
         return match parts.method {
@@ -74,7 +76,8 @@ pub(super) async fn invoke(
     content: Body,
     http: &Http,
 ) -> Result<Response<Body>, Refusal> {
-    Query::parse(request.parts.uri.query(), Place::None)?;
+    let query = Query::parse(request.parts.uri.query(), Place::Invoke)?;
+    let run = if query.dry_run { Run::Dry } else { Run::Wet };
     let encoding = media::wanted(&request.parts.headers)?;
     let text = body::read(content, http).await?;
     let has_type = media::content_type(&request.parts.headers).is_some();
@@ -99,7 +102,18 @@ pub(super) async fn invoke(
     if let Some(entry) = entry.filter(|entry| !published.running.exists(entry)) {
         return Err(Refusal::not_found(format!("there is no {entry}")));
     }
-    let output = request.service.call(user, operation).await?;
+    let output = match request.service.call(user, operation, run).await? {
+        Called::Done(output) => output,
+        Called::Told(told) => {
+            let text = dry_run::print(&told, encoding);
+            return Ok(respond::data(
+                StatusCode::OK,
+                encoding,
+                text,
+                &request.parts.method,
+            ));
+        }
+    };
     match output.and_then(|output| output.print_restconf_output(encoding.format())) {
         Some(text) => Ok(respond::data(
             StatusCode::OK,

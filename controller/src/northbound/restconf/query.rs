@@ -39,6 +39,8 @@ pub(crate) enum Place {
     Insert,
     /// PATCH and DELETE of data.
     Change,
+    /// POST of an operation or an action.
+    Invoke,
     /// GET of an event stream.
     Stream,
     /// Anything else.
@@ -50,7 +52,7 @@ impl Place {
         match self {
             Self::Read => matches!(name, "content" | "depth" | "fields" | "with-defaults"),
             Self::Insert => matches!(name, "insert" | "point" | "dry-run"),
-            Self::Change => name == "dry-run",
+            Self::Change | Self::Invoke => name == "dry-run",
             Self::Stream => matches!(name, "filter" | "start-time" | "stop-time"),
             Self::None => false,
         }
@@ -63,6 +65,7 @@ impl fmt::Display for Place {
             Self::Read => "reading takes content, depth, fields and with-defaults",
             Self::Insert => "POST and PUT of data take insert, point and dry-run",
             Self::Change => "PATCH and DELETE of data take dry-run",
+            Self::Invoke => "an operation takes dry-run",
             Self::Stream => "an event stream takes filter, start-time and stop-time",
             Self::None => "this request takes none",
         })

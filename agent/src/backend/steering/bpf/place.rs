@@ -247,6 +247,7 @@ impl Resolvers {
                 .as_ref()
                 .map(|server| server.core().counts())
                 .unwrap_or_default(),
+            since: place.server.as_ref().map(|server| server.core().since()),
         };
         running.iter().map(state).collect()
     }

@@ -1,16 +1,19 @@
 //! What a resolver makes of a query, without a socket: answered from the records, refused, or to be asked elsewhere.
 //!
 //! Nobody but its clients is answered, answers over UDP are no longer than [`LARGEST_UDP`], and ANY gives no more than the
-//! addresses that are there (RFC 8482): there is little to gain for who sends queries in somebody else's name.
+//! addresses that are there (RFC 8482): there is little to gain for who sends queries in somebody else's name. A client that asks
+//! more than its rate over UDP is told to ask over TCP, in an answer that is no longer than its query.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use tranche_steering::{self as config, Prefix, ResolverConfig};
 
+use super::rate::Rates;
 use super::zone::{Found, Zone};
 use crate::backend::steering::state::ResolverCounts;
 
@@ -58,18 +61,37 @@ pub(in crate::backend::steering) struct Pending {
 pub(in crate::backend::steering) struct Core {
     clients: Vec<Prefix>,
     forwards: bool,
+    client_rate: u32,
     zone: Zone,
     counts: Arc<Counts>,
 }
 
 /// What is counted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::backend::steering) struct Counts {
+    since: SystemTime,
+    rates: Mutex<Rates>,
     answered: AtomicU64,
     forwarded: AtomicU64,
     refused: AtomicU64,
     failed: AtomicU64,
     ignored: AtomicU64,
+    limited: AtomicU64,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            since: SystemTime::now(),
+            rates: Mutex::default(),
+            answered: AtomicU64::default(),
+            forwarded: AtomicU64::default(),
+            refused: AtomicU64::default(),
+            failed: AtomicU64::default(),
+            ignored: AtomicU64::default(),
+            limited: AtomicU64::default(),
+        }
+    }
 }
 
 fn count(counter: &AtomicU64) {
@@ -86,6 +108,7 @@ impl Core {
         Self {
             clients: clients.filter_map(|written| written.parse().ok()).collect(),
             forwards: config.forward.is_some(),
+            client_rate: config.client_rate,
             zone: Zone::new(&config.records),
             counts: before
                 .map(|core| Arc::clone(&core.counts))
@@ -102,7 +125,24 @@ impl Core {
             refused: read(&self.counts.refused),
             failed: read(&self.counts.failed),
             ignored: read(&self.counts.ignored),
+            limited: read(&self.counts.limited),
         }
+    }
+
+    /// Since when.
+    pub(in crate::backend::steering) fn since(&self) -> SystemTime {
+        self.counts.since
+    }
+
+    /// Whether a client has asked for more than its share; counted then.
+    fn is_too_much(&self, from: IpAddr, now: Instant) -> bool {
+        let rates = self.counts.rates.lock();
+        let mut rates = rates.unwrap_or_else(PoisonError::into_inner);
+        let is_within = rates.take(from, self.client_rate, now);
+        if !is_within {
+            count(&self.counts.limited);
+        }
+        !is_within
     }
 
     /// Whether this is one who is answered; counted if it is not.
@@ -114,12 +154,12 @@ impl Core {
         is_client
     }
 
-    /// Takes a query from an address.
+    /// Takes a query from an address at a moment.
     pub(in crate::backend::steering) fn take(
         &self,
         from: IpAddr,
         query: &[u8],
-        transport: Transport,
+        (transport, now): (Transport, Instant),
     ) -> Taken {
         if !self.is_client(from) {
             return Taken::Ignored;
@@ -130,11 +170,20 @@ impl Core {
             count(&self.counts.ignored);
             return Taken::Ignored;
         }
+        let is_too_much = transport == Transport::Udp && self.is_too_much(from, now);
         let Ok(message) = Message::from_vec(query) else {
+            if is_too_much {
+                return Taken::Ignored;
+            }
             let id = u16::from_be_bytes([query[0], query[1]]);
             return self.refuse(Message::error_msg(id, OpCode::Query, ResponseCode::FormErr));
         };
         let mut blank = self.blank(&message);
+        if is_too_much {
+            // As rate limits of responses do that let the client "slip" through to TCP, where its address is its own.
+            blank.metadata.truncation = true;
+            return encoded(&blank);
+        }
         match self.decide(&message, &mut blank) {
             Decision::Answered => {
                 count(&self.counts.answered);

@@ -36,7 +36,11 @@ fn query(name: &str, kind: RecordType) -> Message {
 }
 
 fn take(core: &Core, query: &Message) -> Taken {
-    core.take(client(), &query.to_vec().unwrap(), Transport::Udp)
+    core.take(
+        client(),
+        &query.to_vec().unwrap(),
+        (Transport::Udp, Instant::now()),
+    )
 }
 
 fn answer(core: &Core, query: &Message) -> Message {
@@ -155,7 +159,7 @@ fn what_makes_no_sense_is_refused_and_counted() {
     assert_eq!(u16::from(code(&odd)), u16::from(ResponseCode::BADVERS));
     let mut cut = query("video.example.", RecordType::A).to_vec().unwrap();
     cut.truncate(20);
-    let Taken::Answer(answer) = core.take(client(), &cut, Transport::Udp) else {
+    let Taken::Answer(answer) = core.take(client(), &cut, (Transport::Udp, Instant::now())) else {
         panic!("a query that is cut is refused");
     };
     assert_eq!((answer[0], answer[1], answer[3] & 15), (cut[0], cut[1], 1));
@@ -168,14 +172,18 @@ fn nobody_else_and_no_answer_is_answered() {
     let query = query("video.example.", RecordType::A);
     let octets = query.to_vec().unwrap();
     for stranger in ["10.61.0.1", "fd00:61::1"] {
-        let taken = core.take(stranger.parse().unwrap(), &octets, Transport::Udp);
+        let taken = core.take(
+            stranger.parse().unwrap(),
+            &octets,
+            (Transport::Udp, Instant::now()),
+        );
         assert!(matches!(taken, Taken::Ignored), "{stranger}");
     }
     let mut response = query;
     response.metadata.message_type = MessageType::Response;
     assert!(matches!(take(&core, &response), Taken::Ignored));
     assert!(matches!(
-        core.take(client(), &[0; 5], Transport::Udp),
+        core.take(client(), &[0; 5], (Transport::Udp, Instant::now())),
         Taken::Ignored
     ));
     assert_eq!(
@@ -224,4 +232,38 @@ fn only_the_answer_to_the_question_is_handed_on_and_a_long_one_is_cut() {
     assert_eq!(failed.metadata.response_code, ResponseCode::ServFail);
     let counts = core.counts();
     assert_eq!((counts.forwarded, counts.failed), (2, 1));
+}
+
+#[test]
+fn a_client_that_asks_too_much_is_told_to_ask_over_tcp_in_no_more_octets_than_it_sent() {
+    let core = core(true);
+    let now = Instant::now();
+    let octets = query("video.example.", RecordType::A).to_vec().unwrap();
+    let ask = |from: IpAddr, over| core.take(from, &octets, (over, now));
+    let is_cut = |taken: Taken| {
+        let Taken::Answer(answer) = taken else {
+            panic!("{taken:?}")
+        };
+        let cut = Message::from_vec(&answer).unwrap();
+        assert!(
+            !cut.metadata.truncation || (cut.answers.is_empty() && answer.len() <= octets.len())
+        );
+        cut.metadata.truncation
+    };
+    let rate = config::DEFAULT_CLIENT_RATE as usize;
+    let cut = (0..rate + 7).filter(|_| is_cut(ask(client(), Transport::Udp)));
+    assert_eq!(cut.count(), 7);
+    assert!(!is_cut(ask(client(), Transport::Tcp)));
+    assert!(!is_cut(ask("10.60.0.10".parse().unwrap(), Transport::Udp)));
+    let counts = core.counts();
+    assert_eq!((counts.limited, counts.answered), (7, rate as u64 + 2));
+    // Other records do not give it another second's worth.
+    let same =
+        serde_json::json!({ "port": "dns0", "address": ["10.53.0.1"], "client": ["10.60.0.0/16"] });
+    let changed = Core::new(&serde_json::from_value(same).unwrap(), Some(&core));
+    assert!(is_cut(changed.take(
+        client(),
+        &octets,
+        (Transport::Udp, now)
+    )));
 }

@@ -9,6 +9,7 @@
 
 mod core;
 mod forward;
+mod rate;
 pub(super) mod server;
 mod zone;
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -165,9 +165,11 @@ async fn datagrams(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
                 continue;
             }
         };
-        let taken = shared
-            .core()
-            .take(from.ip(), &buffer[..length], Transport::Udp);
+        let taken = shared.core().take(
+            from.ip(),
+            &buffer[..length],
+            (Transport::Udp, Instant::now()),
+        );
         match taken {
             Taken::Ignored => {}
             Taken::Answer(answer) => send(&socket, &answer, from),
@@ -227,7 +229,9 @@ async fn connection(shared: &Shared, mut stream: TcpStream, from: IpAddr) -> io:
         let length = timeout(IDLE, stream.read_u16()).await??;
         let mut query = vec![0; length.into()];
         timeout(IDLE, stream.read_exact(&mut query)).await??;
-        let taken = shared.core().take(from, &query, Transport::Tcp);
+        let taken = shared
+            .core()
+            .take(from, &query, (Transport::Tcp, Instant::now()));
         let answer = match taken {
             Taken::Ignored => return Ok(()),
             Taken::Answer(answer) => Some(answer),
