@@ -2,19 +2,23 @@
 //!
 //! Owns what is in force: the configuration, the program that it leads to with the interfaces as they are, and where things are
 //! counted. Handles of one [`Steering`] are the same. An interface that comes, goes, or gets or loses its link leads to another
-//! program within [`LOOK`]; what somebody changed by hand is put right within [`LOOK`] times [`LOOKS_TO_CHECK`].
+//! program within [`LOOK`], an application that fails its health check or passes it again at once; what somebody changed by hand
+//! is put right within [`LOOK`] times [`LOOKS_TO_CHECK`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::{Mutex, Notify, broadcast};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tranche_steering::{FaultKind, TOP, WayOut, chain_path, port_path, resolver_path, rule_path};
 
+use super::condition::Conditions;
+use super::health::Checks;
 use super::plane::Plane;
-use super::program::{self, Counted, Found, Interfaces, Program, Slots, counted, program};
+use super::program::{Counted, Failing, Found, Interfaces, Program, Slots, counted, program};
 use super::reference::{ECHO, FAILED, FIRST, FRAGMENT, MALFORMED, OVERSIZED, UNMATCHED};
 use super::state::{
     ApplicationState, ChainState, Counter, Counters, Event, OperState, PortState, Repair,
@@ -48,6 +52,8 @@ struct Inner {
     plane: Arc<dyn Plane>,
     state: Mutex<State>,
     events: broadcast::Sender<Event>,
+    /// An application fails its health check, or passes it again.
+    news: Arc<Notify>,
     /// Follows the interfaces from the first configuration on.
     watch: OnceLock<AbortOnDropHandle<()>>,
 }
@@ -59,6 +65,10 @@ struct State {
     program: Option<Program>,
     slots: Slots,
     has_recovered: bool,
+    checks: Checks,
+    /// Applications that the program leaves out because of their health checks.
+    failing: Failing,
+    conditions: Conditions,
 }
 
 impl std::fmt::Debug for Steering {
@@ -70,10 +80,12 @@ impl std::fmt::Debug for Steering {
 impl Steering {
     /// The domain on a data plane.
     pub(super) fn new(plane: Arc<dyn Plane>) -> Self {
+        let state = State::default();
         Self {
             inner: Arc::new(Inner {
                 plane,
-                state: Mutex::default(),
+                news: state.checks.news(),
+                state: Mutex::new(state),
                 events: broadcast::Sender::new(EVENTS),
                 watch: OnceLock::new(),
             }),
@@ -86,7 +98,8 @@ impl Steering {
             return;
         };
         if !config.is_nothing() {
-            let watch = || runtime.spawn(watch(Arc::downgrade(&self.inner)));
+            let (inner, news) = (Arc::downgrade(&self.inner), Arc::clone(&self.inner.news));
+            let watch = || runtime.spawn(watch(inner, news));
             self.inner
                 .watch
                 .get_or_init(|| AbortOnDropHandle::new(watch()));
@@ -94,16 +107,25 @@ impl Steering {
     }
 }
 
-/// Follows the interfaces until the domain is let go.
-async fn watch(inner: Weak<Inner>) {
-    for look in 1_u32.. {
-        tokio::time::sleep(LOOK).await;
+/// Follows the interfaces and the applications until the domain is let go.
+async fn watch(inner: Weak<Inner>, news: Arc<Notify>) {
+    let (mut looks, mut next) = (0_u32, Instant::now() + LOOK);
+    loop {
+        let is_time = tokio::select! {
+            () = tokio::time::sleep_until(next) => true,
+            () = news.notified() => false,
+        };
+        if is_time {
+            looks = looks.wrapping_add(1);
+            next = Instant::now() + LOOK;
+        }
         let Some(inner) = inner.upgrade() else { return };
         let mut state = inner.state.lock().await;
         if state.config.is_nothing() {
             continue;
         }
-        match inner.follow(&mut state, look % LOOKS_TO_CHECK == 0).await {
+        let reads_back = is_time && looks.is_multiple_of(LOOKS_TO_CHECK);
+        match inner.follow(&mut state, reads_back).await {
             Ok(steps) => inner.tell(steps),
             Err(refusal) => {
                 tracing::error!(domain = DOMAIN, %refusal, "steering could not follow its interfaces")
@@ -134,6 +156,41 @@ impl Inner {
                 cause: cause.to_owned(),
                 repairs: vec![repair],
             }));
+        }
+    }
+
+    /// Takes in what applications are now, and tells of those that went up or down.
+    fn notice(&self, state: &mut State, interfaces: &Interfaces) {
+        let now = SystemTime::now();
+        let failing = state.checks.failing(&state.config);
+        let changed = state
+            .conditions
+            .take(&state.config, interfaces, &failing, now);
+        for event in changed {
+            if let Event::Application {
+                chain,
+                application,
+                now,
+            } = &event
+            {
+                match &now.down {
+                    None => {
+                        tracing::info!(domain = DOMAIN, chain, application, "application is up")
+                    }
+                    Some(down) => {
+                        let reason = &down.reason;
+                        tracing::warn!(
+                            domain = DOMAIN,
+                            chain,
+                            application,
+                            reason,
+                            "application is down"
+                        );
+                    }
+                }
+            }
+            // Without a listener there is nobody to tell.
+            drop(self.events.send(event));
         }
     }
 
@@ -208,11 +265,15 @@ impl Inner {
     ) -> Result<(), Refusal> {
         self.recover(state, config).await?;
         let slots = self.slots(state, config).await?;
-        let new = (!config.is_nothing()).then(|| program(config, interfaces, &slots));
+        let failing = state.checks.failing(config);
+        let new = (!config.is_nothing()).then(|| program(config, interfaces, &slots, &failing));
         self.plane.install(new.as_ref()).await.map_err(failed)?;
         state.config = config.clone();
         state.slots = slots;
         state.program = new;
+        state.failing = failing;
+        state.checks.follow(config, &self.plane);
+        self.notice(state, interfaces);
         Ok(())
     }
 
@@ -251,6 +312,7 @@ impl Inner {
         let mut state = self.state.lock().await;
         self.recover(&mut state, config).await?;
         state.config = config.clone();
+        state.checks.follow(config, &self.plane);
         let steps = self.follow(&mut state, true).await?;
         let interfaces = self.interfaces(config).await?;
         for port in config
@@ -266,7 +328,7 @@ impl Inner {
         Ok(steps)
     }
 
-    /// Renews the program if the interfaces are not what they were, or if it is not in force.
+    /// Renews the program if the interfaces or the applications are not what they were, or if it is not in force.
     async fn follow(&self, state: &mut State, reads_back: bool) -> Result<Vec<Step>, Refusal> {
         let config = state.config.clone();
         let mut interfaces = self.interfaces(&config).await?;
@@ -278,7 +340,11 @@ impl Inner {
             interfaces = self.interfaces(&config).await?;
         }
         let slots = self.slots(state, &config).await?;
-        let wanted = (!config.is_nothing()).then(|| program(&config, &interfaces, &slots));
+        let failing = state.checks.failing(&config);
+        let with = |failing| {
+            (!config.is_nothing()).then(|| program(&config, &interfaces, &slots, failing))
+        };
+        let wanted = with(&failing);
         let is_news = wanted != state.program;
         let is_there = match reads_back || is_news {
             true => self
@@ -291,9 +357,13 @@ impl Inner {
         if !is_there {
             self.plane.install(wanted.as_ref()).await.map_err(failed)?;
         }
+        // Of what only applications led to, they themselves are told.
+        let is_repair = !is_news || with(&state.failing) != state.program;
         state.slots = slots;
         state.program = wanted;
-        let action = match (is_there, is_news) {
+        state.failing = failing;
+        self.notice(state, &interfaces);
+        let action = match (is_there || !is_repair, is_news) {
             (true, _) => return Ok(steps),
             (false, true) => "put steering in force with the interfaces as they are now",
             (false, false) => PUT_BACK,
@@ -303,12 +373,13 @@ impl Inner {
     }
 
     async fn observe(&self) -> Result<SteeringState, Refusal> {
-        let state = self.state.lock().await;
-        let config = &state.config;
-        if config.is_nothing() {
+        let mut state = self.state.lock().await;
+        if state.config.is_nothing() {
             return Ok(SteeringState::default());
         }
-        let interfaces = self.interfaces(config).await?;
+        let interfaces = self.interfaces(&state.config).await?;
+        self.notice(&mut state, &interfaces);
+        let config = &state.config;
         let mut positions = vec![FRAGMENT, MALFORMED, OVERSIZED, ECHO, FAILED, UNMATCHED];
         positions.extend(state.slots.values());
         let read = self.plane.counters(positions).await.map_err(failed)?;
@@ -338,7 +409,7 @@ impl Inner {
         counters.slices = slices.collect();
         Ok(SteeringState {
             ports: ports(config, &interfaces),
-            chains: chains(config, &interfaces, &by),
+            chains: chains(&state, &by),
             rules: rules(config, &by),
             resolvers: self.plane.resolvers().await,
             counters: Some(counters),
@@ -417,26 +488,23 @@ fn ports(config: &SteeringConfig, interfaces: &Interfaces) -> Vec<PortState> {
     states.collect()
 }
 
-fn chains(
-    config: &SteeringConfig,
-    interfaces: &Interfaces,
-    by: &BTreeMap<&Counted, Counter>,
-) -> Vec<ChainState> {
+fn chains(state: &State, by: &BTreeMap<&Counted, Counter>) -> Vec<ChainState> {
     let of = |chain: &super::ChainConfig| {
-        let applications = chain.applications.iter().map(|one| ApplicationState {
-            name: one.name.clone(),
-            is_up: program::is_up(one, interfaces),
-            counter: counter(
-                by,
-                &Counted::Application(chain.name.clone(), one.name.clone()),
-            ),
+        let applications = chain.applications.iter().filter_map(|one| {
+            let of = (chain.name.clone(), one.name.clone());
+            Some(ApplicationState {
+                name: one.name.clone(),
+                condition: state.conditions.of(&of)?.clone(),
+                checked_at: state.checks.checked_at(&of),
+                counter: counter(by, &Counted::Application(of.0, of.1)),
+            })
         });
         ChainState {
             name: chain.name.clone(),
             applications: applications.collect(),
         }
     };
-    config.chains.iter().map(of).collect()
+    state.config.chains.iter().map(of).collect()
 }
 
 fn rules(config: &SteeringConfig, by: &BTreeMap<&Counted, Counter>) -> Vec<RuleState> {
@@ -453,8 +521,16 @@ fn counter(by: &BTreeMap<&Counted, Counter>, counted: &Counted) -> Counter {
     by.get(counted).copied().unwrap_or_default()
 }
 
-/// The program as it would be if every port was there: what rules say does not depend on interfaces.
+/// The program as it would be if every port was there and nobody was asked for his health: what rules say does not depend on that.
 fn ideal(config: &SteeringConfig) -> Program {
+    let mut config = config.clone();
+    for application in config
+        .chains
+        .iter_mut()
+        .flat_map(|chain| &mut chain.applications)
+    {
+        application.health_check = None;
+    }
     let found = |ifindex| Found {
         ifindex,
         mac: MacAddress::default(),
@@ -464,7 +540,12 @@ fn ideal(config: &SteeringConfig) -> Program {
     };
     let names = config.ports.iter().map(|port| port.name.clone());
     let interfaces = names.zip(1..).map(|(name, ifindex)| (name, found(ifindex)));
-    program(config, &interfaces.collect(), &Slots::new())
+    program(
+        &config,
+        &interfaces.collect(),
+        &Slots::new(),
+        &Failing::new(),
+    )
 }
 
 /// For each rule the earlier one that takes everything from it.
