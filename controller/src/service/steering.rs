@@ -110,7 +110,7 @@ impl SeenSteering {
             for (application, seen) in seen {
                 // Of its ports it is said already.
                 if seen.down_by.as_deref() == Some("health-check") {
-                    let reason = seen.reason.as_deref().map_or("unknown", plain);
+                    let reason = seen.reason.as_deref().map_or_else(String::new, plain);
                     self.reasons.push(format!(
                         "node {}: application {application} of chain {name} fails its health check: {reason}",
                         at.node

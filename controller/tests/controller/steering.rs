@@ -159,6 +159,13 @@ async fn an_application_that_hangs_is_told_at_its_slice_until_it_answers_again()
     assert_eq!(state["oper-state"], "degraded");
     let reason = "node node-1: application cache of chain local fails its health check: no answer within 100 ms";
     assert!(state.to_string().contains(reason), "{state}");
+    let metrics = instance.get("/metrics").await.text().await.unwrap();
+    for (node, up) in [("node-1", 0), ("node-2", 1)] {
+        let sample = format!(
+            "tranche_slice_application_up{{slice=\"a\",node=\"{node}\",chain=\"local\",application=\"cache\"}} {up}\n"
+        );
+        assert!(metrics.contains(&sample), "{sample} in {metrics}");
+    }
     site.edit(
         0,
         &sim("<hung-port nc:operation=\"delete\">app0</hung-port>"),
@@ -345,6 +352,12 @@ async fn a_descriptor_that_steering_cannot_carry_out_is_refused_at_its_field() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_examples_of_the_documentation_are_taken() {
     let (site, instance) = two().await;
+    let inspected = include_str!("../../../examples/steering/inspected.json");
+    let inspected: Value = serde_json::from_str(&inspected.replace("edge-1", "node-1")).unwrap();
+    let posted = instance.send(Method::POST, SLICES, &inspected).await;
+    assert_eq!(posted.status(), 201, "{}", posted.text().await.unwrap());
+    assert_eq!(rules(&site, 0).await, ["city-cam.uplink"]);
+    assert_eq!(instance.delete(SLICES).await.status(), 204);
     let example = include_str!("../../../examples/steering/slice.json").replace("edge-1", "node-1");
     let example: Value = serde_json::from_str(&example).unwrap();
     let posted = instance.send(Method::POST, SLICES, &example).await;
