@@ -307,8 +307,11 @@ enum Side {
     Next,
 }
 
-/// The file of a second interface: as soon as it is up it takes over what is sent, by routes in place of those of the first one,
-/// which goes on receiving.
+/// Until every peer has shaken hands, or an end of it: WireGuard keeps few packets for one that has not.
+const SHAKEN: &str = "PostUp = timeout 30 sh -c 'while wg show %i latest-handshakes | cut -f2 | grep -qx 0; do sleep 0.1; done'\n";
+
+/// The file of a second interface: once it has shaken hands it takes over what is sent, by routes in place of those of the first
+/// one, which goes on receiving. One that nobody answers changes nothing and is taken down by wg-quick(8).
 fn of_second_interface(text: &str) -> String {
     let allowed = text
         .lines()
@@ -317,7 +320,7 @@ fn of_second_interface(text: &str) -> String {
     let routes: String = prefixes
         .map(|prefix| format!("PostUp = ip route replace {prefix} dev %i\n"))
         .collect();
-    text.replacen("\n\n", &format!("\nTable = off\n{routes}\n"), 1)
+    text.replacen("\n\n", &format!("\nTable = off\n{SHAKEN}{routes}\n"), 1)
 }
 
 /// Writes configuration files for wg-quick(8).

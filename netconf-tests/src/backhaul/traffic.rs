@@ -84,8 +84,10 @@ impl Stream {
                     &packet(&tenant, number, sequence),
                     SocketAddr::from((to, PORT)),
                 ));
-                next += every;
-                std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
+                // What a busy machine keeps back comes later and not all at once: a queue on the way would not hold it.
+                let now = Instant::now();
+                next = (next + every).max(now);
+                std::thread::park_timeout(next - now);
             }
         });
         Ok(Self {

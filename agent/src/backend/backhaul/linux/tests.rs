@@ -6,6 +6,7 @@ mod foreign;
 mod isolation;
 mod restart;
 mod rig;
+mod stream;
 mod traffic;
 mod users;
 
@@ -86,7 +87,7 @@ async fn drift_is_repaired(mut rig: Rig) {
     let mut tries = 0;
     while let Err(refusal) = rig.node(SPOKE).reconcile(&configs[SPOKE]).await {
         assert!(
-            refusal.message.contains("in use") && tries < 20,
+            refusal.message.contains("in use") && tries < 120,
             "{refusal}"
         );
         tries += 1;

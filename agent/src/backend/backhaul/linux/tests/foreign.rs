@@ -1,114 +1,101 @@
 //! An end whose key is elsewhere follows a rotation: a second interface of its own, with the key that it has.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use serde_json::json;
 use tokio::net::UdpSocket;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::super::userspace::UserspaceDevice;
 use super::rig::{self, Rig};
+use super::stream::Streams;
 use super::traffic::socket;
 use crate::backend::NodeConfig;
 use crate::backend::backhaul::key::PrivateKey;
 use crate::backend::backhaul::plane::{METRIC, TunnelInterface, WgPeer};
-use crate::backend::backhaul::suite::{self, BackhaulRig, DC, EDGE, SLICE};
+use crate::backend::backhaul::suite::{self, BackhaulRig, DC, EDGE, PATIENCE, SLICE};
 use crate::backend::backhaul::{BackendInUse, BackhaulBackend as _, OwnKeyState, Phase};
 
 const HUB: &str = "10.77.0.1";
 const LAPTOP: &str = "10.77.0.77";
 
-/// An interface of the laptop, which is at the machine of the data centre and is nobody's node; with a way to the hub over it.
-async fn interface(rig: &Rig, name: &str, key: &PrivateKey, hub: &OwnKeyState) -> UserspaceDevice {
-    let peer = WgPeer {
-        public_key: hub.public_key,
-        preshared_key: None,
-        endpoint: Some(SocketAddr::new(
-            rig.underlay_address(EDGE).parse().unwrap(),
-            hub.listen_port,
-        )),
-        moves: false,
-        keepalive_s: Some(25),
-        allowed: vec![format!("{HUB}/32").parse().unwrap()],
-    };
-    let interface = TunnelInterface {
-        name: name.to_owned(),
-        key: key.clone(),
-        port: 0,
-        peers: Some(vec![peer]),
-        metric: METRIC,
-    };
-    let namespace = rig.machine(DC).clone();
-    // Its socket is of the machine whose threads open it.
-    let made = rig.runtime(DC).spawn(async move {
-        let mut device = UserspaceDevice::create(&namespace, &interface, 1420)
-            .await
-            .unwrap();
-        device.set(&interface).await.unwrap();
-        device
-    });
-    let device = made.await.unwrap();
-    rig.in_machine(
-        DC,
-        &format!(
-            "echo 2 > /proc/sys/net/ipv4/conf/{name}/rp_filter && ip address add {LAPTOP}/32 dev {name} && \
-             ip link set {name} up && ip route replace {HUB}/32 dev {name}"
-        ),
-    );
-    device
+/// What the laptop does in a rotation as its file says: the interface comes up, shakes hands, and then has the traffic.
+struct Laptop {
+    key: PrivateKey,
+    interfaces: Vec<(String, UserspaceDevice)>,
 }
 
-/// Packets, one every millisecond, until it is told to stop; how many were sent, and which came.
-struct Flow {
-    stop: watch::Sender<bool>,
-    sending: JoinHandle<u32>,
-    receiving: JoinHandle<BTreeSet<u32>>,
-}
-
-impl Flow {
-    fn start(sender: UdpSocket, receiver: UdpSocket) -> Self {
-        set_socket_recv_buffer_size_force(&receiver, 16 << 20).unwrap();
-        let to = receiver.local_addr().unwrap();
-        let (stop, stopped) = watch::channel(false);
-        let sending = tokio::spawn(async move {
-            let mut tick = interval(Duration::from_millis(1));
-            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            let mut number = 0_u32;
-            while !*stopped.borrow() {
-                tick.tick().await;
-                sender.send_to(&number.to_be_bytes(), to).await.unwrap();
-                number += 1;
-            }
-            number
+impl Laptop {
+    /// One more interface, beside those that it has. The laptop is at the machine of the data centre, and is nobody's node.
+    async fn bring_up(&mut self, rig: &Rig, hub: &OwnKeyState) {
+        let name = format!("wl{}", hub.epoch);
+        let peer = WgPeer {
+            public_key: hub.public_key,
+            preshared_key: None,
+            endpoint: Some(SocketAddr::new(
+                rig.underlay_address(EDGE).parse().unwrap(),
+                hub.listen_port,
+            )),
+            moves: false,
+            keepalive_s: Some(25),
+            allowed: vec![format!("{HUB}/32").parse().unwrap()],
+        };
+        let interface = TunnelInterface {
+            name: name.clone(),
+            key: self.key.clone(),
+            port: 0,
+            peers: Some(vec![peer]),
+            metric: METRIC,
+        };
+        let namespace = rig.machine(DC).clone();
+        // Its socket is of the machine whose threads open it.
+        let made = rig.runtime(DC).spawn(async move {
+            let mut device = UserspaceDevice::create(&namespace, &interface, 1420)
+                .await
+                .unwrap();
+            device.set(&interface).await.unwrap();
+            device
         });
-        let receiving = tokio::spawn(async move {
-            let (mut heard, mut packet) = (BTreeSet::new(), [0; 4]);
-            while let Ok(Ok(4)) = timeout(Duration::from_secs(3), receiver.recv(&mut packet)).await
+        let device = made.await.unwrap();
+        // The kernel's WireGuard would call by itself, for it keeps the way alive; gotatun does so after the first 25 s only.
+        rig.in_machine(
+            DC,
+            &format!(
+                "echo 2 > /proc/sys/net/ipv4/conf/{name}/rp_filter && ip address add {LAPTOP}/32 dev {name} && \
+                 ip link set {name} up && ping -c 1 -W 1 -I {name} {HUB} || true"
+            ),
+        );
+        let shaken = async {
+            while device.observe(&name, 0).await.peers[0]
+                .latest_handshake
+                .is_none()
             {
-                heard.insert(u32::from_be_bytes(packet));
+                sleep(Duration::from_millis(5)).await;
             }
-            heard
-        });
-        Self {
-            stop,
-            sending,
-            receiving,
-        }
+        };
+        timeout(PATIENCE, shaken).await.expect("no handshake");
+        self.interfaces.push((name, device));
     }
 
-    /// The numbers of those that were lost.
-    async fn lost(self) -> Vec<u32> {
-        self.stop.send_replace(true);
-        let sent = self.sending.await.unwrap();
-        let heard = self.receiving.await.unwrap();
-        assert!(sent > 500, "{sent} were sent");
-        (0..sent).filter(|number| !heard.contains(number)).collect()
+    /// Sends over the interface that came last.
+    fn turn(&self, rig: &Rig) {
+        let (name, _) = self.interfaces.last().unwrap();
+        rig.in_machine(DC, &format!("ip route replace {HUB}/32 dev {name}"));
     }
+
+    /// Is rid of the interface that it had first.
+    async fn take_down(&mut self, rig: &Rig) {
+        let (name, device) = self.interfaces.remove(0);
+        rig.in_machine(DC, &format!("ip link del {name}"));
+        device.stop().await;
+    }
+}
+
+fn sockets(rig: &Rig, port: u16) -> (UdpSocket, UdpSocket) {
+    let hub = socket(&rig.slice_namespace(EDGE, SLICE), &format!("{HUB}:{port}"));
+    let laptop = socket(&rig.machine(DC).name, &format!("{LAPTOP}:{port}"));
+    (hub, laptop)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,59 +112,71 @@ async fn an_end_whose_key_is_elsewhere_follows_a_rotation_of_the_kernel_without_
 }
 
 async fn follows(mut rig: Rig) {
-    let key = PrivateKey::generate();
+    let mut laptop = Laptop {
+        key: PrivateKey::generate(),
+        interfaces: Vec::new(),
+    };
     let mut tunnel = suite::tunnel(EDGE, SLICE);
     tunnel["peer"] = json!([{
-        "name": "laptop", "public-key": key.public(), "tunnel-address": LAPTOP,
+        "name": "laptop", "public-key": laptop.key.public(), "tunnel-address": LAPTOP,
     }]);
     let before = suite::config(&[tunnel.clone()]);
     suite::apply(&mut rig, EDGE, &NodeConfig::default(), &before).await;
     let own = suite::state(&mut rig, EDGE, SLICE).await.own_key.unwrap();
-    let _first = interface(&rig, "wl0", &key, &own).await;
-    let is_heard = |state: &crate::backend::backhaul::TunnelState| {
+    laptop.bring_up(&rig, &own).await;
+    laptop.turn(&rig);
+    suite::until(&mut rig, EDGE, "heard", |state| {
         suite::peer(state, "laptop").latest_handshake.is_some()
-    };
-    suite::until(&mut rig, EDGE, "heard", is_heard).await;
-    let slice = rig.slice_namespace(EDGE, SLICE);
-    let machine = rig.machine(DC).name.clone();
-    let sockets = |port: u16| {
-        let hub = socket(&slice, &format!("{HUB}:{port}"));
-        let laptop = socket(&machine, &format!("{LAPTOP}:{port}"));
-        (hub, laptop)
-    };
-    let ((hub_in, laptop_out), (hub_out, laptop_in)) = (sockets(7001), sockets(7002));
-    let up = Flow::start(laptop_out, hub_in);
-    let down = Flow::start(hub_out, laptop_in);
-
-    // The hub is ready when the laptop is, whenever that may be.
-    let next = rig.node(EDGE).rotate_key(SLICE, None).await.unwrap();
-    tunnel["peer"][0]["next"] = json!({ "public-key": key.public() });
+    })
+    .await;
+    let ((hub_in, laptop_out), (hub_out, laptop_in)) = (sockets(&rig, 7001), sockets(&rig, 7002));
+    let mut streams = Streams::start([
+        ("from the laptop", laptop_out, hub_in),
+        ("to the laptop", hub_out, laptop_in),
+    ]);
+    streams.go_on(100).await;
+    tunnel["peer"][0]["next"] = json!({ "public-key": laptop.key.public() });
     let told = suite::config(&[tunnel]);
-    suite::apply(&mut rig, EDGE, &before, &told).await;
-    sleep(Duration::from_millis(300)).await;
-    let waiting = suite::state(&mut rig, EDGE, SLICE).await.next.unwrap();
-    assert_eq!(waiting.phase, Phase::Prepared);
-    rig.node(EDGE).complete_rotation(SLICE).await.unwrap_err();
-    let _second = interface(&rig, "wl1", &key, &next).await;
-    suite::until(&mut rig, EDGE, "ready", |state| {
-        let next = state.next.as_ref();
-        next.is_some_and(|next| next.phase == Phase::Ready)
-    })
-    .await;
-    // It sends on the second already, and hears on the first.
-    sleep(Duration::from_millis(300)).await;
-    let turned = rig.node(EDGE).complete_rotation(SLICE).await.unwrap();
-    assert_eq!(turned, next);
-    suite::until(&mut rig, EDGE, "rid of the old key", |state| {
-        state.retiring.is_none()
-    })
-    .await;
-    suite::apply(&mut rig, EDGE, &told, &before).await;
-    rig.in_machine(DC, "ip link del wl0");
-    sleep(Duration::from_millis(300)).await;
-    assert_eq!(
-        (up.lost().await, down.lost().await),
-        (Vec::new(), Vec::new())
-    );
-    rig.in_machine(DC, "ip link del wl1");
+    // Who turns first, nobody can know.
+    for is_laptop_first in [true, false] {
+        streams.step("rotate-key");
+        let next = rig.node(EDGE).rotate_key(SLICE, None).await.unwrap();
+        streams.step("the configuration of the next key");
+        suite::apply(&mut rig, EDGE, &before, &told).await;
+        streams.go_on(100).await;
+        let waiting = suite::state(&mut rig, EDGE, SLICE).await.next.unwrap();
+        assert_eq!(waiting.phase, Phase::Prepared);
+        rig.node(EDGE).complete_rotation(SLICE).await.unwrap_err();
+        streams.step("the second interface of the laptop");
+        laptop.bring_up(&rig, &next).await;
+        suite::until(&mut rig, EDGE, "ready", |state| {
+            let next = state.next.as_ref();
+            next.is_some_and(|next| next.phase == Phase::Ready)
+        })
+        .await;
+        streams.go_on(100).await;
+        for turns in [is_laptop_first, !is_laptop_first] {
+            if turns {
+                streams.step("the turn of the laptop");
+                laptop.turn(&rig);
+            } else {
+                streams.step("complete-rotation");
+                let turned = rig.node(EDGE).complete_rotation(SLICE).await.unwrap();
+                assert_eq!(turned, next);
+            }
+            streams.go_on(100).await;
+        }
+        streams.step("the end of the old key");
+        suite::until(&mut rig, EDGE, "rid of the old key", |state| {
+            state.retiring.is_none()
+        })
+        .await;
+        streams.step("writing it down");
+        suite::apply(&mut rig, EDGE, &told, &before).await;
+        streams.step("the end of the first interface of the laptop");
+        laptop.take_down(&rig).await;
+        streams.go_on(100).await;
+    }
+    assert_eq!(streams.lost().await, Vec::<String>::new());
+    laptop.take_down(&rig).await;
 }

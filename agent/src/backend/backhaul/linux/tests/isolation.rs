@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::rig::{self, Rig};
 use super::traffic::socket;
 use crate::backend::backhaul::BackendInUse;
-use crate::backend::backhaul::suite::{self, BackhaulRig, EDGE, SLICE, SPOKE};
+use crate::backend::backhaul::suite::{self, BackhaulRig, EDGE, PATIENCE, SLICE, SPOKE};
 use crate::backend::namespace::Namespace;
 use crate::backend::{Backend as _, NodeConfig};
 
@@ -40,6 +40,21 @@ impl Capture {
     /// How many packets with the marker have passed since the last look.
     async fn marked(&self) -> usize {
         sleep(ARRIVAL).await;
+        self.passed()
+    }
+
+    /// Waits until so many have passed, and for what the kernel answers to them with the marker in it.
+    async fn hears(&self, count: usize) {
+        let (end, mut heard) = (Instant::now() + PATIENCE, self.passed());
+        while heard < count {
+            assert!(Instant::now() < end, "the capture is deaf: {heard}");
+            sleep(Duration::from_millis(5)).await;
+            heard += self.passed();
+        }
+        self.marked().await;
+    }
+
+    fn passed(&self) -> usize {
         let (mut packet, mut marked) = ([0; 4096], 0);
         while let Ok(length) = (&self.0).read(&mut packet) {
             let mut parts = packet[..length].windows(MARKER.len());
@@ -166,7 +181,7 @@ async fn nothing_crosses(mut rig: Rig) {
         // WireGuard at the far end refuses the spoofed source; and an honest packet shows that somebody listens.
         assert_eq!(ours.marked().await, 0, "a spoofed source");
         send_marked(&from, ip(own), ip(far));
-        assert!(ours.marked().await > 0, "the capture is deaf");
+        ours.hears(1).await;
         rig::sh(&format!("ip -n {from} route del default dev wg1"));
     }
 }
@@ -200,10 +215,8 @@ async fn a_node_that_routes_does_not_join_slices() {
     let table = format!("tranche-{}", rig.tag(SPOKE));
     rig.in_machine(SPOKE, &format!("nft delete table inet {table}"));
     send_marked(&from, ip("10.21.2.1"), ip("10.30.2.1"));
-    assert!(
-        theirs.marked().await > 0,
-        "it is not the wall that keeps them apart"
-    );
+    // It is the wall that keeps them apart.
+    theirs.hears(1).await;
     // Who takes the wall down finds it again. (Between two looks at it passes a second.)
     sleep(Duration::from_secs(1)).await;
     rig.node(SPOKE).reconcile(&configs[1]).await.unwrap();
@@ -234,12 +247,12 @@ async fn underlay_is_blind(mut rig: Rig) {
         sender.send_to(MARKER, "10.77.0.1:7000").await.unwrap();
     }
     // Nobody listens there, and the kernel says so of some of them, with what they were.
-    assert!(inside.marked().await >= 20);
+    inside.hears(20).await;
     assert_eq!(underlay.marked().await, 0);
     let machine = rig.machine(SPOKE).name.clone();
     let clear = socket(&machine, "192.0.2.3:0");
     clear.send_to(MARKER, "192.0.2.1:7000").await.unwrap();
-    assert!(underlay.marked().await > 0, "the capture is deaf");
+    underlay.hears(1).await;
     // There is no way from a slice to the underlay but the tunnel.
     let out = rig::sh(&format!("ip -n {from} -o link"));
     assert!(!out.contains("up0"), "{out}");

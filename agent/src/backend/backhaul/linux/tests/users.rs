@@ -1,9 +1,12 @@
 //! Users at both ends of a slice: what is attached to it, in packets of either family and in Ethernet frames.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use super::rig::{self, Rig};
-use crate::backend::backhaul::suite::{self, BackhaulRig, DC, EDGE, SLICE, SPOKE};
+use crate::backend::backhaul::suite::{self, BackhaulRig, DC, EDGE, PATIENCE, SLICE, SPOKE};
 use crate::backend::backhaul::{
     BackendInUse, BackhaulBackend as _, Layer, PeerState, Role, TunnelConfig,
 };
@@ -13,9 +16,9 @@ pub(super) fn attach(tunnel: &mut TunnelConfig, attachment: Value) {
     tunnel.attachment = serde_json::from_value(attachment).unwrap();
 }
 
-/// A command line that asks once, with this many octets of content that must stay in one piece.
+/// A command line that asks until it is answered once, with this many octets of content that must stay in one piece.
 fn ping(to: &str, content: usize) -> String {
-    format!("ping -c 1 -w 5 -M do -s {content} {to}")
+    format!("ping -c 1 -w 30 -M do -s {content} {to}")
 }
 
 /// The same that must not be answered.
@@ -159,6 +162,10 @@ async fn spokes_hear_each_other(mut rig: Rig) {
     };
     let before = [EDGE, DC, SPOKE].map(heard);
     rig.in_machine(SPOKE, "ping -q -b -c 50 -i 0.01 -W 1 10.21.0.255 || true");
+    let end = Instant::now() + PATIENCE;
+    while [EDGE, DC].into_iter().any(|at| heard(at) < before[at] + 50) && Instant::now() < end {
+        sleep(Duration::from_millis(20)).await;
+    }
     let after = [EDGE, DC, SPOKE].map(heard);
     let [edge, dc, spoke] = [EDGE, DC, SPOKE].map(|at| after[at] - before[at]);
     // Some more are of neighbours that look for each other.
