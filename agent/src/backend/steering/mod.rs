@@ -12,6 +12,7 @@
 
 #[cfg(feature = "bpf")]
 pub mod bpf;
+mod change;
 mod condition;
 mod dns;
 mod engine;
