@@ -54,6 +54,9 @@ fn render_ran(command: &RenderRan) -> anyhow::Result<()> {
     for skipped in &done.skipped {
         writeln!(out, "skipped {skipped}")?;
     }
+    for warning in &done.warnings {
+        writeln!(out, "warning: {warning}")?;
+    }
     out.flush().context("standard output cannot be written")
 }
 

@@ -26,7 +26,7 @@ Writes configuration files from the RAN of a node's configuration, for trying it
 
 Only what is in service is in them. UERANSIM has no eNB, so nothing stands in for an LTE cell. UEs are not written: \
 their keys are in the database of the core. On standard output there is a line for each file, 'wrote PATH', and one \
-for all that is left out, 'skipped WHAT: REASON'. A file that is there already is an error, and nothing is written then.";
+for all that is left out, 'skipped WHAT: REASON', or that will not work, 'warning: WHAT: REASON'. A file that is there already is an error, and nothing is written then.";
 
 /// The words of `render-ran`.
 #[derive(Debug, Clone, clap::Args)]
@@ -55,6 +55,8 @@ pub struct Rendered {
     pub written: Vec<PathBuf>,
     /// What is in none of them.
     pub skipped: Vec<Skipped>,
+    /// What will not work as it was written.
+    pub warnings: Vec<String>,
 }
 
 impl RenderRan {
@@ -101,6 +103,7 @@ impl RenderRan {
         Ok(Rendered {
             written: files.into_iter().map(|(path, _)| path).collect(),
             skipped: trial.skipped,
+            warnings: trial.warnings,
         })
     }
 

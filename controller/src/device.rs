@@ -18,6 +18,7 @@ mod session;
 mod steering;
 mod telemetry;
 mod tunnel;
+mod window;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -269,8 +270,8 @@ struct Shared {
     settings: Arc<DeviceSettings>,
     status: watch::Sender<Status>,
     client: Mutex<Option<Client>>,
-    window: Mutex<telemetry::Window>,
-    cells: Mutex<prb::Window>,
+    radios: Mutex<telemetry::Radios>,
+    cells: Mutex<prb::Cells>,
     /// What is known of the node may be old.
     unsure: Notify,
     events: broadcast::Sender<DeviceEvent>,
@@ -466,7 +467,7 @@ impl Fleet {
             settings: Arc::clone(&self.settings),
             status: watch::Sender::new(status),
             client: Mutex::default(),
-            window: Mutex::default(),
+            radios: Mutex::default(),
             cells: Mutex::default(),
             unsure: Notify::new(),
             events: self.events.clone(),
@@ -521,7 +522,7 @@ impl Fleet {
         let mut report = NetworkReport::default();
         for device in self.devices() {
             let observed = device.shared.status.borrow().observed.clone();
-            let window = &device.shared.window;
+            let window = &device.shared.radios;
             let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
             let radios = window.take(device.node(), now, observed.as_deref());
             report.radios.extend(radios);

@@ -12,11 +12,8 @@ use crate::scheduler::{
     CellId, CellReport, Direction, Period, PrbCorrection, PrbUse, ProfileReport,
 };
 
-use super::read::{ReadError, mandatory, parsed};
-use super::telemetry::ratio;
-
-/// Reports kept while nobody looks.
-const KEPT: usize = 64;
+use super::read::{ReadError, mandatory, parsed, ratio};
+use super::window::Window;
 
 /// One report of a node.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,26 +127,10 @@ pub(super) fn correct_prb(seconds: u128, corrections: &[PrbCorrection]) -> Fragm
     Fragment::from_trusted(xml)
 }
 
-/// Reports of one node since the scheduler last looked.
-#[derive(Debug, Default)]
-pub(super) struct Window {
-    fresh: Vec<PrbReport>,
-    last: Vec<Arc<CellReport>>,
-}
+/// What a node reported of its cells.
+pub(super) type Cells = Window<PrbReport, CellReport>;
 
-impl Window {
-    pub(super) fn push(&mut self, report: PrbReport) {
-        if self.fresh.len() == KEPT {
-            self.fresh.remove(0);
-        }
-        self.fresh.push(report);
-    }
-
-    /// Everything is measured anew after a session is made: what came before is not mixed with what comes.
-    pub(super) fn restart(&mut self) {
-        self.fresh.clear();
-    }
-
+impl Cells {
     /// The mean of the reports since the last call, as of `now`; the last ones again, with their old time, if there are none. A cell
     /// that is not in the newest report is down: it stays with its old time as long as `has` it.
     pub(super) fn take(
@@ -288,7 +269,7 @@ mod tests {
 
     #[test]
     fn reports_of_a_period_are_averaged_over_time() {
-        let mut window = Window::default();
+        let mut window = Cells::default();
         window.push(report(1, 1000, &cell("80.00", true, 4_000)));
         window.push(report(2, 3000, &cell("40.00", false, 8_000)));
         let found = window.take("n1", Period(7), |_| true);
@@ -318,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_cell_that_went_down_keeps_its_time_until_the_node_has_it_no_more() {
-        let mut window = Window::default();
+        let mut window = Cells::default();
         window.push(report(1, 1000, &cell("80.00", true, 0)));
         window.take("n1", Period(2), |_| true);
         assert_eq!(window.take("n1", Period(3), |_| true)[0].ended, Period(2));

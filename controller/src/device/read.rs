@@ -269,6 +269,11 @@ pub(super) fn parsed<T: std::str::FromStr>(
     })
 }
 
+/// A share in percent.
+pub(super) fn ratio(element: &Element, at: &str, leaf: &str) -> Result<Option<f64>, ReadError> {
+    Ok(parsed::<Ratio>(element, at, leaf)?.map(Ratio::percent))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

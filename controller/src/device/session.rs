@@ -12,8 +12,9 @@ use crate::inventory::Observed;
 
 use super::prb::PrbReport;
 use super::steering::SteeringReport;
-use super::telemetry::{AirtimeReport, Sequence};
+use super::telemetry::AirtimeReport;
 use super::tunnel::TunnelEvent;
+use super::window::Sequence;
 use super::{DeviceError, DeviceEvent, DeviceState, Shared, Status, backoff, read as reader};
 
 /// Other operations are allowed on a session with a subscription (RFC 5277 6).
@@ -278,7 +279,7 @@ fn take(shared: &Shared, notification: &Notification, heard: &mut Heard) {
         },
         Ok(Some(report)) => {
             let lost = heard.airtime.lost(report.sequence);
-            lock(&shared.window).push(report);
+            lock(&shared.radios).push(report);
             Ok(("airtime", lost))
         }
         Err(error) => Err(error),
@@ -394,7 +395,7 @@ impl Shared {
             session_id = client.session_id(),
             "connected"
         );
-        lock(&self.window).restart();
+        lock(&self.radios).restart();
         lock(&self.cells).restart();
         self.set_client(Some(client.clone()));
         self.status.send_modify(|status| {

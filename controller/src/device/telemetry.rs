@@ -7,11 +7,12 @@ use std::time::Duration;
 use tranche_netconf::message::Notification;
 use tranche_netconf::xml::Element;
 
-use crate::intent::{Ratio, is_ours};
+use crate::intent::is_ours;
 use crate::inventory::Observed;
 use crate::scheduler::{Bssid, Neighbour, Period, RadioId, RadioReport, VifReport};
 
-use super::read::{ReadError, WIFI, mandatory, parsed};
+use super::read::{ReadError, WIFI, mandatory, parsed, ratio};
+use super::window::Window;
 
 /// One report of a node.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,48 +108,10 @@ impl VifSample {
     }
 }
 
-pub(super) fn ratio(element: &Element, at: &str, leaf: &str) -> Result<Option<f64>, ReadError> {
-    Ok(parsed::<Ratio>(element, at, leaf)?.map(Ratio::percent))
-}
+/// What a node reported of its radios.
+pub(super) type Radios = Window<AirtimeReport, RadioReport>;
 
-/// The numbers of a node's reports of one kind in one session, which tell of those that were lost.
-#[derive(Debug, Default)]
-pub(super) struct Sequence {
-    last: Option<u64>,
-}
-
-impl Sequence {
-    /// Takes in the number of a report; how many were lost before it. An agent that started again counts from the beginning.
-    pub(super) fn lost(&mut self, number: u64) -> u64 {
-        let last = self.last.replace(number);
-        let lost = last.and_then(|last| number.checked_sub(last.saturating_add(1)));
-        lost.unwrap_or(0)
-    }
-}
-
-/// Reports of one node since the scheduler last looked.
-#[derive(Debug, Default)]
-pub(super) struct Window {
-    fresh: Vec<AirtimeReport>,
-    last: Vec<Arc<RadioReport>>,
-}
-
-/// Reports kept while nobody looks.
-const KEPT: usize = 64;
-
-impl Window {
-    pub(super) fn push(&mut self, report: AirtimeReport) {
-        if self.fresh.len() == KEPT {
-            self.fresh.remove(0);
-        }
-        self.fresh.push(report);
-    }
-
-    /// Everything is measured anew after a session is made: what came before is not mixed with what comes.
-    pub(super) fn restart(&mut self) {
-        self.fresh.clear();
-    }
-
+impl Radios {
     /// The mean of the reports since the last call, as of `now`; the last ones again, with their old time, if there are none.
     pub(super) fn take(
         &mut self,
@@ -278,7 +241,7 @@ mod tests {
 
     #[test]
     fn reports_of_a_period_are_averaged_over_time() {
-        let mut window = Window::default();
+        let mut window = Radios::default();
         window.push(report(1000, "80.0", "30.0", true));
         window.push(report(3000, "60.0", "10.0", false));
         let found = window.take("n1", Period(7), None);
@@ -298,15 +261,8 @@ mod tests {
     }
 
     #[test]
-    fn lost_reports_are_counted_and_a_new_beginning_is_none() {
-        let mut sequence = Sequence::default();
-        let lost: Vec<u64> = [7, 8, 11, 12, 1, 2, 4].map(|n| sequence.lost(n)).into();
-        assert_eq!(lost, [0, 0, 2, 0, 0, 0, 1]);
-    }
-
-    #[test]
     fn without_a_new_report_the_last_one_keeps_its_time() {
-        let mut window = Window::default();
+        let mut window = Radios::default();
         assert!(window.take("n1", Period(1), None).is_empty());
         window.push(report(1000, "80.0", "30.0", true));
         window.take("n1", Period(2), None);

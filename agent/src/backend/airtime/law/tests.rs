@@ -315,6 +315,30 @@ fn packets_of_many_frames_leave_no_gaps() {
 }
 
 #[test]
+fn a_slow_driver_is_known_within_five_seconds() {
+    // It tells after 19 ms what it sent, and hardly ever has a packet with nothing before it.
+    let tenants = [
+        (706_811, 374_027, 1.26),
+        (914_718, 1_312_825, 1.26),
+        (745_754, 1_909_868, 1.19),
+        (423_694, 1_835_054, 2.17),
+        (523_050, 919_430, 1.67),
+    ];
+    let tenants = tenants.map(|(weight, packet_ns, truth)| Tenant {
+        weight,
+        ceiling: Ratio::FULL,
+        packet_ns,
+        truth,
+        load: None,
+    });
+    let mut model = Model::new(0.834, tenants.to_vec());
+    model.latency_ns = 19_127_691;
+    let served = model.run(5_000, 10_000);
+    let total: f64 = served.iter().sum();
+    assert!(total > 0.95 * 0.834, "{total} used");
+}
+
+#[test]
 fn what_nobody_is_guaranteed_is_shared_equally() {
     let ratios = |percents: &[u32]| -> Vec<Ratio> {
         percents

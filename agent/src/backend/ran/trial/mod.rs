@@ -27,6 +27,8 @@ pub struct Trial {
     pub files: Vec<TrialFile>,
     /// What is in no file, or in fewer than it could be.
     pub skipped: Vec<Skipped>,
+    /// What is in a file and will not work there.
+    pub warnings: Vec<String>,
 }
 
 /// A file.

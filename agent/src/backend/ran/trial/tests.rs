@@ -77,6 +77,12 @@ fn the_files_are_what_they_were() {
         ["cell l1: UERANSIM has no eNB"],
         "a slice of an LTE cell is in its MME's file only"
     );
+    assert_eq!(
+        trial.warnings[0],
+        "gnb-c1-00101: there is no way from 127.0.1.1, an address within this machine, to core edge at 192.0.2.10; --gnb-addr gives another"
+    );
+    let outside = render(&two_technologies(), Ipv4Addr::new(192, 0, 2, 1)).unwrap();
+    assert_eq!(outside.warnings, Vec::<String>::new());
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/backend/ran/trial/golden");
     for file in &trial.files {
         let path = golden.join(&file.name);

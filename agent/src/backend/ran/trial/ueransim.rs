@@ -45,7 +45,14 @@ pub(super) fn render(
             trial.skip(name, reason);
             continue;
         }
-        let text = file(gnb, &name, &cores, identity(ran, first_address, number)?);
+        let identity = identity(ran, first_address, number)?;
+        if let Some(core) = cores.iter().find(|core| is_out_of_reach(identity.1, core)) {
+            trial.warnings.push(format!(
+                "{name}: there is no way from {}, an address within this machine, to core {} at {}; --gnb-addr gives another",
+                identity.1, core.name, core.address
+            ));
+        }
+        let text = file(gnb, &name, &cores, identity);
         let name = format!("{name}.yaml");
         trial.files.push(TrialFile { name, text });
         number += 1;
@@ -87,6 +94,11 @@ fn name(gnb: &Gnb<'_>, before: &[Gnb<'_>]) -> String {
         0 => own,
         others => format!("{own}-{}", others + 1),
     }
+}
+
+/// The kernel has no way from a loopback address to another machine.
+fn is_out_of_reach(gnb: Ipv4Addr, core: &CoreConfig) -> bool {
+    gnb.is_loopback() && !core.address.is_loopback()
 }
 
 /// Why a simulated gNB cannot go to a core.
