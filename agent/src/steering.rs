@@ -31,8 +31,10 @@ pub(crate) fn state(seen: &SteeringState, running: &Tree) -> Value {
     let ports =
         ports.map(|port| json!({ "name": port.name, "state": { "oper-state": port.oper_state } }));
     let application = |one: &ApplicationState| {
-        let mut state = json!(one.counter);
-        state["is-up"] = one.is_up.into();
+        let mut state = entry(one);
+        if let Some(at) = one.checked_at {
+            state["checked-at"] = rfc3339(at).into();
+        }
         json!({ "name": one.name, "state": state })
     };
     let chains = seen
@@ -67,6 +69,16 @@ pub(crate) fn state(seen: &SteeringState, running: &Tree) -> Value {
         state["state"] = json!(counters);
     }
     state
+}
+
+/// What an application is, with its counters.
+fn entry(application: &ApplicationState) -> Value {
+    let mut entry = json!(application.condition);
+    let counter = json!(application.counter);
+    for name in ["packets", "bytes"] {
+        entry[name] = counter[name].clone();
+    }
+    entry
 }
 
 fn resolver_state(resolver: &ResolverState) -> Value {
@@ -137,21 +149,31 @@ impl Reported {
 
 /// Those of a chain that are otherwise than before.
 fn applications(chain: &ChainState, before: Option<&ChainState>) -> Vec<Value> {
-    let had = |one: &ApplicationState| before.is_some_and(|it| it.applications.contains(one));
+    // When it was last asked is no news.
+    let told = |one: &ApplicationState| ApplicationState {
+        checked_at: None,
+        ..one.clone()
+    };
+    let had = |one: &ApplicationState| {
+        before.is_some_and(|it| it.applications.iter().any(|had| told(had) == told(one)))
+    };
     let applications = chain.applications.iter().filter(|one| !had(one));
-    let entry = |one: &ApplicationState| {
-        let mut entry = json!(one.counter);
+    let named = |one: &ApplicationState| {
+        let mut entry = entry(one);
         entry["name"] = one.name.as_str().into();
-        entry["is-up"] = one.is_up.into();
         entry
     };
-    applications.map(entry).collect()
+    applications.map(named).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
-    use crate::backend::steering::{Counter, OperState, PortState, ResolverCounts, RuleState};
+    use crate::backend::steering::{
+        Condition, Counter, Down, DownBy, OperState, PortState, ResolverCounts, RuleState,
+    };
 
     fn seen(packets: u64, is_up: bool) -> SteeringState {
         let counter = Counter {
@@ -172,7 +194,16 @@ mod tests {
                 name: "local".to_owned(),
                 applications: vec![ApplicationState {
                     name: "cache".to_owned(),
-                    is_up,
+                    condition: Condition {
+                        is_up,
+                        down: (!is_up).then(|| Down {
+                            down_by: DownBy::HealthCheck,
+                            reason: "no answer within 500 ms".to_owned(),
+                        }),
+                        changed_at: SystemTime::UNIX_EPOCH,
+                    },
+                    // Always another time, which is no news.
+                    checked_at: Some(SystemTime::now()),
                     counter: Counter::default(),
                 }],
             }],
@@ -208,7 +239,9 @@ mod tests {
             json!({
                 "sequence": "2", "interval": 500, "port": [],
                 "chain": [{ "name": "local", "application": [
-                    { "name": "cache", "is-up": false, "packets": "0", "bytes": "0" },
+                    { "name": "cache", "is-up": false, "down-by": "health-check",
+                      "reason": "no answer within 500 ms", "changed-at": "1970-01-01T00:00:00.000Z",
+                      "packets": "0", "bytes": "0" },
                 ] }],
                 "rule": [{ "name": "busy", "packets": "3", "bytes": "300" }],
                 "resolver": [{

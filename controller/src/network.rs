@@ -14,7 +14,7 @@ use tokio::sync::{OwnedMutexGuard, broadcast};
 use tranche_netconf::Error;
 
 use crate::device::{Device, DeviceError, DeviceState, Fleet};
-use crate::intent::{Drift, Keys, NodePlan, Stage, TunnelConfig};
+use crate::intent::{Drift, Keys, NodePlan, OwnKey, Stage, TunnelConfig};
 use crate::inventory::{NodeName, Observed};
 use crate::rollout::{
     self, Heard, NodeFailure, Phase, RolloutDone, RolloutFailed, RolloutSettings, StagedNode,
@@ -382,11 +382,23 @@ impl Network {
         (resolved, drift)
     }
 
-    /// Keys of the nodes that are peers in a plan, as they were last read.
+    /// Keys of the nodes that are peers in a plan, as they were last read; of other peers with two ports, where nodes call them.
     fn keys(&self, plan: &NodePlan) -> Keys {
         let mut keys = Keys::new();
         for (slice, tunnel) in &plan.tunnels {
-            for node in tunnel.peers.values().filter_map(|peer| peer.node.as_ref()) {
+            for (name, peer) in &tunnel.peers {
+                let Some(node) = &peer.node else {
+                    if peer.endpoint.is_some_and(|at| at.second.is_some())
+                        && let Some((port, _)) = self.called_at(slice, name)
+                    {
+                        let key = OwnKey {
+                            listen_port: port,
+                            ..OwnKey::default()
+                        };
+                        keys.insert((name.clone(), slice.clone()), key);
+                    }
+                    continue;
+                };
                 let observed = self.fleet.device(node).and_then(|d| d.status().observed);
                 let tunnel = observed.as_ref().and_then(|has| has.tunnels.get(slice));
                 if let Some(key) = tunnel.and_then(|tunnel| tunnel.state.key.clone()) {
@@ -395,6 +407,19 @@ impl Network {
             }
         }
         keys
+    }
+
+    /// At which port nodes call an end whose key is elsewhere, and at which one its second interface, as they were last read.
+    pub(crate) fn called_at(&self, slice: &str, name: &str) -> Option<(u16, Option<u16>)> {
+        let nodes = self.nodes_of(slice);
+        let ports = nodes.iter().filter_map(|node| {
+            let observed = self.fleet.device(node)?.status().observed?;
+            let tunnel = observed.tunnels.get(slice)?;
+            let peer = tunnel.config.as_ref()?.peers.get(name)?;
+            Some((peer.endpoint?.port?, peer.next_port))
+        });
+        // One that is told of the next port before the others says more.
+        ports.max_by_key(|(_, next)| next.is_some())
     }
 
     /// Tunnels of slices of ours that a node should not have.

@@ -64,7 +64,8 @@ pub(crate) fn measure(network: &Network, packets: u32) -> Inserted {
         ));
     }
     let took = start.elapsed();
-    stream.until_sent(packets);
+    // On a slow machine all were sent before: some have to go through the tunnel.
+    stream.until_sent(packets.max(stream.sent() + packets / 5));
     let (sent, heard) = stream.end();
     let passed = sh(&format!(
         "ip netns exec {} cat /sys/class/net/at0/statistics/rx_packets",

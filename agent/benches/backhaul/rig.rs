@@ -483,6 +483,11 @@ impl Stream {
         stream
     }
 
+    /// How many were sent until now.
+    pub(crate) fn sent(&self) -> u32 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
     /// Goes on until so many were sent.
     pub(crate) fn until_sent(&self, count: u32) {
         while self.sent.load(Ordering::Relaxed) < count {

@@ -133,6 +133,48 @@ async fn what_changes_is_reported_to_who_listens_and_only_once() {
 }
 
 #[tokio::test]
+async fn an_application_that_hangs_is_told_and_seen_with_the_reason() {
+    let (bench, admin) = with_rules().await;
+    let (listener, mut events) = bench.login("admin").await.unwrap();
+    let told = CreateSubscription {
+        stream: "NETCONF".to_owned(),
+        filter: Some(subtree(&format!(
+            "<application-state-change xmlns=\"{STEERING}\"/>"
+        ))),
+        start_time: None,
+        stop_time: None,
+    };
+    listener.create_subscription(told).await.unwrap();
+    let check = "<health-check><pass-through/><interval>100</interval><timeout>100</timeout></health-check>";
+    let chain = format!(
+        "<chain><name>c</name><on-failure>close</on-failure><application><name>ids</name><port>app0</port>{check}</application>{}</chain>",
+        to("core0")
+    );
+    edit_running(&admin, &steering(&chain)).await.unwrap();
+    let sim = |content: &str| format!("<sim xmlns=\"{SIM}\" xmlns:nc=\"{NC}\">{content}</sim>");
+    let hung = sim("<hung-port>app0</hung-port>");
+    edit_running(&admin, &hung).await.unwrap();
+    let event = events.recv().await.unwrap();
+    let down = "<is-up>false</is-up><down-by>health-check</down-by><reason>no answer within 100 ms</reason>";
+    let whose = "<chain>c</chain><application>ids</application>";
+    for part in [whose, down] {
+        assert!(event.content.as_str().contains(part), "{event:?}");
+    }
+    let seen = state(&admin).await;
+    for part in [down, "<checked-at>"] {
+        assert!(seen.contains(part), "{part} in {seen}");
+    }
+    let again = sim("<hung-port nc:operation=\"delete\">app0</hung-port>");
+    edit_running(&admin, &again).await.unwrap();
+    let event = events.recv().await.unwrap();
+    let content = event.content.as_str();
+    assert!(
+        content.contains("<is-up>true</is-up>") && !content.contains("<reason>"),
+        "{content}"
+    );
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_refused_with_the_node_at_fault() {
     let (_bench, admin) = with_rules().await;
     let chain = |content: &str| {
@@ -147,6 +189,15 @@ async fn what_makes_no_sense_is_refused_with_the_node_at_fault() {
     let matching = |content: &str| format!("<match>{content}</match>{}", to("core0"));
     let application =
         |port: &str| format!("<application><name>{port}</name><port>{port}</port></application>");
+    let checked = |check: &str| {
+        let of = format!("<name>ids</name><port>app0</port><health-check>{check}</health-check>");
+        chain(&format!("<application>{of}</application>{}", to("core0")))
+    };
+    let ends = |to: &str, from: &str| {
+        format!(
+            "<destination-address>{to}</destination-address><source-address>{from}</source-address>"
+        )
+    };
     let cases = [
         (
             rule("x", "a", &to("eth9")),
@@ -200,6 +251,24 @@ async fn what_makes_no_sense_is_refused_with_the_node_at_fault() {
         ),
         (rule("x", "a", "<chain>c</chain>"), "/rule[name='x']/chain"),
         (chain("<classify/>"), "/chain[name='c']"),
+        (
+            checked("<pass-through/><interval>100</interval>"),
+            "/application[name='ids']/health-check/timeout",
+        ),
+        (
+            checked(&format!(
+                "<icmp-echo>{}</icmp-echo>",
+                ends("10.9.0.2", "fd00::1")
+            )),
+            "/application[name='ids']/health-check/icmp-echo/source-address",
+        ),
+        (
+            checked(&format!(
+                "<http>{}<path>status</path></http>",
+                ends("10.9.0.2", "10.9.0.1")
+            )),
+            "/health-check/http/path",
+        ),
         (
             chain(&format!("{}{}", application("app0"), to("app0"))),
             "/chain[name='c']/forward/out-port",

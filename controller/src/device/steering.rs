@@ -10,7 +10,11 @@ use tranche_steering::ResolverConfig;
 use super::read::{ReadError, mandatory, parsed};
 
 /// Leaves that are numbers in RFC 7951.
-const NUMBERS: [&str; 12] = [
+const NUMBERS: [&str; 16] = [
+    "interval",
+    "timeout",
+    "fall",
+    "rise",
     "lower-port",
     "upper-port",
     "ttl",
@@ -25,7 +29,8 @@ const NUMBERS: [&str; 12] = [
     "qfi",
 ];
 /// Leaves without a value.
-const EMPTY: [&str; 6] = [
+const EMPTY: [&str; 7] = [
+    "pass-through",
     "pop-vlan",
     "to-other-end",
     "classify",
@@ -34,7 +39,11 @@ const EMPTY: [&str; 6] = [
     "drop",
 ];
 /// Containers, of which some are empty and mean something.
-const CONTAINERS: [&str; 6] = [
+const CONTAINERS: [&str; 10] = [
+    "health-check",
+    "icmp-echo",
+    "tcp",
+    "http",
     "match",
     "gtp",
     "forward",
@@ -43,7 +52,10 @@ const CONTAINERS: [&str; 6] = [
     "destination-port-range",
 ];
 /// The other leaves.
-const TEXTS: [&str; 23] = [
+const TEXTS: [&str; 26] = [
+    "destination-address",
+    "source-address",
+    "path",
     "address",
     "type",
     "through",
@@ -171,10 +183,7 @@ fn see(read: &mut NodeSteering, kind: &str, name: &str, entry: &Element) -> Resu
                 let Some(state) = application.child("state") else {
                     continue;
                 };
-                let seen = Applied {
-                    is_up: parsed(state, "application/state", "is-up")?.unwrap_or(false),
-                    counted: counted(state)?,
-                };
+                let seen = applied(state, "application/state")?;
                 let of = mandatory(application, "application", "name")?;
                 read.applications.insert((name.to_owned(), of), seen);
             }
@@ -227,10 +236,7 @@ impl SteeringReport {
             let of = mandatory(chain, "steering-report/chain", "name")?;
             for application in chain.children("application") {
                 let at = "steering-report/chain/application";
-                let seen = Applied {
-                    is_up: parsed(application, at, "is-up")?.unwrap_or(false),
-                    counted: counted(application)?,
-                };
+                let seen = applied(application, at)?;
                 let name = mandatory(application, at, "name")?;
                 read.applications.push(((of.clone(), name), seen));
             }
@@ -254,6 +260,17 @@ impl SteeringReport {
             read.applications.entry(name).and_modify(|old| *old = seen);
         }
     }
+}
+
+fn applied(state: &Element, at: &str) -> Result<Applied, ReadError> {
+    let text = |leaf| state.child_text(leaf).map(str::to_owned);
+    Ok(Applied {
+        is_up: parsed(state, at, "is-up")?.unwrap_or(false),
+        down_by: text("down-by"),
+        reason: text("reason"),
+        changed_at: text("changed-at"),
+        counted: counted(state)?,
+    })
 }
 
 fn resolver_seen(state: &Element) -> Result<ResolverSeen, ReadError> {
@@ -298,7 +315,16 @@ mod tests {
             "port": [{ "name": "ran0", "owner": "tranche-controller", "gtp-address": ["10.0.0.1", "fd00::1"] }],
             "chain": [{
                 "name": "a.local", "owner": "tranche-controller", "on-failure": "bypass",
-                "application": [{ "name": "cache", "port": "app0", "return-port": "app1" }, { "name": "dpi", "port": "app2" }],
+                "application": [
+                    { "name": "cache", "port": "app0", "return-port": "app1", "health-check": {
+                        "http": { "destination-address": "10.9.0.2", "source-address": "10.9.0.1", "destination-port": 8080, "path": "/status?a=1" },
+                        "interval": 250, "timeout": 200, "fall": 2, "rise": 1 } },
+                    { "name": "dpi", "port": "app2", "health-check": { "pass-through": [null] } },
+                    { "name": "ids", "port": "app3", "health-check": {
+                        "icmp-echo": { "destination-address": "fd00::9", "source-address": "fd00::8" } } },
+                    { "name": "web", "port": "app4", "health-check": {
+                        "tcp": { "destination-address": "10.9.1.2", "source-address": "10.9.1.1", "destination-port": 22 } } },
+                ],
                 "forward": { "push-vlan": 7, "out-port": "core0", "destination-mac": "02:00:00:00:00:09" },
             }],
             "rule": [
@@ -352,7 +378,8 @@ mod tests {
         let report = format!(
             "<steering-report xmlns='{STEERING}'><sequence>4</sequence><interval>1000</interval>\
              <port><name>ran0</name><oper-state>up</oper-state></port>\
-             <chain><name>c</name><application><name>x</name><is-up>false</is-up><packets>2</packets><bytes>9</bytes></application></chain>\
+             <chain><name>c</name><application><name>x</name><is-up>false</is-up>\
+             <down-by>health-check</down-by><reason>no answer within 500 ms</reason><changed-at>2026-01-01T00:00:00Z</changed-at><packets>2</packets><bytes>9</bytes></application></chain>\
              <rule><name>r</name><packets>5</packets><bytes>500</bytes></rule><rule><name>new</name><packets>1</packets></rule>\
              <resolver><slice>a</slice><oper-state>down</oper-state><refused>7</refused></resolver></steering-report>"
         );
@@ -370,8 +397,12 @@ mod tests {
             (resolver.oper_state.as_str(), resolver.refused),
             ("down", 7)
         );
-        let application = read.applications[&("c".to_owned(), "x".to_owned())];
+        let application = &read.applications[&("c".to_owned(), "x".to_owned())];
         assert!(!application.is_up && application.counted.packets == 2);
+        assert_eq!(
+            application.reason.as_deref(),
+            Some("no answer within 500 ms")
+        );
         let other = notification("<prb-report xmlns='urn:x'/>");
         assert_eq!(SteeringReport::read(&other).unwrap(), None);
         let broken = notification(&format!("<steering-report xmlns='{STEERING}'/>"));
@@ -401,7 +432,7 @@ mod tests {
         let clients = found.config.resolvers[0].clients.iter();
         assert!(clients.is_sorted());
         assert_eq!(found.ports["ran0"], "down");
-        let application = found.applications[&("c".to_owned(), "x".to_owned())];
+        let application = &found.applications[&("c".to_owned(), "x".to_owned())];
         assert!(application.is_up && application.counted.bytes == 400);
         assert_eq!(found.rules["r"].counted.packets, 3);
         assert_eq!(found.rules["r"].shadowed_by.as_deref(), Some("q"));

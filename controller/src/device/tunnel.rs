@@ -196,8 +196,11 @@ fn read_peer(peer: &Element) -> Result<(String, PeerConfig), ReadError> {
         Ok::<_, ReadError>(PeerEndpoint {
             address: parsed(endpoint, at, "address")?.ok_or_else(missing)?,
             port: parsed(endpoint, at, "port")?,
+            second: None,
         })
     });
+    let next = peer.child("next").and_then(|next| next.child("endpoint"));
+    let next_port = next.map(|endpoint| parsed(endpoint, at, "port"));
     let known = |child: &Element| KNOWN_OF_PEER.contains(&&*child.name);
     let config = PeerConfig {
         node: None,
@@ -211,6 +214,7 @@ fn read_peer(peer: &Element) -> Result<(String, PeerConfig), ReadError> {
             .collect(),
         priority: parsed(peer, at, "priority")?,
         has_next: peer.child("next").is_some(),
+        next_port: next_port.transpose()?.flatten(),
         has_more: !peer.children.iter().all(known),
     };
     Ok((mandatory(peer, at, "name")?, config))

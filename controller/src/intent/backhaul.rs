@@ -113,6 +113,9 @@ pub struct Hub {
     /// And at which UDP port.
     #[serde(default)]
     pub port: Option<u16>,
+    /// Where the second interface of a rotation receives.
+    #[serde(default)]
+    pub second_port: Option<u16>,
     /// What is behind it, as written.
     #[serde(default, rename = "prefix")]
     pub prefixes: Vec<String>,
@@ -191,11 +194,15 @@ pub struct ForeignPeer {
 
 /// Where somebody receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Endpoint {
     /// Address.
     pub address: IpAddr,
     /// UDP port.
     pub port: u16,
+    /// Where the second interface of a rotation receives.
+    #[serde(default)]
+    pub second_port: Option<u16>,
 }
 
 /// What an end was given.

@@ -61,10 +61,16 @@ pub struct Counted {
 }
 
 /// What is seen of an application.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Applied {
     /// Whether packets are sent to it.
     pub is_up: bool,
+    /// What is wrong with one that is down, `port` or `health-check`.
+    pub down_by: Option<String>,
+    /// The same in words.
+    pub reason: Option<String>,
+    /// Since when, as the node tells.
+    pub changed_at: Option<String>,
     /// What it got.
     pub counted: Counted,
 }

@@ -11,7 +11,7 @@ use super::{Layer, Prefix, Probe, Secret};
 
 pub(crate) const BACKHAUL: &str = "urn:tranche:yang:tranche-backhaul";
 
-/// Keys of nodes by node and slice.
+/// Keys of nodes by node and slice; and of ends elsewhere that receive at either of two ports, with the one where nodes call them.
 pub type Keys = BTreeMap<(String, String), OwnKey>;
 
 /// What the others need to know of one end.
@@ -120,6 +120,8 @@ pub struct PeerConfig {
     pub priority: Option<u8>,
     /// A rotation is under way.
     pub has_next: bool,
+    /// Where its second interface receives meanwhile.
+    pub next_port: Option<u16>,
     /// It has something that this controller does not configure.
     pub has_more: bool,
 }
@@ -131,6 +133,27 @@ pub struct PeerEndpoint {
     pub address: IpAddr,
     /// UDP port; `None` while it is not known.
     pub port: Option<u16>,
+    /// The other port of an end whose key is elsewhere: with each rotation it goes from one to the other, and nobody configures which
+    /// of them it is at.
+    pub second: Option<u16>,
+}
+
+impl PeerEndpoint {
+    /// Whether an end may be at a port without being configured to.
+    fn may_be_at(&self, port: u16) -> bool {
+        self.second.is_some() && [self.port, self.second].contains(&Some(port))
+    }
+
+    /// The port that an end goes to from this one in a rotation.
+    #[must_use]
+    pub fn after(&self, port: u16) -> Option<u16> {
+        let second = self.second?;
+        if port == second {
+            self.port
+        } else {
+            Some(second)
+        }
+    }
 }
 
 /// What was read of a tunnel.
@@ -215,16 +238,27 @@ impl Stage {
 }
 
 impl TunnelConfig {
-    /// With the keys of the peers that are nodes. What is not known stays what the node has.
+    /// With the keys of the peers that are nodes, and the ports of those that have two. What is not known stays what the node has.
     #[must_use]
     pub fn resolve(&self, slice: &str, keys: &Keys, has: Option<&Tunnel>) -> Self {
         let mut resolved = self.clone();
         for (name, peer) in &mut resolved.peers {
-            let Some(node) = &peer.node else { continue };
-            let known = keys.get(&(node.clone(), slice.to_owned()));
             let had = has
                 .and_then(|has| has.config.as_ref())
                 .and_then(|config| config.peers.get(name));
+            let known = |name: &String| keys.get(&(name.clone(), slice.to_owned()));
+            let Some(node) = &peer.node else {
+                if let Some(endpoint) = &mut peer.endpoint {
+                    let had = had.and_then(|had| had.endpoint).and_then(|at| at.port);
+                    let called = had.or(known(name).map(|key| key.listen_port));
+                    if let Some(port) = called.filter(|port| endpoint.may_be_at(*port)) {
+                        endpoint.port = Some(port);
+                    }
+                    endpoint.second = None;
+                }
+                continue;
+            };
+            let known = known(node);
             let port = match (known, had) {
                 (Some(key), _) => {
                     peer.public_key = Some(key.public_key.clone());
@@ -511,6 +545,7 @@ impl PeerConfig {
         if let Some(PeerEndpoint {
             address,
             port: Some(port),
+            ..
         }) = self.endpoint
         {
             write_endpoint(address, port, xml);

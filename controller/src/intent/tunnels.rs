@@ -494,10 +494,12 @@ impl<'a> Compiler<'a> {
                 Some(node) => PeerEndpoint {
                     address: underlay(&self.inventory.nodes.get(node)?.config)?,
                     port: None,
+                    second: None,
                 },
                 None => PeerEndpoint {
                     address: hub.address?,
                     port: hub.port,
+                    second: hub.second_port,
                 },
             };
             let peer = PeerConfig {
@@ -549,6 +551,7 @@ impl<'a> Compiler<'a> {
                 Some(PeerEndpoint {
                     address,
                     port: None,
+                    second: None,
                 })
             };
             let peer = PeerConfig {
@@ -568,6 +571,7 @@ impl<'a> Compiler<'a> {
         let endpoint = peer.endpoint.map(|endpoint| PeerEndpoint {
             address: endpoint.address,
             port: Some(endpoint.port),
+            second: endpoint.second_port,
         });
         let config = PeerConfig {
             public_key: Some(peer.public_key.clone()),

@@ -22,7 +22,7 @@ use self::part::Part;
 pub(crate) use self::wait::{Waiting, Waits};
 use super::Network;
 use crate::device::{tunnels_filter, tunnels_of};
-use crate::intent::{NodePlan, OwnKey, Role, Tunnel, TunnelConfig, in_use};
+use crate::intent::{NodePlan, OwnKey, PeerConfig, Role, Tunnel, TunnelConfig, in_use};
 use crate::inventory::{NodeName, Observed};
 
 /// How long all nodes may take to be heard on their new keys.
@@ -40,9 +40,9 @@ pub enum RotationError {
     /// The slice has no tunnels.
     #[error("slice {0} has no tunnels")]
     NoTunnels(String),
-    /// An end whose key is elsewhere is called, and could not be called on a second interface too.
+    /// An end whose key is elsewhere is called at one port only, and could not be called on a second interface too.
     #[error(
-        "the key of {0} is elsewhere, and it is called at a configured endpoint: a second interface could not receive there beside the first"
+        "the key of {0} is elsewhere, and it is called at one port, where a second interface could not receive beside the first: give it a second-port"
     )]
     Elsewhere(String),
     /// One waits already.
@@ -256,7 +256,7 @@ impl Network {
 
     /// The nodes that should have a tunnel of a slice, by name. Their peers too, which this controller may not have read yet: without
     /// them it does not show how far a rotation is.
-    fn nodes_of(&self, slice: &str) -> Vec<NodeName> {
+    pub(super) fn nodes_of(&self, slice: &str) -> Vec<NodeName> {
         let state = self.state();
         let mut nodes = BTreeSet::new();
         for (node, wanted) in &state.wanted {
@@ -329,11 +329,35 @@ impl Rotation {
         self.prepare(ranges).await
     }
 
-    /// A peer whose key is elsewhere and that is called.
+    /// A peer whose key is elsewhere and that is called at one port only.
     fn called_elsewhere(&self) -> Option<String> {
         let mut peers = self.parts.iter().flat_map(|part| &part.wanted.peers);
-        let found = peers.find(|(_, peer)| peer.node.is_none() && peer.endpoint.is_some());
+        let at_one_port = |peer: &PeerConfig| peer.endpoint.is_some_and(|at| at.second.is_none());
+        let found = peers.find(|(_, peer)| peer.node.is_none() && at_one_port(peer));
         found.map(|(name, _)| name.clone())
+    }
+
+    /// Peers whose keys are elsewhere and that are called: the keys that they have, at the ports that they go to. All nodes are told
+    /// the same of one, wherever they call it now.
+    fn second_interfaces(&self) -> BTreeMap<String, OwnKey> {
+        let mut found = BTreeMap::new();
+        for part in &self.parts {
+            let config = part.has.config.as_ref();
+            for (name, peer) in config.iter().flat_map(|config| &config.peers) {
+                let wanted = part.wanted.peers.get(name).filter(|w| w.node.is_none());
+                let endpoint = wanted.and_then(|wanted| wanted.endpoint);
+                let now = peer.endpoint.and_then(|endpoint| endpoint.port);
+                let next = endpoint.zip(now).and_then(|(at, now)| at.after(now));
+                if let Some((port, key)) = next.zip(peer.public_key.clone()) {
+                    found.entry(name.clone()).or_insert(OwnKey {
+                        public_key: key,
+                        listen_port: port,
+                        ..OwnKey::default()
+                    });
+                }
+            }
+        }
+        found
     }
 
     /// Peers whose keys are elsewhere and that were not heard on the next keys by all.
@@ -367,8 +391,10 @@ impl Rotation {
             };
             keys.insert(part.node.clone(), part.rotate_key(&self.slice, port).await?);
         }
+        let elsewhere = self.second_interfaces();
         for part in &self.parts {
-            part.edit(&part.next_of(&self.slice, &keys)).await?;
+            part.edit(&part.next_of(&self.slice, &keys, &elsewhere))
+                .await?;
         }
         let deadline = Instant::now() + READY;
         loop {

@@ -73,6 +73,7 @@ impl Service {
         families.push(violated(&states));
         families.extend(delays(&slices));
         families.extend(tunnels(&slices));
+        families.push(applications(&slices));
         families.extend(self.lifecycles(&slices));
         Ok(families)
     }
@@ -265,6 +266,35 @@ fn delays(slices: &[Node<'_>]) -> [Family; 2] {
             "delay-p99",
         ),
     ]
+}
+
+/// Which applications of chains get packets.
+fn applications(slices: &[Node<'_>]) -> Family {
+    let text = |of: Node<'_>, leaf: &str| of.get(leaf).unwrap_or_default().to_owned();
+    let mut samples = Vec::new();
+    for slice in slices {
+        let steering = slice.descend("state/steering");
+        for node in steering.into_iter().flat_map(|it| it.list("node")) {
+            for chain in node.list("chain") {
+                for application in chain.list("application") {
+                    let labels = vec![
+                        ("slice", text(*slice, "id")),
+                        ("node", text(node, "name")),
+                        ("chain", text(chain, "name")),
+                        ("application", text(application, "name")),
+                    ];
+                    let is_up = application.get("is-up") == Some("true");
+                    samples.push((labels, f64::from(u8::from(is_up))));
+                }
+            }
+        }
+    }
+    Family {
+        name: "tranche_slice_application_up",
+        kind: "gauge",
+        help: "Whether packets are sent to an application of a chain: 1, or 0 while it is down.",
+        samples,
+    }
 }
 
 /// Figures of the tunnels.

@@ -113,6 +113,10 @@ impl Service {
                 let value = mandatory(endpoint, leaf)?;
                 leaves.push((format!("{path}/endpoint/{leaf}"), value));
             }
+            let second = endpoint.get("second-port");
+            leaves.extend(
+                second.map(|port| (format!("{path}/endpoint/second-port"), port.to_owned())),
+            );
         }
         for prefix in input.list("allowed-prefix").filter_map(Node::value) {
             leaves.push((format!("{path}/allowed-prefix"), prefix.to_owned()));
@@ -325,20 +329,24 @@ enum Side {
     Next,
 }
 
-/// Until every peer has shaken hands, or an end of it: WireGuard keeps few packets for one that has not.
-const SHAKEN: &str = "PostUp = timeout 30 sh -c 'while wg show %i latest-handshakes | cut -f2 | grep -qx 0; do sleep 0.1; done'\n";
-
-/// The file of a second interface: once it has shaken hands it takes over what is sent, by routes in place of those of the first
-/// one, which goes on receiving. One that nobody answers changes nothing and is taken down by wg-quick(8).
+/// The file of a second interface. It takes over what is sent to a peer once that has shaken hands, by routes in place of those of
+/// the first interface, which goes on receiving. (WireGuard keeps few packets for a peer that has not.) Each peer for itself and
+/// in the background, since they come when they like.
 fn of_second_interface(text: &str) -> String {
-    let allowed = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("AllowedIPs = "));
-    let prefixes = allowed.flat_map(|line| line.split(", "));
-    let routes: String = prefixes
-        .map(|prefix| format!("PostUp = ip route replace {prefix} dev %i\n"))
+    let after = |name: &'static str| text.lines().filter_map(move |line| line.strip_prefix(name));
+    let peers = after("PublicKey = ").zip(after("AllowedIPs = "));
+    let turns: String = peers
+        .map(|(key, allowed)| {
+            let routes: String = allowed
+                .split(", ")
+                .map(|prefix| format!("; ip route replace {prefix} dev %i"))
+                .collect();
+            format!(
+                "PostUp = (while wg show %i latest-handshakes | grep -q '^{key}.0$'; do sleep 0.1; done{routes}) >/dev/null 2>&1 &\n"
+            )
+        })
         .collect();
-    text.replacen("\n\n", &format!("\nTable = off\n{SHAKEN}{routes}\n"), 1)
+    text.replacen("\n\n", &format!("\nTable = off\n{turns}\n"), 1)
 }
 
 /// Writes configuration files for wg-quick(8).
@@ -371,6 +379,29 @@ impl Writer<'_> {
         };
         let at = backhaul_path(self.slice);
         key.ok_or_else(|| refuse(ErrorTag::OperationFailed, &at, message))
+    }
+
+    /// Where an end whose key is elsewhere receives: of two ports the one where nodes call it, or will.
+    fn port(
+        &self,
+        name: &str,
+        port: Option<u16>,
+        second: Option<u16>,
+    ) -> Result<Option<u16>, Vec<RpcError>> {
+        if second.is_none() {
+            return Ok(port);
+        }
+        let called = self.service.network.called_at(self.slice, name);
+        match (self.side, called) {
+            (Side::Current, Some((now, _))) if [port, second].contains(&Some(now)) => Ok(Some(now)),
+            (Side::Current, _) => Ok(port),
+            (Side::Next, Some((_, Some(next)))) => Ok(Some(next)),
+            (Side::Next, _) => {
+                let message = format!("no node calls {name} at another port: no rotation waits");
+                let at = backhaul_path(self.slice);
+                Err(refuse(ErrorTag::OperationFailed, &at, message))
+            }
+        }
     }
 
     fn interface(&self, name: &str, port: Option<u16>) -> String {
@@ -412,7 +443,8 @@ impl Writer<'_> {
 
     /// Of a tenant's gateway: the nodes and foreign peers call it.
     fn of_gateway(&self, hub: &Hub) -> Result<String, Vec<RpcError>> {
-        let mut text = self.interface(&hub.name, hub.port);
+        let port = self.port(&hub.name, hub.port, hub.second_port)?;
+        let mut text = self.interface(&hub.name, port);
         for given in &self.backhaul.allocations {
             let is_hub = self
                 .backhaul
@@ -444,8 +476,10 @@ impl Writer<'_> {
         let Some(peer) = peers.iter().find(|peer| peer.name == name) else {
             return Ok(None);
         };
-        let port = peer.endpoint.filter(|_| self.side == Side::Current);
-        let port = port.map(|endpoint| endpoint.port);
+        let port = match peer.endpoint {
+            Some(at) => self.port(name, Some(at.port), at.second_port)?,
+            None => None,
+        };
         let mut text = self.interface(name, port);
         if self.backhaul.topology == Topology::Mesh {
             let foreign = |one: &str| peers.iter().any(|peer| peer.name == one);
@@ -466,7 +500,11 @@ impl Writer<'_> {
                 0 => self.behind(name),
                 _ => self.host(hub.peer()).into_iter().collect(),
             };
-            match (&hub.node, &hub.public_key, hub.address.zip(hub.port)) {
+            let port = match hub.node {
+                Some(_) => None,
+                None => self.port(&hub.name, hub.port, hub.second_port)?,
+            };
+            match (&hub.node, &hub.public_key, hub.address.zip(port)) {
                 (Some(node), _, _) => {
                     let key = self.key(node)?;
                     self.peer(&mut text, &hub.name, &key.public_key, &allowed);

@@ -10,7 +10,7 @@ use tranche_yang::clock::rfc3339;
 use super::Service;
 use super::state::plain;
 use crate::device::DeviceState;
-use crate::intent::{Counted, NodeSteering};
+use crate::intent::{Applied, Counted, NodeSteering};
 
 /// What is seen of the steering of one slice.
 #[derive(Debug, Default)]
@@ -98,23 +98,29 @@ impl SeenSteering {
         needed.into_iter().map(&mut state).collect()
     }
 
-    fn chains(&self, slice: &str, chains: &[&ChainConfig], at: &At<'_>) -> Value {
-        let chain = |chain: &&ChainConfig| {
-            let seen = |name: &String| {
-                let (has, _) = at.has?;
-                has.applications.get(&(chain.name.clone(), name.clone()))
-            };
-            let applications = chain.applications.iter().filter_map(|one| {
-                let seen = seen(&one.name)?;
-                let mut application = counted(seen.counted);
-                application.insert("name".into(), one.name.as_str().into());
-                application.insert("is-up".into(), seen.is_up.into());
-                Some(Value::from(application))
+    fn chains(&mut self, slice: &str, chains: &[&ChainConfig], at: &At<'_>) -> Value {
+        let mut all = Vec::with_capacity(chains.len());
+        for chain in chains {
+            let name = of_slice(slice, &chain.name);
+            let seen = chain.applications.iter().filter_map(|one| {
+                let of = (chain.name.clone(), one.name.clone());
+                Some((&one.name, at.has?.0.applications.get(&of)?))
             });
-            let applications: Vec<Value> = applications.collect();
-            json!({ "name": of_slice(slice, &chain.name), "application": applications })
-        };
-        chains.iter().map(chain).collect()
+            let mut applications = Vec::new();
+            for (application, seen) in seen {
+                // Of its ports it is said already.
+                if seen.down_by.as_deref() == Some("health-check") {
+                    let reason = seen.reason.as_deref().map_or_else(String::new, plain);
+                    self.reasons.push(format!(
+                        "node {}: application {application} of chain {name} fails its health check: {reason}",
+                        at.node
+                    ));
+                }
+                applications.push(application_state(application, seen));
+            }
+            all.push(json!({ "name": name, "application": applications }));
+        }
+        all.into()
     }
 
     fn resolver(&mut self, resolver: &ResolverConfig, at: &At<'_>) -> Value {
@@ -174,6 +180,22 @@ impl SeenSteering {
         }
         all.into()
     }
+}
+
+fn application_state(name: &str, seen: &Applied) -> Value {
+    let mut state = counted(seen.counted);
+    state.insert("name".into(), name.into());
+    state.insert("is-up".into(), seen.is_up.into());
+    for (leaf, value) in [
+        ("down-by", &seen.down_by),
+        ("reason", &seen.reason),
+        ("changed-at", &seen.changed_at),
+    ] {
+        if let Some(value) = value {
+            state.insert(leaf.into(), plain(value).into());
+        }
+    }
+    state.into()
 }
 
 fn counted(counted: Counted) -> Map<String, Value> {

@@ -118,6 +118,7 @@ fn peer(node: usize) -> (String, PeerConfig) {
     let called = PeerEndpoint {
         address: IpAddr::from([127, 0, 0, 1]),
         port: None,
+        second: None,
     };
     let peer = PeerConfig {
         node: Some(NODES[node].to_owned()),

@@ -14,6 +14,7 @@ mod dry_run_domains;
 mod errors;
 mod events;
 mod foreign;
+mod gateway;
 mod hostile;
 mod nodes;
 mod process;

@@ -91,7 +91,10 @@ async fn rules_of_a_slice_are_at_its_nodes_and_what_they_do_is_seen() {
     );
     assert_eq!(
         node["chain"],
-        json!([{ "name": "local", "application": [{ "name": "cache", "packets": "0", "bytes": "0", "is-up": true }] }])
+        json!([{ "name": "local", "application": [{
+            "name": "cache", "packets": "0", "bytes": "0", "is-up": true,
+            "changed-at": node["chain"][0]["application"][0]["changed-at"],
+        }] }])
     );
     let ports: Vec<_> = node["port"]
         .as_array()
@@ -112,6 +115,68 @@ async fn rules_of_a_slice_are_at_its_nodes_and_what_they_do_is_seen() {
     for node in [0, 1] {
         assert!(!site.running(node).await.contains("tranche-steering"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_that_hangs_is_told_at_its_slice_until_it_answers_again() {
+    let (site, instance) = two().await;
+    let mut checked = steering();
+    checked["chain"][0]["application"][0]["health-check"] =
+        json!({ "pass-through": [null], "interval": 100, "timeout": 100, "fall": 1, "rise": 1 });
+    let mut slow = checked.clone();
+    slow["chain"][0]["application"][0]["health-check"]["timeout"] = 200.into();
+    let refused = slices(&[steered("a", slow)]);
+    let refused = instance.send(Method::PUT, SLICES, &refused).await;
+    let told = error(refused).await;
+    assert_eq!(told["error-app-tag"], "bad-steering");
+    assert_eq!(
+        told["error-path"],
+        "/tranche-slice:slices/slice[id='a']/steering/chain[name='local']/application[name='cache']/health-check/timeout"
+    );
+    put(&instance, &[steered("a", checked)]).await;
+    until_active(&instance, "a").await;
+    let running = site.running(0).await;
+    assert!(
+        running.contains("<health-check><pass-through/>"),
+        "{running}"
+    );
+    let sim = |content: &str| {
+        format!(
+            "<sim xmlns=\"urn:tranche:yang:tranche-sim\" xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\">{content}</sim>"
+        )
+    };
+    site.edit(0, &sim("<hung-port>app0</hung-port>")).await;
+    let path = format!("{SLICES}/slice=a/state");
+    let is_told = |state: &Value| {
+        state["steering"]["node"][0]["chain"][0]["application"][0]["is-up"] == false
+    };
+    let state = wait(&instance, &path, is_told).await;
+    let seen = &state["steering"]["node"][0]["chain"][0]["application"][0];
+    assert_eq!(
+        (&seen["down-by"], &seen["reason"]),
+        (&json!("health-check"), &json!("no answer within 100 ms"))
+    );
+    assert_eq!(state["oper-state"], "degraded");
+    let reason = "node node-1: application cache of chain local fails its health check: no answer within 100 ms";
+    assert!(state.to_string().contains(reason), "{state}");
+    let metrics = instance.get("/metrics").await.text().await.unwrap();
+    for (node, up) in [("node-1", 0), ("node-2", 1)] {
+        let sample = format!(
+            "tranche_slice_application_up{{slice=\"a\",node=\"{node}\",chain=\"local\",application=\"cache\"}} {up}\n"
+        );
+        assert!(metrics.contains(&sample), "{sample} in {metrics}");
+    }
+    site.edit(
+        0,
+        &sim("<hung-port nc:operation=\"delete\">app0</hung-port>"),
+    )
+    .await;
+    let state = until_active(&instance, "a").await;
+    let seen = &state["steering"]["node"][0]["chain"][0]["application"][0];
+    assert_eq!(
+        (&seen["is-up"], &seen["reason"]),
+        (&json!(true), &Value::Null)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -303,6 +368,12 @@ async fn a_descriptor_that_steering_cannot_carry_out_is_refused_at_its_field() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_examples_of_the_documentation_are_taken() {
     let (site, instance) = two().await;
+    let inspected = include_str!("../../../examples/steering/inspected.json");
+    let inspected: Value = serde_json::from_str(&inspected.replace("edge-1", "node-1")).unwrap();
+    let posted = instance.send(Method::POST, SLICES, &inspected).await;
+    assert_eq!(posted.status(), 201, "{}", posted.text().await.unwrap());
+    assert_eq!(rules(&site, 0).await, ["city-cam.uplink"]);
+    assert_eq!(instance.delete(SLICES).await.status(), 204);
     let example = include_str!("../../../examples/steering/slice.json").replace("edge-1", "node-1");
     let example: Value = serde_json::from_str(&example).unwrap();
     let posted = instance.send(Method::POST, SLICES, &example).await;

@@ -70,7 +70,13 @@ impl<'a> Bindings<'a> {
     pub(super) fn bound(&self, prefix: &str, offset: usize) -> Result<&Cow<'a, str>, XmlError> {
         const NONE: &Cow<'static, str> = &Cow::Borrowed("");
         const XML: &Cow<'static, str> = &Cow::Borrowed(XML_NAMESPACE);
-        match self.0.iter().rev().find(|binding| binding.prefix == prefix) {
+        // Most names have no prefix. Comparing nothing with nothing is slow where memcmp(3) uses masked loads: what an empty string
+        // points to cannot be read.
+        let is_it = |binding: &&Binding<'a>| match prefix.is_empty() {
+            true => binding.prefix.is_empty(),
+            false => binding.prefix == prefix,
+        };
+        match self.0.iter().rev().find(is_it) {
             Some(binding) => Ok(&binding.namespace),
             None if prefix.is_empty() => Ok(NONE),
             None if prefix == "xml" => Ok(XML),

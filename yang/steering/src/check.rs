@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use crate::{
     ChainConfig, MatchConfig, OnFailure, PortRange, Prefix, RuleConfig, SteeringConfig, WayOut,
-    Written, patterns, resolver::check_resolvers,
+    Written, answer_pattern, answers, arrival_pattern, health::check_health, patterns,
+    resolver::check_resolvers,
 };
 
 /// Rules of a node at most.
@@ -123,12 +124,15 @@ pub fn check(config: &SteeringConfig) -> Checked {
         return Err(no_room(message));
     }
     let mut masks: Vec<_> = patterns.iter().map(|(one, _)| one.mask).collect();
+    for (_, ends) in answers(config) {
+        masks.extend([answer_pattern(1, ends), arrival_pattern(1)].map(|one| one.mask));
+    }
     masks.sort_unstable();
     masks.dedup();
     match masks.len() {
         ..=TUPLES => Ok(()),
         kinds => Err(no_room(format!(
-            "the rules look at {kinds} different sets of fields and prefix lengths; there is room for {TUPLES}"
+            "the rules and health checks look at {kinds} different sets of fields and prefix lengths; there is room for {TUPLES}"
         ))),
     }
 }
@@ -199,6 +203,7 @@ impl<'a> Checker<'a> {
                 );
                 return Err(bad(format!("{at}/port"), message));
             }
+            check_health(&at, application)?;
             let is_last = index + 1 == chain.applications.len();
             let decides = is_last && chain.classify.is_some();
             if let Some((other, _)) = returns.insert(back, (&chain.name, decides)) {

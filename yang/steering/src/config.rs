@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MacAddress, ResolverConfig, Written};
+use crate::{HealthCheck, MacAddress, ResolverConfig, Written};
 
 /// A leaf of type empty, in RFC 7951 an array of one null.
 pub(crate) type Empty = [(); 1];
@@ -130,6 +130,9 @@ pub struct ApplicationConfig {
     /// Destination address of frames to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination_mac: Option<MacAddress>,
+    /// Whether it does its work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
 }
 
 impl ApplicationConfig {

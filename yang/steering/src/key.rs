@@ -4,7 +4,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use crate::{MacAddress, MatchConfig, PortRange, Prefix, RuleConfig, SteeringConfig, Written};
+use crate::{
+    Ends, MacAddress, MatchConfig, PortRange, Prefix, RuleConfig, SteeringConfig, Written,
+};
 
 /// Words of eight octets in a key.
 pub const WORDS: usize = 12;
@@ -133,6 +135,18 @@ struct Builder {
 }
 
 impl Builder {
+    fn at(&mut self, ifindex: u32) {
+        self.mask.port = u32::MAX;
+        self.value.port = ifindex;
+    }
+
+    fn build(&self) -> Pattern {
+        Pattern {
+            mask: self.mask.words(),
+            value: self.value.words(),
+        }
+    }
+
     fn flag(&mut self, flag: u8, value: bool) {
         self.mask.flags |= flag;
         self.value.flags |= if value { flag } else { 0 };
@@ -206,8 +220,7 @@ fn one_pattern(
     let wanted = &rule.matching;
     let mut builder = Builder::default();
     if let Some((ifindex, _)) = port {
-        builder.mask.port = u32::MAX;
-        builder.value.port = ifindex;
+        builder.at(ifindex);
     }
     // What comes back from a chain is for the rules that say so.
     builder.flag(RETURNED, port.is_some_and(|(_, is_returned)| is_returned));
@@ -224,10 +237,30 @@ fn one_pattern(
     if is_encapsulated {
         builder.flag(IP, true);
     }
-    Pattern {
-        mask: builder.mask.words(),
-        value: builder.value.words(),
-    }
+    builder.build()
+}
+
+/// What comes in at a port between these two addresses: the answer to a health check.
+#[must_use]
+pub fn answer_pattern(ifindex: u32, ends: Ends) -> Pattern {
+    let mut builder = Builder::default();
+    builder.at(ifindex);
+    let (from, to) = (ends.destination_address, ends.source_address);
+    builder.flag(IP, true);
+    builder.flag(IPV6, from.is_ipv6());
+    builder.mask.source = mask_of(Prefix::host(from));
+    builder.value.source = octets(from);
+    builder.mask.destination = mask_of(Prefix::host(to));
+    builder.value.destination = octets(to);
+    builder.build()
+}
+
+/// Whatever comes in at a port.
+#[must_use]
+pub fn arrival_pattern(ifindex: u32) -> Pattern {
+    let mut builder = Builder::default();
+    builder.at(ifindex);
+    builder.build()
 }
 
 /// The patterns of all rules with the positions of these, in their order, with ports numbered as they stand in the configuration.

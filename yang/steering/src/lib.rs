@@ -6,6 +6,7 @@
 mod address;
 mod check;
 mod config;
+mod health;
 mod key;
 mod mac;
 mod resolver;
@@ -18,9 +19,10 @@ pub use config::{
     ApplicationConfig, ChainConfig, Direction, Encapsulation, GtpMatch, Malformed, MatchConfig,
     OnFailure, Oversized, PortConfig, PortRange, RuleConfig, SteeringConfig, WayOut, present,
 };
+pub use health::{Connection, Ends, HealthCheck, Request, answers};
 pub use key::{
-    GTP, INNER, INNER_IPV6, IP, IPV6, Key, PORTS, Pattern, RETURNED, TAGGED, WORDS, Words, octets,
-    pattern, patterns,
+    GTP, INNER, INNER_IPV6, IP, IPV6, Key, PORTS, Pattern, RETURNED, TAGGED, WORDS, Words,
+    answer_pattern, arrival_pattern, octets, pattern, patterns,
 };
 pub use mac::{MacAddress, ParseValueError};
 pub use resolver::{

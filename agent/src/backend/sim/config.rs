@@ -27,6 +27,9 @@ pub struct SimConfig {
     /// With these words the RAN refuses any change of its configuration.
     #[serde(rename = "ran-refuse")]
     pub ran_refuse: Option<String>,
+    /// Ports of steering whose application hangs.
+    #[serde(default, rename = "hung-port")]
+    pub hung_ports: Vec<String>,
 }
 
 impl Default for SimConfig {
@@ -38,6 +41,7 @@ impl Default for SimConfig {
             ue_groups: Vec::new(),
             cores: Vec::new(),
             ran_refuse: None,
+            hung_ports: Vec::new(),
         }
     }
 }

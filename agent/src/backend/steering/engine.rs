@@ -2,29 +2,32 @@
 //!
 //! Owns what is in force: the configuration, the program that it leads to with the interfaces as they are, and where things are
 //! counted. Handles of one [`Steering`] are the same. An interface that comes, goes, or gets or loses its link leads to another
-//! program within [`LOOK`]; what somebody changed by hand is put right within [`LOOK`] times [`LOOKS_TO_CHECK`].
+//! program within [`LOOK`], an application that fails its health check or passes it again at once; what somebody changed by hand
+//! is put right within [`LOOK`] times [`LOOKS_TO_CHECK`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::{Mutex, Notify, broadcast};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tranche_steering::{FaultKind, TOP, WayOut, chain_path, port_path, resolver_path, rule_path};
 
+use super::change::{shadowed, step, steps, warnings};
+use super::condition::Conditions;
+use super::health::Checks;
 use super::plane::Plane;
-use super::program::{self, Counted, Found, Interfaces, Program, Slots, counted, program};
+use super::program::{Counted, Failing, Interfaces, Program, Slots, counted, program};
 use super::reference::{ECHO, FAILED, FIRST, FRAGMENT, MALFORMED, OVERSIZED, UNMATCHED};
 use super::state::{
     ApplicationState, ChainState, Counter, Counters, Event, OperState, PortState, Repair,
     RuleState, SliceState, SteeringState,
 };
-use super::table;
 use super::{SteeringBackend, SteeringConfig};
 use crate::backend::{
-    Applied, Backend, BoxFuture, Cost, MacAddress, NodeConfig, Plan, Reconciled, Refusal, Step,
-    Warning, WarningKind, Why,
+    Applied, Backend, BoxFuture, NodeConfig, Plan, Reconciled, Refusal, Step, Why,
 };
 
 const DOMAIN: &str = "steering";
@@ -48,6 +51,8 @@ struct Inner {
     plane: Arc<dyn Plane>,
     state: Mutex<State>,
     events: broadcast::Sender<Event>,
+    /// An application fails its health check, or passes it again.
+    news: Arc<Notify>,
     /// Follows the interfaces from the first configuration on.
     watch: OnceLock<AbortOnDropHandle<()>>,
 }
@@ -59,6 +64,10 @@ struct State {
     program: Option<Program>,
     slots: Slots,
     has_recovered: bool,
+    checks: Checks,
+    /// Applications that the program leaves out because of their health checks.
+    failing: Failing,
+    conditions: Conditions,
 }
 
 impl std::fmt::Debug for Steering {
@@ -70,10 +79,12 @@ impl std::fmt::Debug for Steering {
 impl Steering {
     /// The domain on a data plane.
     pub(super) fn new(plane: Arc<dyn Plane>) -> Self {
+        let state = State::default();
         Self {
             inner: Arc::new(Inner {
                 plane,
-                state: Mutex::default(),
+                news: state.checks.news(),
+                state: Mutex::new(state),
                 events: broadcast::Sender::new(EVENTS),
                 watch: OnceLock::new(),
             }),
@@ -86,7 +97,8 @@ impl Steering {
             return;
         };
         if !config.is_nothing() {
-            let watch = || runtime.spawn(watch(Arc::downgrade(&self.inner)));
+            let (inner, news) = (Arc::downgrade(&self.inner), Arc::clone(&self.inner.news));
+            let watch = || runtime.spawn(watch(inner, news));
             self.inner
                 .watch
                 .get_or_init(|| AbortOnDropHandle::new(watch()));
@@ -94,16 +106,25 @@ impl Steering {
     }
 }
 
-/// Follows the interfaces until the domain is let go.
-async fn watch(inner: Weak<Inner>) {
-    for look in 1_u32.. {
-        tokio::time::sleep(LOOK).await;
+/// Follows the interfaces and the applications until the domain is let go.
+async fn watch(inner: Weak<Inner>, news: Arc<Notify>) {
+    let (mut looks, mut next) = (0_u32, Instant::now() + LOOK);
+    loop {
+        let is_time = tokio::select! {
+            () = tokio::time::sleep_until(next) => true,
+            () = news.notified() => false,
+        };
+        if is_time {
+            looks = looks.wrapping_add(1);
+            next = Instant::now() + LOOK;
+        }
         let Some(inner) = inner.upgrade() else { return };
         let mut state = inner.state.lock().await;
         if state.config.is_nothing() {
             continue;
         }
-        match inner.follow(&mut state, look % LOOKS_TO_CHECK == 0).await {
+        let reads_back = is_time && looks.is_multiple_of(LOOKS_TO_CHECK);
+        match inner.follow(&mut state, reads_back).await {
             Ok(steps) => inner.tell(steps),
             Err(refusal) => {
                 tracing::error!(domain = DOMAIN, %refusal, "steering could not follow its interfaces")
@@ -134,6 +155,41 @@ impl Inner {
                 cause: cause.to_owned(),
                 repairs: vec![repair],
             }));
+        }
+    }
+
+    /// Takes in what applications are now, and tells of those that went up or down.
+    fn notice(&self, state: &mut State, interfaces: &Interfaces) {
+        let now = SystemTime::now();
+        let failing = state.checks.failing(&state.config);
+        let changed = state
+            .conditions
+            .take(&state.config, interfaces, &failing, now);
+        for event in changed {
+            if let Event::Application {
+                chain,
+                application,
+                now,
+            } = &event
+            {
+                match &now.down {
+                    None => {
+                        tracing::info!(domain = DOMAIN, chain, application, "application is up")
+                    }
+                    Some(down) => {
+                        let reason = &down.reason;
+                        tracing::warn!(
+                            domain = DOMAIN,
+                            chain,
+                            application,
+                            reason,
+                            "application is down"
+                        );
+                    }
+                }
+            }
+            // Without a listener there is nobody to tell.
+            drop(self.events.send(event));
         }
     }
 
@@ -208,11 +264,15 @@ impl Inner {
     ) -> Result<(), Refusal> {
         self.recover(state, config).await?;
         let slots = self.slots(state, config).await?;
-        let new = (!config.is_nothing()).then(|| program(config, interfaces, &slots));
+        let failing = state.checks.failing(config);
+        let new = (!config.is_nothing()).then(|| program(config, interfaces, &slots, &failing));
         self.plane.install(new.as_ref()).await.map_err(failed)?;
         state.config = config.clone();
         state.slots = slots;
         state.program = new;
+        state.failing = failing;
+        state.checks.follow(config, &self.plane);
+        self.notice(state, interfaces);
         Ok(())
     }
 
@@ -251,6 +311,7 @@ impl Inner {
         let mut state = self.state.lock().await;
         self.recover(&mut state, config).await?;
         state.config = config.clone();
+        state.checks.follow(config, &self.plane);
         let steps = self.follow(&mut state, true).await?;
         let interfaces = self.interfaces(config).await?;
         for port in config
@@ -266,7 +327,7 @@ impl Inner {
         Ok(steps)
     }
 
-    /// Renews the program if the interfaces are not what they were, or if it is not in force.
+    /// Renews the program if the interfaces or the applications are not what they were, or if it is not in force.
     async fn follow(&self, state: &mut State, reads_back: bool) -> Result<Vec<Step>, Refusal> {
         let config = state.config.clone();
         let mut interfaces = self.interfaces(&config).await?;
@@ -278,7 +339,11 @@ impl Inner {
             interfaces = self.interfaces(&config).await?;
         }
         let slots = self.slots(state, &config).await?;
-        let wanted = (!config.is_nothing()).then(|| program(&config, &interfaces, &slots));
+        let failing = state.checks.failing(&config);
+        let with = |failing| {
+            (!config.is_nothing()).then(|| program(&config, &interfaces, &slots, failing))
+        };
+        let wanted = with(&failing);
         let is_news = wanted != state.program;
         let is_there = match reads_back || is_news {
             true => self
@@ -291,9 +356,13 @@ impl Inner {
         if !is_there {
             self.plane.install(wanted.as_ref()).await.map_err(failed)?;
         }
+        // Of what only applications led to, they themselves are told.
+        let is_repair = !is_news || with(&state.failing) != state.program;
         state.slots = slots;
         state.program = wanted;
-        let action = match (is_there, is_news) {
+        state.failing = failing;
+        self.notice(state, &interfaces);
+        let action = match (is_there || !is_repair, is_news) {
             (true, _) => return Ok(steps),
             (false, true) => "put steering in force with the interfaces as they are now",
             (false, false) => PUT_BACK,
@@ -303,12 +372,13 @@ impl Inner {
     }
 
     async fn observe(&self) -> Result<SteeringState, Refusal> {
-        let state = self.state.lock().await;
-        let config = &state.config;
-        if config.is_nothing() {
+        let mut state = self.state.lock().await;
+        if state.config.is_nothing() {
             return Ok(SteeringState::default());
         }
-        let interfaces = self.interfaces(config).await?;
+        let interfaces = self.interfaces(&state.config).await?;
+        self.notice(&mut state, &interfaces);
+        let config = &state.config;
         let mut positions = vec![FRAGMENT, MALFORMED, OVERSIZED, ECHO, FAILED, UNMATCHED];
         positions.extend(state.slots.values());
         let read = self.plane.counters(positions).await.map_err(failed)?;
@@ -338,7 +408,7 @@ impl Inner {
         counters.slices = slices.collect();
         Ok(SteeringState {
             ports: ports(config, &interfaces),
-            chains: chains(config, &interfaces, &by),
+            chains: chains(&state, &by),
             rules: rules(config, &by),
             resolvers: self.plane.resolvers().await,
             counters: Some(counters),
@@ -417,26 +487,23 @@ fn ports(config: &SteeringConfig, interfaces: &Interfaces) -> Vec<PortState> {
     states.collect()
 }
 
-fn chains(
-    config: &SteeringConfig,
-    interfaces: &Interfaces,
-    by: &BTreeMap<&Counted, Counter>,
-) -> Vec<ChainState> {
+fn chains(state: &State, by: &BTreeMap<&Counted, Counter>) -> Vec<ChainState> {
     let of = |chain: &super::ChainConfig| {
-        let applications = chain.applications.iter().map(|one| ApplicationState {
-            name: one.name.clone(),
-            is_up: program::is_up(one, interfaces),
-            counter: counter(
-                by,
-                &Counted::Application(chain.name.clone(), one.name.clone()),
-            ),
+        let applications = chain.applications.iter().filter_map(|one| {
+            let of = (chain.name.clone(), one.name.clone());
+            Some(ApplicationState {
+                name: one.name.clone(),
+                condition: state.conditions.of(&of)?.clone(),
+                checked_at: state.checks.checked_at(&of),
+                counter: counter(by, &Counted::Application(of.0, of.1)),
+            })
         });
         ChainState {
             name: chain.name.clone(),
             applications: applications.collect(),
         }
     };
-    config.chains.iter().map(of).collect()
+    state.config.chains.iter().map(of).collect()
 }
 
 fn rules(config: &SteeringConfig, by: &BTreeMap<&Counted, Counter>) -> Vec<RuleState> {
@@ -451,134 +518,6 @@ fn rules(config: &SteeringConfig, by: &BTreeMap<&Counted, Counter>) -> Vec<RuleS
 
 fn counter(by: &BTreeMap<&Counted, Counter>, counted: &Counted) -> Counter {
     by.get(counted).copied().unwrap_or_default()
-}
-
-/// The program as it would be if every port was there: what rules say does not depend on interfaces.
-fn ideal(config: &SteeringConfig) -> Program {
-    let found = |ifindex| Found {
-        ifindex,
-        mac: MacAddress::default(),
-        mtu: 1500,
-        is_up: true,
-        other_end: Some(MacAddress::default()),
-    };
-    let names = config.ports.iter().map(|port| port.name.clone());
-    let interfaces = names.zip(1..).map(|(name, ifindex)| (name, found(ifindex)));
-    program(config, &interfaces.collect(), &Slots::new())
-}
-
-/// For each rule the earlier one that takes everything from it.
-fn shadowed(config: &SteeringConfig) -> Vec<Option<String>> {
-    let by = table::shadowed(&ideal(config));
-    let name = |rank: &u32| {
-        config
-            .rules
-            .get(*rank as usize - 1)
-            .map(|rule| rule.name.clone())
-    };
-    let ranks = (1..).take(config.rules.len());
-    ranks
-        .map(|rank: u32| by.get(&rank).and_then(name))
-        .collect()
-}
-
-fn step(path: impl Into<String>, action: impl Into<String>) -> Step {
-    Step {
-        path: path.into(),
-        action: action.into(),
-        cost: Cost::Hot,
-    }
-}
-
-/// A warning for each rule that is never reached.
-fn warnings(config: &SteeringConfig) -> Vec<Warning> {
-    let rules = config.rules.iter().zip(shadowed(config));
-    let warning = |(rule, by): (&super::RuleConfig, Option<String>)| {
-        let (name, by) = (&rule.name, by?);
-        let message =
-            format!("rule {name} is never reached, rule {by} before it matches all that it does");
-        Some(Warning::new(
-            WarningKind::Shadowed,
-            rule_path(name),
-            message,
-        ))
-    };
-    rules.filter_map(warning).collect()
-}
-
-/// The steps from one configuration to another.
-fn steps(old: &SteeringConfig, new: &SteeringConfig) -> Vec<Step> {
-    if old == new {
-        return Vec::new();
-    }
-    let mut steps = Vec::new();
-    let (had, has): (BTreeMap<_, _>, BTreeMap<_, _>) = (
-        old.rules.iter().map(|rule| (&rule.name, rule)).collect(),
-        new.rules.iter().map(|rule| (&rule.name, rule)).collect(),
-    );
-    for name in had.keys().filter(|name| !has.contains_key(**name)) {
-        steps.push(step(rule_path(name), format!("remove rule {name}")));
-    }
-    for rule in &new.rules {
-        let (name, before) = (&rule.name, had.get(&rule.name));
-        match before {
-            None => steps.push(step(
-                rule_path(name),
-                format!("add rule {name} of slice {}", rule.slice),
-            )),
-            Some(before) if *before != rule => {
-                steps.push(step(rule_path(name), format!("change rule {name}")))
-            }
-            Some(_) => {}
-        }
-    }
-    for chain in new
-        .chains
-        .iter()
-        .filter(|chain| old.chain(&chain.name) != Some(chain))
-    {
-        steps.push(step(
-            chain_path(&chain.name),
-            format!("set up chain {}", chain.name),
-        ));
-    }
-    for resolver in new
-        .resolvers
-        .iter()
-        .filter(|one| !old.resolvers.contains(one))
-    {
-        steps.push(step(
-            resolver_path(&resolver.slice),
-            format!("answer names of slice {}", resolver.slice),
-        ));
-    }
-    let is_there = |slice: &str| new.resolvers.iter().any(|one| one.slice == slice);
-    for resolver in old.resolvers.iter().filter(|one| !is_there(&one.slice)) {
-        steps.push(step(
-            resolver_path(&resolver.slice),
-            format!("end the resolver of slice {}", resolver.slice),
-        ));
-    }
-    for port in new.ports.iter().filter(|port| !old.ports.contains(port)) {
-        steps.push(step(
-            port_path(&port.name),
-            format!("steer packets at {}", port.name),
-        ));
-    }
-    for port in old
-        .ports
-        .iter()
-        .filter(|port| new.ports.iter().all(|one| one.name != port.name))
-    {
-        steps.push(step(
-            port_path(&port.name),
-            format!("leave {} alone", port.name),
-        ));
-    }
-    if steps.is_empty() {
-        steps.push(step(TOP, "change steering"));
-    }
-    steps
 }
 
 impl Backend for Steering {

@@ -7,13 +7,16 @@
 //! ```text
 //!  configuration --check--> program: names resolved, chains as hops --table--> cells --bpf--> kernel
 //!                              ^                                \--reference--> simulator, and what the kernel is compared with
-//!        interfaces, looked at again and again
+//!        interfaces, looked at again and again, and applications, asked again and again
 //! ```
 
 #[cfg(feature = "bpf")]
 pub mod bpf;
+mod change;
+mod condition;
 mod dns;
 mod engine;
+mod health;
 mod packet;
 mod plane;
 mod program;
@@ -26,13 +29,13 @@ mod table;
 
 pub use engine::Steering;
 pub use state::{
-    ApplicationState, ChainState, Counter, Counters, Event, OperState, PortState, Repair,
-    ResolverCounts, ResolverState, RuleState, SliceState, SteeringState,
+    ApplicationState, ChainState, Condition, Counter, Counters, Down, DownBy, Event, OperState,
+    PortState, Repair, ResolverCounts, ResolverState, RuleState, SliceState, SteeringState,
 };
 pub use tranche_steering::{
-    ApplicationConfig, ChainConfig, Direction, Encapsulation, Forward, GtpMatch, Malformed,
-    MatchConfig, OnFailure, Oversized, PortConfig, PortRange, RecordConfig, RecordType,
-    ResolverConfig, RuleConfig, SteeringConfig, Through, WayOut, present,
+    ApplicationConfig, ChainConfig, Connection, Direction, Encapsulation, Ends, Forward, GtpMatch,
+    HealthCheck, Malformed, MatchConfig, OnFailure, Oversized, PortConfig, PortRange, RecordConfig,
+    RecordType, Request, ResolverConfig, RuleConfig, SteeringConfig, Through, WayOut, present,
 };
 
 use tokio::sync::broadcast;
@@ -47,6 +50,6 @@ pub trait SteeringBackend: Backend {
     /// A [`Refusal`] when the kernel can't be asked.
     fn observe(&self) -> BoxFuture<'_, Result<SteeringState, Refusal>>;
 
-    /// What is repaired from now on without anybody having asked.
+    /// What happens by itself from now on: what is repaired, and applications that go up or down.
     fn events(&self) -> broadcast::Receiver<Event>;
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::program::{Interfaces, Program};
 use super::state::{Counter, ResolverState};
 use crate::backend::BoxFuture;
-use tranche_steering::ResolverConfig;
+use tranche_steering::{ApplicationConfig, HealthCheck, ResolverConfig};
 
 /// A resolver that does not run.
 #[derive(Debug)]
@@ -33,6 +33,14 @@ pub(super) trait Plane: Send + Sync {
 
     /// What is seen of the resolvers.
     fn resolvers(&self) -> BoxFuture<'_, Vec<ResolverState>>;
+
+    /// Sends one probe to an application and waits for what has to come back, for as long as it is let. Why it failed, or could not
+    /// be sent.
+    fn probe<'a>(
+        &'a self,
+        application: &'a ApplicationConfig,
+        check: &'a HealthCheck,
+    ) -> BoxFuture<'a, Result<(), String>>;
 
     /// Puts a program in force as a whole, in the place of the one there is, and reads it back; takes everything away where there
     /// is none. On an error the former one is in force.

@@ -1,14 +1,15 @@
 //! What is to be in force, with names resolved: ports as the kernel numbers them, rules as patterns, chains as hops. Pure.
 //!
-//! An action that is a rule's has the rule's rank in the order of rules, from 1; behind them come the hops of chains. A chain
-//! whose application is down is worked out here, so that the data plane knows nothing of chains.
+//! Actions are ranked: before all others the one for answers to health checks, where there are any, then those of rules in their
+//! order, then the hops of chains. A chain whose application is down is worked out here, so that the data plane knows nothing of
+//! chains.
 
 use std::collections::BTreeMap;
 
 use crate::backend::MacAddress;
 use tranche_steering::{
-    ApplicationConfig, ChainConfig, Direction, Malformed, OnFailure, Oversized, Pattern,
-    RuleConfig, SteeringConfig, WayOut, octets, pattern,
+    ApplicationConfig, ChainConfig, Direction, Ends, Malformed, OnFailure, Oversized, Pattern,
+    RuleConfig, SteeringConfig, WayOut, answer_pattern, answers, arrival_pattern, octets, pattern,
 };
 
 pub(super) const PASS: u32 = 1;
@@ -36,6 +37,9 @@ pub(super) struct Found {
 
 /// Interfaces by name.
 pub(super) type Interfaces = BTreeMap<String, Found>;
+
+/// Applications that fail their health checks, by chain and name, and why.
+pub(super) type Failing = BTreeMap<(String, String), String>;
 
 /// Something that is counted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,11 +124,17 @@ pub(super) fn counted(config: &SteeringConfig) -> impl Iterator<Item = Counted> 
 }
 
 /// Resolves a configuration that was checked.
-pub(super) fn program(config: &SteeringConfig, interfaces: &Interfaces, slots: &Slots) -> Program {
+pub(super) fn program(
+    config: &SteeringConfig,
+    interfaces: &Interfaces,
+    slots: &Slots,
+    failing: &Failing,
+) -> Program {
     let resolver = Resolver {
         config,
         interfaces,
         slots,
+        failing,
     };
     let mut program = Program {
         drops_malformed: config.malformed_gtp == Malformed::Drop,
@@ -147,6 +157,10 @@ pub(super) fn program(config: &SteeringConfig, interfaces: &Interfaces, slots: &
             );
         }
     }
+    let answers = answers(config)
+        .filter_map(|(port, ends)| Some((interfaces.get(port)?.ifindex, ends)))
+        .collect::<Vec<_>>();
+    let first = leave_answers(&mut program, &answers);
     for rule in &config.rules {
         program.actions.push(resolver.of_rule(rule));
     }
@@ -169,7 +183,7 @@ pub(super) fn program(config: &SteeringConfig, interfaces: &Interfaces, slots: &
             port.action = u32::try_from(program.actions.len()).unwrap_or(0);
         }
     }
-    for (rule, rank) in config.rules.iter().zip(1..) {
+    for (rule, rank) in config.rules.iter().zip(first..) {
         let port = match &rule.matching.in_port {
             None => None,
             Some(name) => match interfaces.get(name) {
@@ -187,11 +201,45 @@ pub(super) fn program(config: &SteeringConfig, interfaces: &Interfaces, slots: &
             .rules
             .extend(patterns.map(|pattern| (pattern, rank)));
     }
+    ask_for_hops(&mut program, &answers);
     program
 }
 
-/// Whether packets are sent to an application.
-pub(super) fn is_up(application: &ApplicationConfig, interfaces: &Interfaces) -> bool {
+/// Leaves answers to health checks to the node's network stack; the rank of the first rule.
+fn leave_answers(program: &mut Program, answers: &[(u32, Ends)]) -> u32 {
+    if answers.is_empty() {
+        return 1;
+    }
+    let patterns = answers
+        .iter()
+        .map(|(ifindex, ends)| (answer_pattern(*ifindex, *ends), 1));
+    program.rules.extend(patterns);
+    program.actions.push(Action {
+        steps: PASS,
+        ..Action::default()
+    });
+    2
+}
+
+/// Where answers come in among packets that go on in a chain, the hop is looked up like a rule.
+fn ask_for_hops(program: &mut Program, answers: &[(u32, Ends)]) {
+    let mut hops = Vec::new();
+    for (ifindex, _) in answers {
+        let port = program
+            .ports
+            .get_mut(ifindex)
+            .filter(|port| port.action != 0);
+        if let Some(port) = port {
+            hops.push((arrival_pattern(*ifindex), port.action));
+            (port.action, port.is_return) = (0, true);
+        }
+    }
+    hops.sort_unstable_by_key(|(_, rank)| *rank);
+    program.rules.extend(hops);
+}
+
+/// Whether the ports of an application can be used.
+pub(super) fn has_link(application: &ApplicationConfig, interfaces: &Interfaces) -> bool {
     let is_up = |name: &str| interfaces.get(name).is_some_and(|found| found.is_up);
     is_up(&application.port) && is_up(application.return_port())
 }
@@ -200,6 +248,7 @@ struct Resolver<'a> {
     config: &'a SteeringConfig,
     interfaces: &'a Interfaces,
     slots: &'a Slots,
+    failing: &'a Failing,
 }
 
 impl Resolver<'_> {
@@ -231,13 +280,14 @@ impl Resolver<'_> {
 
     /// What is done to a packet that has visited the first `visited` applications of a chain.
     fn hop(&self, chain: &ChainConfig, visited: usize, mut action: Action) -> Action {
-        let is_closed = chain.on_failure == OnFailure::Close
-            && !chain
-                .applications
-                .iter()
-                .all(|one| is_up(one, self.interfaces));
+        let is_up = |one: &ApplicationConfig| {
+            let fails = (chain.name.clone(), one.name.clone());
+            has_link(one, self.interfaces) && !self.failing.contains_key(&fails)
+        };
+        let is_closed =
+            chain.on_failure == OnFailure::Close && !chain.applications.iter().all(is_up);
         let mut rest = chain.applications.iter().skip(visited);
-        let next = rest.find(|one| is_up(one, self.interfaces));
+        let next = rest.find(|one| is_up(one));
         match (next, &chain.forward) {
             (Some(next), _) if !is_closed => {
                 let counted = Counted::Application(chain.name.clone(), next.name.clone());

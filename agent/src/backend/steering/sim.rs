@@ -14,7 +14,7 @@ use super::plane::{Plane, Unserved};
 use super::program::{Found, Interfaces, Program};
 use super::reference::{Verdict, steer};
 use super::state::{Counter, ResolverState};
-use super::{ResolverConfig, Steering};
+use super::{ApplicationConfig, HealthCheck, ResolverConfig, Steering};
 use crate::backend::{BoxFuture, MacAddress};
 
 /// The UDP port of resolvers.
@@ -32,6 +32,8 @@ struct State {
     numbers: BTreeMap<String, u32>,
     down: HashSet<String>,
     missing: HashSet<String>,
+    /// Ports whose application hangs.
+    hung: HashSet<String>,
     program: Option<Program>,
     counters: HashMap<u32, Counter>,
     resolvers: BTreeMap<String, (ResolverConfig, Core)>,
@@ -78,6 +80,11 @@ impl SimulatedPorts {
             true => state.missing.remove(name),
             false => state.missing.insert(name.to_owned()),
         };
+    }
+
+    /// Lets the applications at these ports hang, so that no probe of a health check is answered, and all others do their work.
+    pub fn set_hung(&self, ports: &[String]) {
+        self.state().hung = ports.iter().cloned().collect();
     }
 
     /// Changes what is in force, as somebody might do by hand.
@@ -243,6 +250,24 @@ impl Plane for SimulatedPorts {
         Box::pin(async { seen })
     }
 
+    /// Answered at once by whatever is there, or never.
+    fn probe<'a>(
+        &'a self,
+        application: &'a ApplicationConfig,
+        _check: &'a HealthCheck,
+    ) -> BoxFuture<'a, Result<(), String>> {
+        let state = self.state();
+        let ports = [application.port.as_str(), application.return_port()];
+        let lost = ports
+            .iter()
+            .find(|port| state.down.contains(**port) || state.missing.contains(**port));
+        let result = lost.map_or(Ok(()), |port| Err(format!("nothing can be sent at {port}")));
+        match ports.iter().any(|port| state.hung.contains(*port)) {
+            true => Box::pin(std::future::pending()),
+            false => Box::pin(std::future::ready(result)),
+        }
+    }
+
     fn install<'a>(&'a self, program: Option<&'a Program>) -> BoxFuture<'a, Result<(), String>> {
         let mut state = self.state();
         state.program = program.cloned();
@@ -300,6 +325,7 @@ mod tests {
     struct Rig {
         ports: SimulatedPorts,
         steering: Option<Steering>,
+        hung: Vec<String>,
         left: Vec<(String, Vec<u8>)>,
     }
 
@@ -324,6 +350,21 @@ mod tests {
 
         fn set_link(&mut self, port: &str, is_up: bool) {
             self.ports.set_link(port, is_up);
+        }
+
+        fn run_application(&mut self, _port: &str) -> HealthCheck {
+            HealthCheck {
+                pass_through: Some([()]),
+                ..HealthCheck::default()
+            }
+        }
+
+        fn hang(&mut self, port: &str, is_hung: bool) {
+            self.hung.retain(|one| one != port);
+            if is_hung {
+                self.hung.push(port.to_owned());
+            }
+            self.ports.set_hung(&self.hung);
         }
 
         fn take_away(&mut self, port: &str) {
@@ -380,7 +421,9 @@ mod tests {
         );
         assert!(!rig.is_untouched());
         rig.take_away("p1");
-        let Event::Repaired { cause, .. } = events.recv().await.unwrap();
+        let Event::Repaired { cause, .. } = events.recv().await.unwrap() else {
+            panic!("no application went up or down");
+        };
         assert_eq!(cause, "an interface came, went, or got or lost its link");
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use tranche_yang::clock::rfc3339;
 
 use crate::backend::value::as_text;
 
@@ -17,6 +18,17 @@ pub enum Event {
         /// What was put right.
         #[serde(rename = "repair")]
         repairs: Vec<Repair>,
+    },
+    /// An application went up or down.
+    #[serde(rename = "tranche-steering:application-state-change")]
+    Application {
+        /// Its chain.
+        chain: String,
+        /// Its name.
+        application: String,
+        /// What it is now.
+        #[serde(flatten)]
+        now: Condition,
     },
 }
 
@@ -126,10 +138,50 @@ pub struct ChainState {
 pub struct ApplicationState {
     /// Name.
     pub name: String,
-    /// Whether packets are sent to it.
-    pub is_up: bool,
+    /// Whether packets are sent to it, and why not.
+    pub condition: Condition,
+    /// When its last health check had a result.
+    pub checked_at: Option<SystemTime>,
     /// What was sent to it.
     pub counter: Counter,
+}
+
+/// The grouping `application-state`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Condition {
+    /// Whether packets are sent to it.
+    pub is_up: bool,
+    /// What is wrong.
+    #[serde(flatten)]
+    pub down: Option<Down>,
+    /// Since when, as far as is known.
+    #[serde(serialize_with = "as_time")]
+    pub changed_at: SystemTime,
+}
+
+/// What is wrong with an application.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Down {
+    /// What kind of fault.
+    pub down_by: DownBy,
+    /// The same in words.
+    pub reason: String,
+}
+
+/// `down-by`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DownBy {
+    /// A port of it has no link or is not there.
+    Port,
+    /// It fails its health check.
+    HealthCheck,
+}
+
+fn as_time<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&rfc3339(*time))
 }
 
 /// `rule/state`.

@@ -9,8 +9,13 @@ use crate::backend::{Backend as _, NodeConfig, Refusal, WarningKind};
 use frames::{Frame, gtp, ipv4, udp4, user_packet};
 
 pub(crate) mod frames;
+pub(crate) mod health;
 pub(crate) mod names;
 
+pub(crate) use health::{
+    an_application_that_hangs_is_bypassed_or_closes_its_chain,
+    what_is_known_of_an_application_outlives_other_changes, who_hangs_holds_up_nobody_else,
+};
 pub(crate) use names::{
     a_users_query_is_answered_into_the_tunnel, nobody_waits_for_another_resolver,
     resolvers_are_changed_found_again_and_removed, users_of_another_slice_get_no_answer,
@@ -27,6 +32,10 @@ pub(crate) trait SteeringRig {
     /// What has left since the last call, with the port where it left.
     fn left(&mut self) -> Vec<(String, Vec<u8>)>;
     fn set_link(&mut self, port: &str, is_up: bool);
+    /// Lets an application that can be asked run at a port, and tells how.
+    fn run_application(&mut self, port: &str) -> HealthCheck;
+    /// Lets that application hang, with its port up, or do its work again.
+    fn hang(&mut self, port: &str, is_hung: bool);
     /// Sees to it that there is no such interface.
     fn take_away(&mut self, port: &str);
     /// Changes what is in force behind the agent's back.
@@ -38,7 +47,7 @@ pub(crate) trait SteeringRig {
     fn is_untouched(&mut self) -> bool;
 }
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const PORTS: [&str; 6] = ["p0", "p1", "p2", "a0", "a1", "a2"];
 pub(crate) const GATEWAY: &str = "10.0.0.1";
 
@@ -138,7 +147,7 @@ pub(crate) async fn leaves(
     }
 }
 
-async fn seen(rig: &mut impl SteeringRig) -> SteeringState {
+pub(crate) async fn seen(rig: &mut impl SteeringRig) -> SteeringState {
     rig.steering().observe().await.unwrap()
 }
 
@@ -155,7 +164,7 @@ async fn vanishes(
     assert_eq!(rig.left(), []);
 }
 
-async fn eventually(rig: &mut impl SteeringRig, is_so: impl Fn(&SteeringState) -> bool) {
+pub(crate) async fn eventually(rig: &mut impl SteeringRig, is_so: impl Fn(&SteeringState) -> bool) {
     let start = Instant::now();
     loop {
         let state = seen(rig).await;
@@ -167,7 +176,7 @@ async fn eventually(rig: &mut impl SteeringRig, is_so: impl Fn(&SteeringState) -
     }
 }
 
-fn of_rule(state: &SteeringState, name: &str) -> u64 {
+pub(crate) fn of_rule(state: &SteeringState, name: &str) -> u64 {
     state
         .rules
         .iter()
@@ -318,10 +327,11 @@ fn application(port: &str) -> ApplicationConfig {
         port: port.to_owned(),
         return_port: None,
         destination_mac: None,
+        health_check: None,
     }
 }
 
-fn chain(on_failure: OnFailure) -> ChainConfig {
+pub(crate) fn chain(on_failure: OnFailure) -> ChainConfig {
     ChainConfig {
         name: "local".to_owned(),
         owner: None,
@@ -528,7 +538,8 @@ pub(crate) async fn a_chain_is_bypassed_or_closed_while_an_application_is_down(
     });
     configure(rig, &config).await;
     let frame = Frame::gtp(1, 255, &user_packet()).bytes();
-    let is_up = |state: &SteeringState, index: usize| state.chains[0].applications[index].is_up;
+    let is_up =
+        |state: &SteeringState, index: usize| state.chains[0].applications[index].condition.is_up;
     rig.set_link("a0", false);
     eventually(rig, |state| !is_up(state, 0)).await;
     until_it_leaves_at(rig, &frame, "a1").await;
@@ -758,6 +769,9 @@ macro_rules! shared {
             req_cp_2_ends_gtp_locally
             traffic_is_served_locally_and_put_back
             a_chain_is_bypassed_or_closed_while_an_application_is_down
+            an_application_that_hangs_is_bypassed_or_closes_its_chain
+            what_is_known_of_an_application_outlives_other_changes
+            who_hangs_holds_up_nobody_else
             malformed_gtp_is_passed_or_dropped_and_reaches_no_slice
             fragments_and_jumbos_are_not_guessed
             an_echo_request_is_answered

@@ -57,6 +57,7 @@ impl SimulatedWifi {
             node.configure(&config.wifi, &sim);
             (node.radio_states(), node.vif_states())
         });
+        self.medium.ports(&self.node).set_hung(&sim.hung_ports);
         for radio in &config.wifi.radios {
             if !radios.iter().any(|state| state.name == radio.name) {
                 return Err(not_in_hardware(&radio.name));

@@ -102,11 +102,19 @@ impl Part {
             .map_err(|error: Error| self.failed(error.to_string()))
     }
 
-    /// The second key of every peer; the same one again of a peer whose key is elsewhere.
-    pub(super) fn next_of(&self, slice: &str, keys: &BTreeMap<NodeName, OwnKey>) -> String {
+    /// The second key of every peer; the same one again of a peer whose key is elsewhere, at another port if it is called.
+    pub(super) fn next_of(
+        &self,
+        slice: &str,
+        keys: &BTreeMap<NodeName, OwnKey>,
+        elsewhere: &BTreeMap<String, OwnKey>,
+    ) -> String {
         self.peers(slice, |name, peer, xml| {
             let node = self.wanted.peers.get(name).and_then(|w| w.node.as_ref());
-            let key = node.and_then(|node| keys.get(node));
+            let key = match node {
+                Some(node) => keys.get(node),
+                None => elsewhere.get(name),
+            };
             xml.push_str("<next nc:operation=\"replace\">");
             match (key, &peer.public_key) {
                 (Some(key), _) => leaf(xml, "public-key", &key.public_key),
@@ -130,6 +138,8 @@ impl Part {
                 if let Some(endpoint) = peer.endpoint {
                     write_endpoint(endpoint.address, key.listen_port, xml);
                 }
+            } else if let Some((endpoint, port)) = peer.endpoint.zip(peer.next_port) {
+                write_endpoint(endpoint.address, port, xml);
             }
             xml.push_str("<next nc:operation=\"remove\"/>");
         })

@@ -17,7 +17,15 @@ const STATE = {
         { name: 'ran0', 'oper-state': 'up' },
         { name: 'app0', 'oper-state': 'missing' },
       ],
-      chain: [{ name: 'local', application: [{ name: 'cache', 'is-up': false, packets: '4', bytes: '400' }] }],
+      chain: [
+        {
+          name: 'local',
+          application: [
+            { name: 'cache', 'is-up': false, packets: '4', bytes: '400' },
+            { name: 'ids', 'is-up': false, 'down-by': 'health-check', reason: 'no answer within 500 ms' },
+          ],
+        },
+      ],
       rule: [
         { name: 'x', 'is-there': true, packets: '12', bytes: '1200' },
         { name: 'y', 'is-there': true, packets: '0', bytes: '0', 'shadowed-by': 'a.x' },
@@ -37,7 +45,14 @@ test('rules are read per node with what they counted', () => {
     'missing',
     'unknown',
   ]);
-  expect(steering?.nodes.map(ailing)).toEqual([['port app0 is missing', 'cache of chain local gets no packets'], []]);
+  expect(steering?.nodes.map(ailing)).toEqual([
+    [
+      'port app0 is missing',
+      'cache of chain local gets no packets',
+      'ids of chain local gets no packets: no answer within 500 ms',
+    ],
+    [],
+  ]);
 });
 
 test('rules of an application are shown although the slice asks for none, and a slice without any has no panel', () => {

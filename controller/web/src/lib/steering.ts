@@ -13,7 +13,7 @@ export interface SteeringNode {
   /** When it was read. */
   readAt: number | null;
   ports: { name: string; state: string }[];
-  applications: { chain: string; name: string; up: boolean; packets: number }[];
+  applications: { chain: string; name: string; up: boolean; reason: string | null; packets: number }[];
   rules: SteeringRule[];
 }
 
@@ -43,6 +43,7 @@ function readNode(n: Json): SteeringNode {
         chain: text(c.name) ?? '',
         name: text(a.name) ?? '',
         up: a['is-up'] === true,
+        reason: text(a.reason),
         packets: number(a.packets) ?? 0,
       })),
     ),
@@ -68,6 +69,8 @@ export function ruleState(rule: SteeringRule): { text: string; tone: 'good' | 'b
 export function ailing(node: SteeringNode): string[] {
   return [
     ...node.ports.filter((p) => p.state !== 'up' && p.state !== 'unknown').map((p) => `port ${p.name} is ${p.state}`),
-    ...node.applications.filter((a) => !a.up).map((a) => `${a.name} of chain ${a.chain} gets no packets`),
+    ...node.applications
+      .filter((a) => !a.up)
+      .map((a) => `${a.name} of chain ${a.chain} gets no packets${a.reason === null ? '' : `: ${a.reason}`}`),
   ];
 }

@@ -162,6 +162,12 @@ impl Net {
             .await
     }
 
+    pub(in crate::backend) async fn set_down(&self, link: &Link) -> Result<(), NetlinkError> {
+        let message = LinkUnspec::new_with_index(link.index).down().build();
+        self.change(&format!("switch off {}", link.name), message)
+            .await
+    }
+
     pub(in crate::backend) async fn rename(
         &self,
         index: u32,

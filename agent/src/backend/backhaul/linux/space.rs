@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use super::guard::Standing;
-use super::net::Net;
+use super::net::{Link, Net};
 use super::probe::{Nudger, Pinger};
 use super::userspace::UserspaceDevice;
-use super::{LinuxPlane, PREFIX, TABLE, attach, in_words, wall};
+use super::{LinuxPlane, PREFIX, TABLE, attach, in_words, kernel, wall};
 use crate::backend::backhaul::plane::{Look, Place, PlaneError};
 use crate::backend::namespace::{self, FOR_SLICES, Namespace};
 
@@ -129,10 +129,9 @@ impl LinuxPlane {
             return Ok(false);
         };
         space.stop_devices().await;
-        // The namespace dies some time after its last user: ports and names are given back now.
         for link in space.net.links().await? {
             if space.is_ours(&link.name) {
-                space.net.delete(link.index).await?;
+                space.give_back(&link).await?;
             }
         }
         if space.is_of_node {
@@ -164,6 +163,17 @@ impl Space {
     pub(super) fn is_tunnel(&self, name: &str) -> bool {
         name.strip_prefix(&self.prefix)
             .is_some_and(|epoch| epoch.bytes().all(|one| one.is_ascii_digit()))
+    }
+
+    /// Gives back what an interface has outside of the slice's namespace: a name in the node's, a port. What it has within goes with
+    /// the namespace some time after its last user, with many others at once: the kernel takes 17 ms to remove a single one.
+    async fn give_back(&self, link: &Link) -> Result<(), PlaneError> {
+        if self.is_of_node || link.name == attach::INNER {
+            self.net.delete(link.index).await?;
+        } else if link.kind == kernel::KIND {
+            self.net.set_down(link).await?;
+        }
+        Ok(())
     }
 
     async fn stop_devices(&self) {

@@ -12,7 +12,7 @@ use libbpf_rs::{
 use tranche_steering::TOP;
 
 use crate::backend::steering::engine::check;
-use crate::backend::steering::program::{Found, Program as Wanted, Slots, program};
+use crate::backend::steering::program::{Failing, Found, Program as Wanted, Slots, program};
 use crate::backend::steering::state::Counter;
 use crate::backend::steering::table::{CELL, FRONT, Table, table};
 use crate::backend::steering::{SteeringConfig, reference};
@@ -264,7 +264,12 @@ fn table_of(config: &SteeringConfig) -> Result<Table, Refusal> {
         .map(|(name, ifindex)| (name, found(ifindex)))
         .collect();
     let counted = super::super::program::counted(config).zip(reference::FIRST..);
-    let wanted: Wanted = program(config, &interfaces, &counted.collect::<Slots>());
+    let wanted: Wanted = program(
+        config,
+        &interfaces,
+        &counted.collect::<Slots>(),
+        &Failing::new(),
+    );
     table(&wanted, version()).ok_or_else(|| refusal("there are too many rules".to_owned()))
 }
 

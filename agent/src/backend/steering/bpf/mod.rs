@@ -5,13 +5,17 @@
 //! its own, which it knows by its number (the tag of the state directory); one with another program replaces it port by port.
 
 #[cfg(test)]
+mod applications;
+#[cfg(test)]
 mod dig;
 mod kernel;
 #[cfg(test)]
 mod netconf;
 mod offload;
+mod packet_socket;
 mod place;
 mod plane;
+mod probe;
 #[cfg(test)]
 mod replay;
 #[cfg(test)]

@@ -7,9 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rtnetlink::LinkUnspec;
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo};
@@ -28,6 +30,9 @@ const INNER: &str = "dns0";
 /// Leaves room for GTP-U of either family in packets of 1500 octets.
 const MTU: u16 = 1400;
 const METRIC: u32 = 100;
+/// For how long an address may not be there that was given, and how often it is looked for.
+const SETTLED: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_millis(10);
 /// A place where nothing is forwarded, and where an address of IPv6 is there at once.
 const SETTINGS: Settings = &[
     ("net/ipv4/ip_forward", "0"),
@@ -58,7 +63,7 @@ struct Running {
 impl Resolvers {
     /// In the network namespace of this thread. Needs a runtime.
     pub(super) fn open(state_dir: &std::path::Path) -> Result<Self, String> {
-        let in_words = |error: std::io::Error| error.to_string();
+        let in_words = |error: io::Error| error.to_string();
         Ok(Self {
             tag: tag_of(state_dir.as_os_str().as_encoded_bytes()),
             node: Net::connect().map_err(in_words)?,
@@ -147,15 +152,7 @@ impl Resolvers {
             Some(server) => Some(server.stop().await),
             None => None,
         };
-        let bind = || {
-            config
-                .addresses
-                .iter()
-                .map(|address| Bound::bind(*address))
-                .collect()
-        };
-        let bound: std::io::Result<Vec<Bound>> =
-            place.namespace.within(bind).map_err(in_words(&name))?;
+        let bound = place.bind(config).await.map_err(in_words(&name))?;
         let bound = bound.map_err(|error| format!("its addresses cannot be bound: {error}"))?;
         let server = Server::start(config, bound, opener, last.as_deref());
         place.server = Some(server.map_err(in_words(&name))?);
@@ -254,6 +251,26 @@ impl Resolvers {
 }
 
 impl Running {
+    /// Binds its addresses. One of IPv6 is there once the kernel has taken in that the link is up, which it does once a second where
+    /// many links change.
+    async fn bind(&self, config: &ResolverConfig) -> io::Result<io::Result<Vec<Bound>>> {
+        let addresses = || config.addresses.iter();
+        let bind = || addresses().map(|one| Bound::bind(*one)).collect();
+        let begin = Instant::now();
+        loop {
+            let bound: io::Result<Vec<Bound>> = self.namespace.within(bind)?;
+            match bound {
+                Err(error)
+                    if error.kind() == io::ErrorKind::AddrNotAvailable
+                        && begin.elapsed() < SETTLED =>
+                {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                bound => return Ok(bound),
+            }
+        }
+    }
+
     /// Gives the place its addresses, and the one way out.
     async fn address(&self, config: &ResolverConfig, done: &mut Vec<String>) -> Result<(), String> {
         let text = |error: crate::backend::wifi::netlink::NetlinkError| error.to_string();
@@ -302,7 +319,7 @@ async fn remove(name: &str) -> Result<(), String> {
     namespace::delete(name).map_err(in_words(name))
 }
 
-fn in_words(name: &str) -> impl Fn(std::io::Error) -> String + '_ {
+fn in_words(name: &str) -> impl Fn(io::Error) -> String + '_ {
     move |error| format!("network namespace {name}: {error}")
 }
 

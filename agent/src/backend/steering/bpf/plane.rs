@@ -14,12 +14,13 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::kernel::{Kernel, version};
 use super::place::Resolvers;
+use super::probe::{self, Port};
 use crate::backend::steering::plane::{Plane, Unserved};
 use crate::backend::steering::program::{Found, Interfaces, Program};
 use crate::backend::steering::state::{Counter, ResolverState};
 use crate::backend::steering::table::{counters_of, table};
 use crate::backend::{BoxFuture, MacAddress};
-use tranche_steering::ResolverConfig;
+use tranche_steering::{ApplicationConfig, HealthCheck, ResolverConfig};
 
 /// Which of the filters of a hook are ours, with the tag of the state directory.
 const FILTER: u32 = 0x0100_0000;
@@ -82,6 +83,44 @@ impl BpfPlane {
             links.push((name, found));
         }
         Ok(links)
+    }
+
+    /// An interface as a probe needs it.
+    async fn port<'a>(&self, name: &'a str) -> Result<Port<'a>, String> {
+        let mut found = self
+            .handle
+            .link()
+            .get()
+            .match_name(name.to_owned())
+            .execute();
+        match found.try_next().await {
+            Ok(Some(message)) => Ok(Port {
+                name,
+                found: link(&message).1,
+            }),
+            Ok(None) | Err(_) => Err(format!("there is no interface {name}")),
+        }
+    }
+
+    async fn probe(
+        &self,
+        application: &ApplicationConfig,
+        check: &HealthCheck,
+    ) -> Result<(), String> {
+        let port = self.port(&application.port).await?;
+        if let Some(ends) = check.icmp_echo {
+            return probe::icmp_echo(&port, ends).await;
+        }
+        if let Some(to) = check.tcp {
+            return probe::tcp(&port, to.ends, to.destination_port)
+                .await
+                .map(drop);
+        }
+        if let Some(request) = &check.http {
+            return probe::http(&port, request).await;
+        }
+        let back = self.port(application.return_port()).await?;
+        probe::pass_through(&port, &back, application.destination_mac).await
     }
 
     /// The address of the other end of a pair, in whatever namespace it is.
@@ -385,6 +424,14 @@ impl Plane for BpfPlane {
 
     fn resolvers(&self) -> BoxFuture<'_, Vec<ResolverState>> {
         Box::pin(self.resolvers.states())
+    }
+
+    fn probe<'a>(
+        &'a self,
+        application: &'a ApplicationConfig,
+        check: &'a HealthCheck,
+    ) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(self.probe(application, check))
     }
 
     fn install<'a>(&'a self, program: Option<&'a Program>) -> BoxFuture<'a, Result<(), String>> {

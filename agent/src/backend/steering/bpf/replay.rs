@@ -10,7 +10,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::kernel::{Kernel, NAME, load_object, version};
 use crate::backend::MacAddress;
-use crate::backend::steering::program::{Found, Program, Slots, counted, program};
+use crate::backend::steering::program::{Failing, Found, Program, Slots, counted, program};
 use crate::backend::steering::reference::{FIRST, Outcome, Verdict, steer};
 use crate::backend::steering::suite::frames::{self, Frame};
 use crate::backend::steering::table::table;
@@ -107,7 +107,7 @@ fn resolved(config: &SteeringConfig) -> Program {
         .zip(101..)
         .map(|(name, number)| ((*name).to_owned(), found(number)));
     let slots: Slots = counted(config).zip(FIRST..).collect();
-    program(config, &interfaces.collect(), &slots)
+    program(config, &interfaces.collect(), &slots, &Failing::new())
 }
 
 fn ports() -> Vec<PortConfig> {
@@ -223,7 +223,16 @@ fn rule() -> impl Strategy<Value = RuleConfig> {
 }
 
 fn config() -> impl Strategy<Value = SteeringConfig> {
-    let chain = prop_oneof![3 => Just(None), 1 => Just(Some(()))];
+    // Two of the addresses that frames are between.
+    let health_check = HealthCheck {
+        icmp_echo: Some(Ends {
+            destination_address: "10.0.0.2".parse().unwrap(),
+            source_address: "10.0.0.1".parse().unwrap(),
+        }),
+        ..HealthCheck::default()
+    };
+    let check = prop_oneof![Just(None), Just(Some(health_check))];
+    let chain = prop_oneof![3 => Just(None), 1 => (check, any::<bool>()).prop_map(Some)];
     (
         prop::collection::vec(rule(), 1..12),
         any::<bool>(),
@@ -234,18 +243,22 @@ fn config() -> impl Strategy<Value = SteeringConfig> {
             for (rule, number) in rules.iter_mut().zip(0..) {
                 rule.name = format!("r{number}");
             }
-            let chains = chain.map(|()| ChainConfig {
+            let chains = chain.map(|(health_check, is_classified)| ChainConfig {
                 name: "c".to_owned(),
                 owner: None,
                 on_failure: OnFailure::Close,
                 applications: vec![ApplicationConfig {
                     name: "a".to_owned(),
-                    port: "p3".to_owned(),
-                    return_port: Some("p1".to_owned()),
+                    port: "p1".to_owned(),
+                    return_port: None,
                     destination_mac: None,
+                    health_check,
                 }],
-                classify: Some([()]),
-                forward: None,
+                classify: is_classified.then_some([()]),
+                forward: (!is_classified).then(|| WayOut {
+                    out_port: "p2".to_owned(),
+                    ..WayOut::default()
+                }),
             });
             SteeringConfig {
                 malformed_gtp: if malformed {

@@ -1,5 +1,6 @@
 //! The shared suite on the kernel: a node in a network namespace, its ports veth pairs whose far ends are in another one.
 
+use std::collections::HashMap;
 use std::io::{self, Read as _, Write as _};
 use std::net::IpAddr;
 use std::path::Path;
@@ -8,18 +9,20 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
+use socket2::Socket;
 use std::os::fd::AsFd as _;
 use tokio::runtime::{Builder, Runtime};
 
+use super::applications::Application;
+use super::packet_socket::packet_socket;
 use crate::backend::backhaul::linux::{namespace_prefix, tag_of};
 use crate::backend::namespace;
 use crate::backend::steering::Steering;
 use crate::backend::steering::suite::frames::{Frame, gtp, user_packet};
 use crate::backend::steering::suite::{self, GATEWAY, PORTS, SteeringRig, at, shared, to};
 use crate::backend::steering::{
-    Direction, Encapsulation, Forward, GtpMatch, MatchConfig, RuleConfig, SteeringConfig, Through,
-    WayOut, present,
+    Direction, Encapsulation, Forward, GtpMatch, HealthCheck, MatchConfig, RuleConfig,
+    SteeringConfig, Through, WayOut, present,
 };
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -32,6 +35,8 @@ pub(super) struct Rig {
     far: Vec<(String, Socket)>,
     /// Another resolver in the far namespace, while this lives.
     other: Arc<()>,
+    /// Applications in the far namespace, by the port where they are.
+    pub(super) applications: HashMap<String, Application>,
 }
 
 /// Runs a command line, which must succeed; what it printed.
@@ -105,6 +110,7 @@ impl Rig {
             steering: None,
             far: far.into(),
             other: Arc::default(),
+            applications: HashMap::new(),
         }
     }
 
@@ -156,7 +162,6 @@ impl Rig {
 /// A socket that sends and receives frames at an interface.
 pub(super) fn open(namespace: &str, interface: &str) -> Socket {
     const EVERYTHING: u16 = 0x0003;
-    const AF_PACKET: u16 = 17;
     let (namespace, interface) = (namespace.to_owned(), interface.to_owned());
     let opened = std::thread::spawn(move || {
         enter(&namespace).unwrap();
@@ -164,26 +169,7 @@ pub(super) fn open(namespace: &str, interface: &str) -> Socket {
         let line = sh(&format!("ip -o link show {interface}"));
         index.push_str(line.split(':').next().unwrap());
         let index: u32 = index.parse().unwrap();
-        let protocol = Protocol::from(i32::from(EVERYTHING.to_be()));
-        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol)).unwrap();
-        // struct sockaddr_ll: family, protocol, interface; the rest is of no account.
-        let mut address = [AF_PACKET.to_ne_bytes(), EVERYTHING.to_be_bytes()].concat();
-        address.extend(index.to_ne_bytes());
-        address.resize(20, 0);
-        let mut storage = SockAddrStorage::zeroed();
-        #[expect(unsafe_code, reason = "socket2 has no addresses of this family")]
-        // SAFETY: the storage is larger than the address, which has no invalid values and is of the length that is said.
-        let address = unsafe {
-            std::ptr::copy_nonoverlapping(
-                address.as_ptr(),
-                std::ptr::from_mut(&mut storage).cast::<u8>(),
-                20,
-            );
-            SockAddr::new(storage, 20)
-        };
-        socket.bind(&address).unwrap();
-        socket.set_nonblocking(true).unwrap();
-        socket
+        packet_socket(index, EVERYTHING).unwrap()
     });
     opened.join().unwrap()
 }
@@ -223,6 +209,16 @@ impl SteeringRig for Rig {
         let state = if is_up { "up" } else { "down" };
         // The application's own end.
         sh(&format!("ip -n {}f link set {port} {state}", self.prefix));
+    }
+
+    fn run_application(&mut self, port: &str) -> HealthCheck {
+        let (application, check) = Application::with_http(&self.prefix, port);
+        self.applications.insert(port.to_owned(), application);
+        check
+    }
+
+    fn hang(&mut self, port: &str, is_hung: bool) {
+        self.applications[port].hang(is_hung);
     }
 
     fn take_away(&mut self, port: &str) {

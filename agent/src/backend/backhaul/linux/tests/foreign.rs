@@ -1,9 +1,10 @@
-//! An end whose key is elsewhere follows a rotation: a second interface of its own, with the key that it has.
+//! An end whose key is elsewhere follows a rotation: a second interface of its own, with the key that it has. One that calls, and
+//! one that is called, at another port then.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::UdpSocket;
 use tokio::time::{sleep, timeout};
 
@@ -23,6 +24,7 @@ const LAPTOP: &str = "10.77.0.77";
 /// What the laptop does in a rotation as its file says: the interface comes up, shakes hands, and then has the traffic.
 struct Laptop {
     key: PrivateKey,
+    is_called: bool,
     interfaces: Vec<(String, UserspaceDevice)>,
 }
 
@@ -30,13 +32,12 @@ impl Laptop {
     /// One more interface, beside those that it has. The laptop is at the machine of the data centre, and is nobody's node.
     async fn bring_up(&mut self, rig: &Rig, hub: &OwnKeyState) {
         let name = format!("wl{}", hub.epoch);
+        let address = rig.underlay_address(EDGE).parse().unwrap();
+        let endpoint = SocketAddr::new(address, hub.listen_port);
         let peer = WgPeer {
             public_key: hub.public_key,
             preshared_key: None,
-            endpoint: Some(SocketAddr::new(
-                rig.underlay_address(EDGE).parse().unwrap(),
-                hub.listen_port,
-            )),
+            endpoint: (!self.is_called).then_some(endpoint),
             moves: false,
             keepalive_s: Some(25),
             allowed: vec![format!("{HUB}/32").parse().unwrap()],
@@ -44,7 +45,7 @@ impl Laptop {
         let interface = TunnelInterface {
             name: name.clone(),
             key: self.key.clone(),
-            port: 0,
+            port: if self.is_called { port(hub) } else { 0 },
             peers: Some(vec![peer]),
             metric: METRIC,
         };
@@ -58,14 +59,17 @@ impl Laptop {
             device
         });
         let device = made.await.unwrap();
-        // The kernel's WireGuard would call by itself, for it keeps the way alive; gotatun does so after the first 25 s only.
         rig.in_machine(
             DC,
             &format!(
                 "echo 2 > /proc/sys/net/ipv4/conf/{name}/rp_filter && ip address add {LAPTOP}/32 dev {name} && \
-                 ip link set {name} up && ping -c 1 -W 1 -I {name} {HUB} || true"
+                 ip link set {name} up"
             ),
         );
+        if !self.is_called {
+            // The kernel's WireGuard would call by itself, for it keeps the way alive; gotatun does so after the first 25 s only.
+            rig.in_machine(DC, &format!("ping -c 1 -W 1 -I {name} {HUB} || true"));
+        }
         let shaken = async {
             while device.observe(&name, 0).await.peers[0]
                 .latest_handshake
@@ -92,6 +96,11 @@ impl Laptop {
     }
 }
 
+/// Where it receives on the interface with which it follows this key, if it is called.
+fn port(hub: &OwnKeyState) -> u16 {
+    5000 + u16::try_from(hub.epoch).unwrap()
+}
+
 fn sockets(rig: &Rig, port: u16) -> (UdpSocket, UdpSocket) {
     let hub = socket(&rig.slice_namespace(EDGE, SLICE), &format!("{HUB}:{port}"));
     let laptop = socket(&rig.machine(DC).name, &format!("{LAPTOP}:{port}"));
@@ -101,26 +110,54 @@ fn sockets(rig: &Rig, port: u16) -> (UdpSocket, UdpSocket) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_whose_key_is_elsewhere_follows_a_rotation_without_a_loss() {
     if rig::can_run() {
-        follows(Rig::new(BackendInUse::Userspace).await).await;
+        follows(Rig::new(BackendInUse::Userspace).await, false).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a kernel with WireGuard; run by make test-vm"]
 async fn an_end_whose_key_is_elsewhere_follows_a_rotation_of_the_kernel_without_a_loss() {
-    follows(Rig::new(BackendInUse::Kernel).await).await;
+    follows(Rig::new(BackendInUse::Kernel).await, false).await;
 }
 
-async fn follows(mut rig: Rig) {
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_is_called_follows_a_rotation_without_a_loss() {
+    if rig::can_run() {
+        follows(Rig::new(BackendInUse::Userspace).await, true).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a kernel with WireGuard; run by make test-vm"]
+async fn an_end_that_is_called_follows_a_rotation_of_the_kernel_without_a_loss() {
+    follows(Rig::new(BackendInUse::Kernel).await, true).await;
+}
+
+/// The hub with the laptop as its peer: the laptop's interface for this key, and the next one.
+fn configured(rig: &Rig, laptop: &Laptop, now: u16, next: Option<u16>) -> NodeConfig {
+    let key = laptop.key.public();
+    let at = |port: u16| match laptop.is_called {
+        true => json!({ "address": rig.underlay_address(DC), "port": port }),
+        false => Value::Null,
+    };
+    let mut peer = json!({
+        "name": "laptop", "public-key": key, "tunnel-address": LAPTOP, "endpoint": at(now),
+    });
+    if let Some(next) = next {
+        peer["next"] = json!({ "public-key": key, "endpoint": at(next) });
+    }
+    let mut tunnel = suite::tunnel(EDGE, SLICE);
+    tunnel["peer"] = json!([peer]);
+    suite::config(&[tunnel])
+}
+
+async fn follows(mut rig: Rig, is_called: bool) {
     let mut laptop = Laptop {
         key: PrivateKey::generate(),
+        is_called,
         interfaces: Vec::new(),
     };
-    let mut tunnel = suite::tunnel(EDGE, SLICE);
-    tunnel["peer"] = json!([{
-        "name": "laptop", "public-key": laptop.key.public(), "tunnel-address": LAPTOP,
-    }]);
-    let before = suite::config(&[tunnel.clone()]);
+    let mut before = configured(&rig, &laptop, 5001, None);
     suite::apply(&mut rig, EDGE, &NodeConfig::default(), &before).await;
     let own = suite::state(&mut rig, EDGE, SLICE).await.own_key.unwrap();
     laptop.bring_up(&rig, &own).await;
@@ -135,13 +172,13 @@ async fn follows(mut rig: Rig) {
         ("to the laptop", hub_out, laptop_in),
     ]);
     streams.go_on(100).await;
-    tunnel["peer"][0]["next"] = json!({ "public-key": laptop.key.public() });
-    let told = suite::config(&[tunnel]);
+    let mut now = port(&own);
     // Who turns first, nobody can know.
     for is_laptop_first in [true, false] {
         streams.step("rotate-key");
         let next = rig.node(EDGE).rotate_key(SLICE, None).await.unwrap();
         streams.step("the configuration of the next key");
+        let told = configured(&rig, &laptop, now, Some(port(&next)));
         suite::apply(&mut rig, EDGE, &before, &told).await;
         streams.go_on(100).await;
         let waiting = suite::state(&mut rig, EDGE, SLICE).await.next.unwrap();
@@ -172,6 +209,8 @@ async fn follows(mut rig: Rig) {
         })
         .await;
         streams.step("writing it down");
+        now = port(&next);
+        before = configured(&rig, &laptop, now, None);
         suite::apply(&mut rig, EDGE, &told, &before).await;
         streams.step("the end of the first interface of the laptop");
         laptop.take_down(&rig).await;
