@@ -246,7 +246,7 @@ mod tests {
                 "rule": [{ "name": "busy", "packets": "3", "bytes": "300" }],
                 "resolver": [{
                     "slice": "a", "oper-state": "down", "answered": "3", "forwarded": "0",
-                    "refused": "0", "failed": "0", "ignored": "0",
+                    "refused": "0", "failed": "0", "ignored": "0", "limited": "0",
                 }],
             })
         );
