@@ -10,7 +10,8 @@ use tranche_steering::ResolverConfig;
 use super::read::{ReadError, mandatory, parsed};
 
 /// Leaves that are numbers in RFC 7951.
-const NUMBERS: [&str; 16] = [
+const NUMBERS: [&str; 17] = [
+    "client-rate",
     "interval",
     "timeout",
     "fall",
