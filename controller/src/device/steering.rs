@@ -341,7 +341,7 @@ mod tests {
                   "match": { "source-port-range": { "lower-port": 1024, "upper-port": 65535 }, "destination-port-range": { "lower-port": 53, "upper-port": 54 } } },
             ],
             "resolver": [{
-                "slice": "a", "owner": "tranche-controller", "port": "dns0", "address": ["10.53.0.1", "fd00::53"],
+                "slice": "a", "owner": "tranche-controller", "port": "dns0", "client-rate": 50, "address": ["10.53.0.1", "fd00::53"],
                 "client": ["10.60.0.0/16", "10.61.0.0/16"], "forward": { "server": ["10.0.0.54", "10.0.0.53"], "through": "tunnel" },
                 "record": [{ "name": "x.example", "type": "A", "address": "10.0.0.7", "ttl": 60 },
                            { "name": "x.example", "type": "AAAA", "address": "fd00::7", "ttl": 300 }],
