@@ -243,30 +243,22 @@ AIRTIME_FN int airtime_is_due(const struct airtime_radio *r, airtime_u32 k, airt
 
 /*
  * A driver may take its time to send and to tell. That is no queue: it is learned from packets with nothing before them.
- * Where there are none, a pause makes one, as long as it takes; the packets that have their departure go before it. The next
- * one comes soon while there is more to learn: the last was too short, or what it showed was news.
+ * Where there are none, a pause makes one, as long as it takes; the packets that have their departure go before it.
  */
 AIRTIME_FN void airtime_plan_pause(struct airtime_radio *r, airtime_u64 now)
 {
-	airtime_u64 longest = r->horizon / 2, least = airtime_min(AIRTIME_PAUSE_LEAST, longest), every;
-	int is_news = r->latency > r->latency_before + r->latency_before / 8 + AIRTIME_MS;
+	airtime_u64 every = airtime_min(AIRTIME_PAUSE_EVERY, 40 * r->interval);
 
-	every = airtime_min(AIRTIME_PAUSE_EVERY, 40 * r->interval);
-	if (is_news || (!r->seen_alone && r->pause < longest))
-		every /= 8;
-	else if (!r->seen_alone)
-		every /= 2;
 	if (!r->paced || now < r->pause_to + every)
 		return;
 	if (!r->seen_alone)
 		r->pause = 2 * r->pause;
 	else if (r->pause > 2 * r->latency + AIRTIME_PAUSE_LEAST)
 		r->pause -= r->pause / 4;
-	r->pause = airtime_max(airtime_min(r->pause, longest), least);
+	r->pause = airtime_max(airtime_min(r->pause, r->horizon / 2), airtime_min(AIRTIME_PAUSE_LEAST, r->horizon / 2));
 	r->pause_from = now + r->horizon;
 	r->pause_to = r->pause_from + r->pause;
 	r->seen_alone = 0;
-	r->latency_before = airtime_max(r->latency, r->latency_before - r->latency_before / 16);
 }
 
 /* Brings shares and congestion up to date. Called before a packet is admitted, and by a timer where nothing is sent. */

@@ -142,7 +142,6 @@ struct airtime_radio {
 	airtime_u64 pause_to;          /* ...to here, so that the latency shows */
 	airtime_u64 pause;             /* length of such a pause */
 	airtime_u64 seen_alone;        /* a packet with nothing before it completed since the last one */
-	airtime_u64 latency_before;    /* what was known of the latency when the last one was planned */
 	airtime_s64 outstanding;       /* airtime that left and was not completed */
 	airtime_u64 wheel_at;          /* wheel slot before which everything has left */
 	airtime_u64 wheel_slot;        /* length of a wheel slot */
@@ -241,7 +240,6 @@ AIRTIME_FN void airtime_radio_reset(struct airtime_radio *r, airtime_u64 now)
 	r->pause_to = now;
 	r->pause = AIRTIME_PAUSE_LEAST;
 	r->seen_alone = 0;
-	r->latency_before = 0;
 	r->outstanding = 0;
 	r->wheel_slot = airtime_max(r->horizon / AIRTIME_WHEEL_AHEAD + 1, AIRTIME_WHEEL_SLOT);
 	r->wheel_slot = (r->wheel_slot + AIRTIME_GRAIN - 1) & ~(AIRTIME_GRAIN - 1);
