@@ -475,3 +475,22 @@ fn meets(one: &RuleConfig, other: &RuleConfig) -> bool {
         && may_be_same(one.vlan_id.as_ref(), other.vlan_id.as_ref())
         && ends.is_none_or(|(one, other)| one.overlaps(other))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_so_many_ports_and_no_more() {
+        let of = |count: usize| -> SteeringConfig {
+            let names = (0..count).map(|number| json!({ "name": format!("p{number}") }));
+            serde_json::from_value(json!({ "port": names.collect::<Vec<_>>() })).unwrap()
+        };
+        check(&of(MOST_PORTS)).unwrap();
+        let fault = check(&of(MOST_PORTS + 1)).unwrap_err();
+        assert_eq!((fault.kind, &*fault.path), (FaultKind::NoRoom, TOP));
+        assert!(fault.message.contains("1000 ports"), "{}", fault.message);
+    }
+}
