@@ -68,6 +68,9 @@ pub(crate) fn state(seen: &SteeringState, running: &Tree) -> Value {
     if let Some(counters) = &seen.counters {
         state["state"] = json!(counters);
     }
+    if let Some(fault) = &seen.fault {
+        state["state"]["fault"] = fault.as_str().into();
+    }
     state
 }
 
@@ -218,6 +221,7 @@ mod tests {
                 since: None,
             }],
             counters: None,
+            fault: None,
         }
     }
 

@@ -49,6 +49,8 @@ pub struct Steering {
 
 struct Inner {
     plane: Arc<dyn Plane>,
+    /// Held by who changes anything, also where that waits for something: readers do not.
+    turn: Mutex<()>,
     state: Mutex<State>,
     events: broadcast::Sender<Event>,
     /// An application fails its health check, or passes it again.
@@ -68,6 +70,12 @@ struct State {
     /// Applications that the program leaves out because of their health checks.
     failing: Failing,
     conditions: Conditions,
+    /// By rule, the earlier one that leaves it nothing.
+    shadowed: Vec<Option<String>>,
+    /// Why what is configured is not in force, and with which interfaces that was tried.
+    fault: Option<(String, Interfaces)>,
+    /// What was last said of resolvers that do not run.
+    unserved: Option<String>,
 }
 
 impl std::fmt::Debug for Steering {
@@ -83,6 +91,7 @@ impl Steering {
         Self {
             inner: Arc::new(Inner {
                 plane,
+                turn: Mutex::default(),
                 news: state.checks.news(),
                 state: Mutex::new(state),
                 events: broadcast::Sender::new(EVENTS),
@@ -119,17 +128,10 @@ async fn watch(inner: Weak<Inner>, news: Arc<Notify>) {
             next = Instant::now() + LOOK;
         }
         let Some(inner) = inner.upgrade() else { return };
-        let mut state = inner.state.lock().await;
-        if state.config.is_nothing() {
-            continue;
-        }
         let reads_back = is_time && looks.is_multiple_of(LOOKS_TO_CHECK);
-        match inner.follow(&mut state, reads_back).await {
-            Ok(steps) => inner.tell(steps),
-            Err(refusal) => {
-                tracing::error!(domain = DOMAIN, %refusal, "steering could not follow its interfaces")
-            }
-        }
+        let (steps, _) = inner.follow(is_time, reads_back).await;
+        // What fails is in the log and in the state.
+        inner.tell(steps);
     }
 }
 
@@ -255,6 +257,28 @@ impl Inner {
         Ok(slots)
     }
 
+    /// Puts a program in force, or leaves the former one there.
+    async fn install(
+        &self,
+        state: &mut State,
+        new: Option<&Program>,
+        interfaces: &Interfaces,
+    ) -> Result<(), Refusal> {
+        let Err(reason) = self.plane.install(new).await else {
+            state.fault = None;
+            return Ok(());
+        };
+        // A part of it may be there.
+        match self.plane.install(state.program.as_ref()).await {
+            Ok(()) => Err(failed(reason)),
+            Err(second) => {
+                let both = format!("{reason}; and then: {second}");
+                state.fault = Some((both.clone(), interfaces.clone()));
+                Err(failed(both))
+            }
+        }
+    }
+
     /// Puts a configuration in force with the interfaces as they are.
     async fn put(
         &self,
@@ -266,8 +290,9 @@ impl Inner {
         let slots = self.slots(state, config).await?;
         let failing = state.checks.failing(config);
         let new = (!config.is_nothing()).then(|| program(config, interfaces, &slots, &failing));
-        self.plane.install(new.as_ref()).await.map_err(failed)?;
+        self.install(state, new.as_ref(), interfaces).await?;
         state.config = config.clone();
+        state.shadowed = shadowed(config);
         state.slots = slots;
         state.program = new;
         state.failing = failing;
@@ -277,8 +302,8 @@ impl Inner {
     }
 
     async fn apply(&self, config: &SteeringConfig) -> Result<SteeringConfig, Refusal> {
-        let mut state = self.state.lock().await;
-        let before = state.config.clone();
+        let _turn = self.turn.lock().await;
+        let before = self.state.lock().await.config.clone();
         if before == *config {
             return Ok(before);
         }
@@ -287,32 +312,40 @@ impl Inner {
             self.serve(config).await?;
             let interfaces = self.interfaces(config).await?;
             check_present(&before, config, &interfaces)?;
+            let mut state = self.state.lock().await;
             self.put(&mut state, config, &interfaces).await
         };
-        match done.await {
-            Ok(()) => Ok(before),
-            Err(refusal) => {
-                if let Err(second) = self.serve(&before).await {
-                    tracing::error!(domain = DOMAIN, refusal = %second, "resolvers could not be put back");
-                }
-                Err(refusal)
-            }
+        let Err(mut refusal) = done.await else {
+            return Ok(before);
+        };
+        if let Err(second) = self.serve(&before).await {
+            refusal.message = format!("{}; and then: {}", refusal.message, second.message);
         }
+        Err(refusal)
     }
 
     async fn restore(&self, config: &SteeringConfig) -> Result<(), Refusal> {
-        let mut state = self.state.lock().await;
+        let _turn = self.turn.lock().await;
         self.serve(config).await?;
         let interfaces = self.interfaces(config).await?;
+        let mut state = self.state.lock().await;
         self.put(&mut state, config, &interfaces).await
     }
 
     async fn reconcile(&self, config: &SteeringConfig) -> Result<Vec<Step>, Refusal> {
-        let mut state = self.state.lock().await;
-        self.recover(&mut state, config).await?;
-        state.config = config.clone();
-        state.checks.follow(config, &self.plane);
-        let steps = self.follow(&mut state, true).await?;
+        {
+            let _turn = self.turn.lock().await;
+            let mut state = self.state.lock().await;
+            self.recover(&mut state, config).await?;
+            state.config = config.clone();
+            state.shadowed = shadowed(config);
+            state.checks.follow(config, &self.plane);
+        }
+        let (steps, done) = self.follow(true, true).await;
+        if let Err(refusal) = done {
+            self.tell(steps);
+            return Err(refusal);
+        }
         let interfaces = self.interfaces(config).await?;
         for port in config
             .ports
@@ -327,30 +360,96 @@ impl Inner {
         Ok(steps)
     }
 
-    /// Renews the program if the interfaces or the applications are not what they were, or if it is not in force.
-    async fn follow(&self, state: &mut State, reads_back: bool) -> Result<Vec<Step>, Refusal> {
-        let config = state.config.clone();
-        let mut interfaces = self.interfaces(&config).await?;
-        let mut steps = Vec::new();
-        let is_missing = |port: &str| !interfaces.contains_key(port);
-        if reads_back || config.resolvers.iter().any(|one| is_missing(&one.port)) {
-            let done = self.serve(&config).await?;
-            steps.extend(done.into_iter().map(|action| step(TOP, action)));
-            interfaces = self.interfaces(&config).await?;
-        }
-        let slots = self.slots(state, &config).await?;
-        let failing = state.checks.failing(&config);
-        let with = |failing| {
-            (!config.is_nothing()).then(|| program(&config, &interfaces, &slots, failing))
+    /// Renews the program if the interfaces or the applications are not what they were, or if it is not in force, and resolvers
+    /// that do not run: what was put right, and the first that could not be.
+    async fn follow(&self, is_time: bool, reads_back: bool) -> (Vec<Step>, Result<(), Refusal>) {
+        let _turn = self.turn.lock().await;
+        let config = {
+            let state = self.state.lock().await;
+            if state.config.is_nothing() && state.fault.is_none() && !reads_back {
+                return (Vec::new(), Ok(()));
+            }
+            state.config.clone()
         };
+        let mut steps = Vec::new();
+        let done = self.follow_to(&config, (is_time, reads_back), &mut steps);
+        let done = done.await;
+        (steps, done)
+    }
+
+    async fn follow_to(
+        &self,
+        config: &SteeringConfig,
+        (is_time, reads_back): (bool, bool),
+        steps: &mut Vec<Step>,
+    ) -> Result<(), Refusal> {
+        let mut served = Ok(());
+        let mut interfaces = self.interfaces(config).await?;
+        let is_missing = |port: &str| !interfaces.contains_key(port);
+        let is_absent = config.resolvers.iter().any(|one| is_missing(&one.port));
+        let serves = reads_back || is_time && is_absent;
+        if serves {
+            match self.serve(config).await {
+                Ok(done) => steps.extend(done.into_iter().map(|action| step(TOP, action))),
+                // The rest does not wait for it.
+                Err(refusal) => served = Err(refusal),
+            }
+            interfaces = self.interfaces(config).await?;
+        }
+        let mut state = self.state.lock().await;
+        if serves {
+            let unserved = served.as_ref().err().map(ToString::to_string);
+            if let Some(refusal) = unserved.as_ref().filter(|_| state.unserved != unserved) {
+                tracing::error!(domain = DOMAIN, refusal, "a resolver does not run");
+            }
+            state.unserved = unserved;
+        }
+        let before = state.fault.take();
+        let renewed = self
+            .renew(&mut state, config, (&interfaces, reads_back), &before)
+            .await;
+        match (&renewed, before) {
+            (Err(refusal), before) => {
+                if before.is_none_or(|(before, _)| before != refusal.message) {
+                    tracing::error!(domain = DOMAIN, %refusal, "steering is not as it is configured");
+                }
+                state.fault = Some((refusal.message.clone(), interfaces));
+            }
+            (Ok(_), Some(_)) => {
+                tracing::info!(domain = DOMAIN, "steering is as it is configured again");
+            }
+            (Ok(_), None) => {}
+        }
+        steps.extend(renewed?);
+        served
+    }
+
+    /// The program of [`Inner::follow`]; what it failed with `before` is tried again when an interface is otherwise, or at the next
+    /// look at all of it.
+    async fn renew(
+        &self,
+        state: &mut State,
+        config: &SteeringConfig,
+        (interfaces, reads_back): (&Interfaces, bool),
+        before: &Option<(String, Interfaces)>,
+    ) -> Result<Option<Step>, Refusal> {
+        if let Some((fault, tried)) = before
+            && !reads_back
+            && tried == interfaces
+        {
+            return Err(failed(fault.clone()));
+        }
+        let slots = self.slots(state, config).await?;
+        let failing = state.checks.failing(config);
+        let with =
+            |failing| (!config.is_nothing()).then(|| program(config, interfaces, &slots, failing));
         let wanted = with(&failing);
         let is_news = wanted != state.program;
-        let is_there = match reads_back || is_news {
-            true => self
-                .plane
-                .is_in_force(wanted.as_ref())
-                .await
-                .map_err(failed)?,
+        let is_there = match reads_back || is_news || before.is_some() {
+            true => {
+                let is_there = self.plane.is_in_force(wanted.as_ref()).await;
+                is_there.map_err(failed)?
+            }
             false => true,
         };
         if !is_there {
@@ -361,24 +460,25 @@ impl Inner {
         state.slots = slots;
         state.program = wanted;
         state.failing = failing;
-        self.notice(state, &interfaces);
+        self.notice(state, interfaces);
         let action = match (is_there || !is_repair, is_news) {
-            (true, _) => return Ok(steps),
+            (true, _) => return Ok(None),
             (false, true) => "put steering in force with the interfaces as they are now",
             (false, false) => PUT_BACK,
         };
-        steps.push(step(TOP, action));
-        Ok(steps)
+        Ok(Some(step(TOP, action)))
     }
 
     async fn observe(&self) -> Result<SteeringState, Refusal> {
         let mut state = self.state.lock().await;
         if state.config.is_nothing() {
-            return Ok(SteeringState::default());
+            return Ok(SteeringState {
+                fault: state.fault.as_ref().map(|(fault, _)| fault.clone()),
+                ..SteeringState::default()
+            });
         }
         let interfaces = self.interfaces(&state.config).await?;
         self.notice(&mut state, &interfaces);
-        let config = &state.config;
         let mut positions = vec![FRAGMENT, MALFORMED, OVERSIZED, ECHO, FAILED, UNMATCHED];
         positions.extend(state.slots.values());
         let read = self.plane.counters(positions).await.map_err(failed)?;
@@ -407,11 +507,12 @@ impl Inner {
         });
         counters.slices = slices.collect();
         Ok(SteeringState {
-            ports: ports(config, &interfaces),
+            ports: ports(&state, &interfaces),
             chains: chains(&state, &by),
-            rules: rules(config, &by),
+            rules: rules(&state, &by),
             resolvers: self.plane.resolvers().await,
             counters: Some(counters),
+            fault: state.fault.as_ref().map(|(fault, _)| fault.clone()),
         })
     }
 }
@@ -474,13 +575,14 @@ fn ways_out(config: &SteeringConfig) -> impl Iterator<Item = (String, &WayOut)> 
         .map(|(at, way)| (format!("{at}/forward"), way))
 }
 
-fn ports(config: &SteeringConfig, interfaces: &Interfaces) -> Vec<PortState> {
+fn ports(state: &State, interfaces: &Interfaces) -> Vec<PortState> {
     let of = |name: &str| match interfaces.get(name) {
         None => OperState::Missing,
-        Some(found) if found.is_up => OperState::Up,
-        Some(_) => OperState::Down,
+        Some(found) if !found.is_up => OperState::Down,
+        Some(_) if state.fault.is_some() => OperState::Failed,
+        Some(_) => OperState::Up,
     };
-    let states = config.ports.iter().map(|port| PortState {
+    let states = state.config.ports.iter().map(|port| PortState {
         name: port.name.clone(),
         oper_state: of(&port.name),
     });
@@ -506,14 +608,14 @@ fn chains(state: &State, by: &BTreeMap<&Counted, Counter>) -> Vec<ChainState> {
     state.config.chains.iter().map(of).collect()
 }
 
-fn rules(config: &SteeringConfig, by: &BTreeMap<&Counted, Counter>) -> Vec<RuleState> {
-    let shadowed = shadowed(config);
-    let of = |(rule, shadowed_by): (&super::RuleConfig, Option<String>)| RuleState {
+fn rules(state: &State, by: &BTreeMap<&Counted, Counter>) -> Vec<RuleState> {
+    let of = |(rule, shadowed_by): (&super::RuleConfig, &Option<String>)| RuleState {
         name: rule.name.clone(),
         counter: counter(by, &Counted::Rule(rule.name.clone())),
-        shadowed_by,
+        shadowed_by: shadowed_by.clone(),
     };
-    config.rules.iter().zip(shadowed).map(of).collect()
+    let rules = state.config.rules.iter();
+    rules.zip(&state.shadowed).map(of).collect()
 }
 
 fn counter(by: &BTreeMap<&Counted, Counter>, counted: &Counted) -> Counter {
@@ -528,6 +630,9 @@ impl Backend for Steering {
     fn plan(&self, old: &NodeConfig, new: &NodeConfig) -> Result<Plan, Refusal> {
         if old.steering == new.steering {
             return Ok(Plan::new(DOMAIN, Vec::new(), old, new));
+        }
+        if let (false, Some(fault)) = (new.steering.is_nothing(), self.inner.plane.fault()) {
+            return Err(Refusal::new(TOP, fault).because(Why::Unsupported));
         }
         check(&new.steering)?;
         let steps = steps(&old.steering, &new.steering);

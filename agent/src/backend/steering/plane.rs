@@ -17,6 +17,9 @@ pub(super) struct Unserved {
 
 /// A data plane. What it says went wrong is one sentence, lower case, no full stop.
 pub(super) trait Plane: Send + Sync {
+    /// What keeps this machine from steering anything, as soon as that is known.
+    fn fault(&self) -> Option<String>;
+
     /// The interfaces of these names that there are. One may be asked for that is not there. The other end is looked up of `ends`.
     fn interfaces<'a>(
         &'a self,
@@ -24,8 +27,8 @@ pub(super) trait Plane: Send + Sync {
         ends: &'a [&'a str],
     ) -> BoxFuture<'a, Result<Interfaces, String>>;
 
-    /// Lets resolvers run as these say, and no others; what was done. Those that are as they should be go on undisturbed. On an
-    /// error some may and others not.
+    /// Lets resolvers run as these say, and no others; what was done. Those that are as they should be go on undisturbed. One that
+    /// cannot run holds up no other; the error is that of the first.
     fn serve<'a>(
         &'a self,
         resolvers: &'a [ResolverConfig],
@@ -43,7 +46,7 @@ pub(super) trait Plane: Send + Sync {
     ) -> BoxFuture<'a, Result<(), String>>;
 
     /// Puts a program in force as a whole, in the place of the one there is, and reads it back; takes everything away where there
-    /// is none. On an error the former one is in force.
+    /// is none. On an error a part of it may be there: who wants the former one back has it installed.
     fn install<'a>(&'a self, program: Option<&'a Program>) -> BoxFuture<'a, Result<(), String>>;
 
     /// Whether this is in force, everywhere.

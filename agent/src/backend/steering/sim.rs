@@ -34,6 +34,8 @@ struct State {
     missing: HashSet<String>,
     /// Ports whose application hangs.
     hung: HashSet<String>,
+    /// A port where nothing can be put.
+    obstructed: Option<String>,
     program: Option<Program>,
     counters: HashMap<u32, Counter>,
     resolvers: BTreeMap<String, (ResolverConfig, Core)>,
@@ -85,6 +87,15 @@ impl SimulatedPorts {
     /// Lets the applications at these ports hang, so that no probe of a health check is answered, and all others do their work.
     pub fn set_hung(&self, ports: &[String]) {
         self.state().hung = ports.iter().cloned().collect();
+    }
+
+    /// Takes steering off a port and lets nobody put it there, or gives the place back.
+    pub fn obstruct(&self, port: &str, is_obstructed: bool) {
+        let mut state = self.state();
+        state.obstructed = is_obstructed.then(|| port.to_owned());
+        if is_obstructed {
+            state.program = None;
+        }
     }
 
     /// Changes what is in force, as somebody might do by hand.
@@ -183,6 +194,10 @@ fn other_end(ifindex: u32) -> MacAddress {
 }
 
 impl Plane for SimulatedPorts {
+    fn fault(&self) -> Option<String> {
+        None
+    }
+
     fn interfaces<'a>(
         &'a self,
         names: &'a [&'a str],
@@ -270,6 +285,14 @@ impl Plane for SimulatedPorts {
 
     fn install<'a>(&'a self, program: Option<&'a Program>) -> BoxFuture<'a, Result<(), String>> {
         let mut state = self.state();
+        let number = state.obstructed.as_ref().and_then(|port| {
+            let number = state.numbers.get(port)?;
+            program?.ports.get(number).map(|_| port.clone())
+        });
+        if let Some(port) = number {
+            let fault = format!("cannot put steering at port {port}");
+            return Box::pin(async { Err(fault) });
+        }
         state.program = program.cloned();
         if program.is_none() {
             state.counters.clear();
@@ -373,6 +396,10 @@ mod tests {
 
         fn disturb(&mut self) {
             self.ports.disturb();
+        }
+
+        fn obstruct(&mut self, port: &str, is_obstructed: bool) {
+            self.ports.obstruct(port, is_obstructed);
         }
 
         fn other_resolver(&mut self, answer: Option<Vec<u8>>) -> IpAddr {

@@ -65,6 +65,8 @@ pub struct SteeringState {
     pub resolvers: Vec<ResolverState>,
     /// What is counted for the node as a whole; none where nothing is steered.
     pub counters: Option<Counters>,
+    /// Why what is configured is not in force; none where it is.
+    pub fault: Option<String>,
 }
 
 /// `resolver/state`.
@@ -122,6 +124,8 @@ pub enum OperState {
     Down,
     /// No such interface.
     Missing,
+    /// It is there, and what is configured is not in force.
+    Failed,
 }
 
 /// `chain` with what is seen of its applications.

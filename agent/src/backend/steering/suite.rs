@@ -40,6 +40,8 @@ pub(crate) trait SteeringRig {
     fn take_away(&mut self, port: &str);
     /// Changes what is in force behind the agent's back.
     fn disturb(&mut self);
+    /// Takes steering off this port, where it is, and the place that it needs there; or gives the place back.
+    fn obstruct(&mut self, port: &str, is_obstructed: bool);
     /// Lets another resolver, at the address that this returns, answer every query with this, for the identifier that it is asked
     /// with; it is silent where this is nothing.
     fn other_resolver(&mut self, answer: Option<Vec<u8>>) -> IpAddr;
@@ -568,7 +570,7 @@ pub(crate) async fn a_chain_is_bypassed_or_closed_while_an_application_is_down(
     rig.set_link("a1", true);
 }
 
-async fn until_it_leaves_at(rig: &mut impl SteeringRig, frame: &[u8], port: &str) {
+pub(crate) async fn until_it_leaves_at(rig: &mut impl SteeringRig, frame: &[u8], port: &str) {
     let start = Instant::now();
     loop {
         rig.send("p0", frame);
@@ -757,6 +759,41 @@ pub(crate) async fn steering_is_adopted_repaired_and_removed(rig: &mut impl Stee
     assert!(rig.is_untouched());
 }
 
+/// A port where steering cannot be put leaves nothing of what was refused, and what is not in force is not shown as if it were.
+pub(crate) async fn what_cannot_be_put_in_force_leaves_nothing_and_is_told(
+    rig: &mut impl SteeringRig,
+) {
+    let mut config = base();
+    config.rules.push(RuleConfig {
+        forward: to("p2"),
+        ..rule("r", "s", at("p0"))
+    });
+    // The first is made, the second cannot be.
+    rig.obstruct("p1", true);
+    let refused = change(rig, &SteeringConfig::default(), &config).await;
+    assert!(refused.is_err());
+    assert_eq!(seen(rig).await, SteeringState::default());
+    rig.obstruct("p1", false);
+    assert!(rig.is_untouched());
+
+    configure(rig, &config).await;
+    let frame = Frame::gtp(1, 255, &user_packet()).bytes();
+    assert_eq!(leaves(rig, "p0", &frame).await.0, "p2");
+    rig.obstruct("p1", true);
+    let wanted = node(config.clone());
+    assert!(rig.steering().reconcile(&wanted).await.is_err());
+    let state = seen(rig).await;
+    assert!(state.fault.is_some());
+    let states = state.ports.iter().map(|port| port.oper_state);
+    assert!(states.into_iter().all(|state| state == OperState::Failed));
+    rig.obstruct("p1", false);
+    rig.steering().reconcile(&wanted).await.unwrap();
+    let state = seen(rig).await;
+    assert_eq!(state.fault, None);
+    assert_eq!(state.ports[0].oper_state, OperState::Up);
+    assert_eq!(leaves(rig, "p0", &frame).await.0, "p2");
+}
+
 /// Tests of a module for each of these.
 macro_rules! shared {
     ($run:ident) => {
@@ -777,6 +814,7 @@ macro_rules! shared {
             an_echo_request_is_answered
             a_shadowed_rule_is_a_warning
             steering_is_adopted_repaired_and_removed
+            what_cannot_be_put_in_force_leaves_nothing_and_is_told
             a_users_query_is_answered_into_the_tunnel
             what_has_no_record_is_asked_elsewhere_or_refused
             nobody_waits_for_another_resolver

@@ -18,6 +18,7 @@ mod plane;
 mod probe;
 #[cfg(test)]
 mod replay;
+mod spare;
 #[cfg(test)]
 mod tests;
 
@@ -34,8 +35,8 @@ impl Steering {
     ///
     /// # Errors
     /// The sentence that says what is missing.
-    pub async fn in_kernel(state_dir: &Path) -> Result<Self, String> {
-        let plane = BpfPlane::open(state_dir).await?;
+    pub fn in_kernel(state_dir: &Path) -> Result<Self, String> {
+        let plane = BpfPlane::open(state_dir)?;
         Ok(Self::new(Arc::new(plane)))
     }
 }

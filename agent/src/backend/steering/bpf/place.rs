@@ -98,11 +98,13 @@ impl Resolvers {
             done.push(format!("end the resolver of slice {slice}"));
         }
         running.retain(|slice, _| names.contains(&self.name(slice)));
+        let mut first = Ok(());
         for config in wanted {
             let brought = self.bring(config, &mut running, &mut done).await;
-            brought.map_err(|error| unserved(Some(&config.slice), error))?;
+            let brought = brought.map_err(|error| unserved(Some(&config.slice), error));
+            first = first.and(brought);
         }
-        Ok(done)
+        first.map(|()| done)
     }
 
     async fn bring(

@@ -1,7 +1,7 @@
 //! The kernel as a data plane: the program at the ports and its table, put in force and read back.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::kernel::{Kernel, version};
 use super::place::Resolvers;
 use super::probe::{self, Port};
+use super::spare::Spare;
 use crate::backend::steering::plane::{Plane, Unserved};
 use crate::backend::steering::program::{Found, Interfaces, Program};
 use crate::backend::steering::state::{Counter, ResolverState};
@@ -30,17 +31,22 @@ const PRIORITY: u32 = 2;
 /// The steering of one node on this machine.
 pub(super) struct BpfPlane {
     handle: Handle,
+    /// Held by who lists something: the kernel lists for one at a time on a socket, and is busy for the others.
+    listing: tokio::sync::Mutex<()>,
     _connection: AbortOnDropHandle<()>,
     kernel: Arc<Mutex<Option<Arc<Kernel>>>>,
-    /// Loaded at the start for the first rules.
-    spare: Mutex<Option<Kernel>>,
+    spare: Spare,
     filter: u32,
     resolvers: Resolvers,
 }
 
 impl BpfPlane {
-    /// In the network namespace of this thread.
-    pub(super) async fn open(state_dir: &Path) -> Result<Self, String> {
+    /// In the network namespace of this thread. Begins to load the program.
+    pub(super) fn open(state_dir: &Path) -> Result<Self, String> {
+        Self::with(state_dir, Spare::start())
+    }
+
+    pub(super) fn with(state_dir: &Path, spare: Spare) -> Result<Self, String> {
         let state_dir = std::path::absolute(state_dir).map_err(|error| error.to_string())?;
         let hash = state_dir
             .as_os_str()
@@ -52,20 +58,19 @@ impl BpfPlane {
         let (connection, handle, _) =
             rtnetlink::new_connection().map_err(|error| error.to_string())?;
         let connection = AbortOnDropHandle::new(tokio::spawn(connection));
-        // What cannot be loaded now cannot be loaded when it is configured. The kernel takes long to verify it, so that the first
-        // rules find it done.
-        let spare = blocking(Kernel::load).await?;
         Ok(Self {
             handle,
+            listing: tokio::sync::Mutex::default(),
             _connection: connection,
             kernel: Arc::default(),
-            spare: Mutex::new(Some(spare)),
+            spare,
             resolvers: Resolvers::open(&state_dir)?,
             filter: FILTER | (hash ^ (hash >> 24)) & 0x00ff_ffff,
         })
     }
 
     async fn links(&self, ends: &[&str]) -> Result<Vec<(String, Found)>, String> {
+        let listing = self.listing.lock().await;
         let all = self
             .handle
             .link()
@@ -73,6 +78,7 @@ impl BpfPlane {
             .execute()
             .try_collect::<Vec<_>>()
             .await;
+        drop(listing);
         let all = all.map_err(|error| format!("the interfaces cannot be listed: {error}"))?;
         let mut links = Vec::with_capacity(all.len());
         for message in &all {
@@ -167,6 +173,7 @@ impl BpfPlane {
     /// every place that is empty.
     async fn attached(&self) -> Result<BTreeMap<u32, Option<u32>>, String> {
         let fault = |error| format!("the queueing disciplines cannot be listed: {error}");
+        let _listing = self.listing.lock().await;
         let disciplines = self
             .handle
             .qdisc()
@@ -175,7 +182,8 @@ impl BpfPlane {
             .try_collect::<Vec<_>>()
             .await
             .map_err(fault)?;
-        let is_hook = |attribute: &TcAttribute| matches!(attribute, TcAttribute::Kind(kind) if kind == "clsact");
+        // What somebody else put there serves as well.
+        let is_hook = |attribute: &TcAttribute| matches!(attribute, TcAttribute::Kind(kind) if kind == "clsact" || kind == "ingress");
         let hooks = disciplines
             .iter()
             .filter(|one| one.attributes.iter().any(is_hook));
@@ -268,25 +276,22 @@ fn attach(kernel: &Kernel, ifindex: u32, filter: u32, has_hook: bool) -> Result<
 impl BpfPlane {
     /// Takes our filters off the interfaces that are none of these; a hook too, if nobody else uses it.
     async fn detach_others(&self, ports: &BTreeSet<u32>) -> Result<(), String> {
-        let Some(kernel) = self.find().await? else {
-            return Ok(());
-        };
         let attached = self.attached().await?.into_iter();
-        for (ifindex, _) in
-            attached.filter(|(ifindex, program)| program.is_some() && !ports.contains(ifindex))
-        {
-            let (filter, kernel) = (self.filter, Arc::clone(&kernel));
-            let detach = Arc::clone(&kernel);
-            blocking(move || {
-                let detached = hook(detach.program(), ifindex, filter).detach();
-                detached.map_err(|error| {
-                    format!("cannot take steering off interface {ifindex}: {error}")
-                })
-            })
-            .await?;
+        let attached = attached.filter_map(|(ifindex, program)| Some((ifindex, program?)));
+        // Whatever program it is, of whatever agent before this one: the place is ours.
+        for (ifindex, program) in attached.filter(|(ifindex, _)| !ports.contains(ifindex)) {
+            let filter = self.filter;
+            let fault =
+                move |error| format!("cannot take steering off interface {ifindex}: {error}");
+            let program = blocking(move || {
+                let program = libbpf_rs::Program::fd_from_id(program).map_err(fault)?;
+                let detached = hook(program.as_fd(), ifindex, filter).detach();
+                detached.map_err(fault).map(|()| program)
+            });
+            let program = program.await?;
             if !self.has_filters(ifindex).await {
                 blocking(move || {
-                    let mut hook = hook(kernel.program(), ifindex, filter);
+                    let mut hook = hook(program.as_fd(), ifindex, filter);
                     // Somebody may have been faster.
                     drop(hook.attach_point(TC_EGRESS | TC_INGRESS).destroy());
                     Ok(())
@@ -303,13 +308,14 @@ impl BpfPlane {
             self.handle.traffic_filter(index).get().egress(),
             self.handle.traffic_filter(index).get().ingress(),
         ];
+        let _listing = self.listing.lock().await;
+        let mut has_some = false;
         for request in requests {
-            let mut filters = std::pin::pin!(request.execute());
-            if matches!(filters.next().await, Some(Ok(_))) {
-                return true;
-            }
+            // To the end: what is left half-way keeps the socket busy.
+            let filters = request.execute().collect::<Vec<_>>().await;
+            has_some |= filters.iter().any(Result::is_ok);
         }
-        false
+        has_some
     }
 
     async fn remove(&self) -> Result<(), String> {
@@ -323,11 +329,10 @@ impl BpfPlane {
             return Err("the rules do not fit into a table".to_owned());
         };
         let found = self.find().await?;
-        let spare = self
-            .spare
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let spare = match &found {
+            Some(_) => None,
+            None => self.spare.take().await?,
+        };
         let attached = self.attached().await?;
         let ports: BTreeSet<u32> = program.ports.keys().copied().collect();
         let (filter, wanted) = (self.filter, ports.clone());
@@ -337,29 +342,18 @@ impl BpfPlane {
                 (None, Some(kernel)) => Arc::new(kernel),
                 (None, None) => Arc::new(Kernel::load()?),
             };
-            let before = kernel.read()?;
-            let put = || {
-                if before.as_ref() != Some(&table) {
-                    kernel.write(&table)?;
+            if kernel.read()?.as_ref() != Some(&table) {
+                kernel.write(&table)?;
+            }
+            for ifindex in wanted {
+                let there = attached.get(&ifindex);
+                if there != Some(&Some(kernel.id())) {
+                    attach(&kernel, ifindex, filter, there.is_some())?;
                 }
-                for ifindex in wanted {
-                    let there = attached.get(&ifindex);
-                    if there != Some(&Some(kernel.id())) {
-                        attach(&kernel, ifindex, filter, there.is_some())?;
-                    }
-                }
-                match kernel.read()?.as_ref() == Some(&table) {
-                    true => Ok(()),
-                    false => Err("the kernel did not take the table".to_owned()),
-                }
-            };
-            match (put(), &before) {
-                (Ok(()), _) => Ok(kernel),
-                (Err(reason), None) => Err(reason),
-                (Err(reason), Some(before)) => match kernel.write(before) {
-                    Ok(()) => Err(reason),
-                    Err(second) => Err(format!("{reason}; and then: {second}")),
-                },
+            }
+            match kernel.read()?.as_ref() == Some(&table) {
+                true => Ok(kernel),
+                false => Err("the kernel did not take the table".to_owned()),
             }
         });
         let kernel = kernel.await?;
@@ -402,6 +396,10 @@ impl BpfPlane {
 }
 
 impl Plane for BpfPlane {
+    fn fault(&self) -> Option<String> {
+        self.spare.fault()
+    }
+
     fn interfaces<'a>(
         &'a self,
         names: &'a [&'a str],

@@ -16,14 +16,14 @@ use tokio::runtime::{Builder, Runtime};
 use super::applications::Application;
 use super::packet_socket::packet_socket;
 use crate::backend::backhaul::linux::{namespace_prefix, tag_of};
-use crate::backend::namespace;
 use crate::backend::steering::Steering;
 use crate::backend::steering::suite::frames::{Frame, gtp, user_packet};
 use crate::backend::steering::suite::{self, GATEWAY, PORTS, SteeringRig, at, shared, to};
 use crate::backend::steering::{
-    Direction, Encapsulation, Forward, GtpMatch, HealthCheck, MatchConfig, RuleConfig,
+    Direction, Encapsulation, Forward, GtpMatch, HealthCheck, MatchConfig, OnFailure, RuleConfig,
     SteeringConfig, Through, WayOut, present,
 };
+use crate::backend::{Backend as _, NodeConfig, namespace};
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -139,7 +139,7 @@ impl Rig {
             .build()
             .unwrap();
         let dir = self.state_dir.path().to_owned();
-        let opened = runtime.spawn(async move { Steering::in_kernel(&dir).await });
+        let opened = runtime.spawn(async move { Steering::in_kernel(&dir) });
         let (send, receive) = std::sync::mpsc::channel();
         runtime.spawn(async move { send.send(opened.await.unwrap().unwrap()) });
         self.steering = Some(receive.recv().unwrap());
@@ -229,6 +229,17 @@ impl SteeringRig for Rig {
         self.in_node("tc qdisc del dev p0 clsact");
     }
 
+    fn obstruct(&mut self, port: &str, is_obstructed: bool) {
+        // Somebody else's filter has the place.
+        self.in_node(&match is_obstructed {
+            true => format!(
+                "sh -ec 'tc qdisc del dev {port} clsact || true; tc qdisc add dev {port} clsact
+                 tc filter add dev {port} ingress prio 2 protocol ip u32 match u32 0 0'"
+            ),
+            false => format!("tc qdisc del dev {port} clsact"),
+        });
+    }
+
     fn other_resolver(&mut self, answer: Option<Vec<u8>>) -> IpAddr {
         let prefix = &self.prefix;
         sh(&format!(
@@ -312,6 +323,38 @@ pub(super) fn run(test: impl AsyncFnOnce(&mut Rig)) {
 }
 
 shared!(run);
+
+/// A resolver whose interface somebody else has taken does not run, and applications are followed all the same.
+#[test]
+fn a_resolver_that_cannot_run_holds_up_no_chain() {
+    run(async |rig| {
+        let mut config = suite::names::with_resolver(None);
+        config.chains.push(suite::chain(OnFailure::Bypass));
+        config.rules.push(RuleConfig {
+            chain: Some("local".to_owned()),
+            ..suite::rule("chain", "t", suite::of_user(2))
+        });
+        suite::configure(rig, &config).await;
+        let frame = Frame::gtp(2, 255, &user_packet()).bytes();
+        suite::until_it_leaves_at(rig, &frame, "a0").await;
+        let (node, place) = (format!("{}n", rig.prefix), format!("{}s", rig.places()));
+        sh(&format!(
+            "ip netns exec {place} ip link del dns0; ip -n {node} link add d0 type veth peer name foreign"
+        ));
+        rig.set_link("a0", false);
+        suite::until_it_leaves_at(rig, &frame, "a1").await;
+        let wanted = NodeConfig {
+            steering: config,
+            ..NodeConfig::default()
+        };
+        let refused = rig.steering().reconcile(&wanted).await.unwrap_err();
+        assert!(refused.path.contains("/resolver[slice='s']"), "{refused:?}");
+        sh(&format!("ip -n {node} link del d0"));
+        rig.set_link("a0", true);
+        suite::until_it_leaves_at(rig, &frame, "a0").await;
+        rig.steering().reconcile(&wanted).await.unwrap();
+    });
+}
 
 /// A host behind a port gets a user's packet as plain IP through its own network stack, and its answer leaves in the tunnel.
 #[test]

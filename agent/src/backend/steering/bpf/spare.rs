@@ -1,0 +1,108 @@
+//! The program that the first rules find loaded.
+//!
+//! The kernel takes a good part of a second to verify it. That is done beside all else that an agent does when it starts, so that
+//! tunnels do not wait for it.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use tokio::task::JoinHandle;
+
+use super::kernel::Kernel;
+
+/// A program on its way to the kernel.
+pub(super) struct Spare {
+    loading: Mutex<Option<JoinHandle<Result<Kernel, String>>>>,
+    fault: Arc<OnceLock<String>>,
+}
+
+impl Spare {
+    /// Begins to load. Needs a runtime.
+    pub(super) fn start() -> Self {
+        Self::of(Kernel::load)
+    }
+
+    pub(super) fn of(load: impl FnOnce() -> Result<Kernel, String> + Send + 'static) -> Self {
+        let fault: Arc<OnceLock<String>> = Arc::default();
+        let told = Arc::clone(&fault);
+        let loading = tokio::task::spawn_blocking(move || {
+            load().inspect_err(|reason| {
+                tracing::warn!("packets cannot be steered: {reason}");
+                told.get_or_init(|| reason.clone());
+            })
+        });
+        Self {
+            loading: Mutex::new(Some(loading)),
+            fault,
+        }
+    }
+
+    /// Why the kernel did not take it, once that is known: what cannot be loaded now cannot be loaded when it is configured.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.fault.get().cloned()
+    }
+
+    /// The program, which is waited for; none where somebody took it before. Where the kernel refused it once, it is not asked again.
+    pub(super) async fn take(&self) -> Result<Option<Kernel>, String> {
+        if let Some(fault) = self.fault() {
+            return Err(fault);
+        }
+        let loading = {
+            let mut loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+            loading.take()
+        };
+        match loading {
+            Some(loading) => {
+                let loaded = loading.await;
+                let loaded = loaded.map_err(|_| "the agent is stopping".to_owned())?;
+                loaded.map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::plane::BpfPlane;
+    use super::*;
+    use crate::backend::steering::{PortConfig, Steering};
+    use crate::backend::{Backend as _, NodeConfig, Why};
+
+    fn refused() -> Spare {
+        Spare::of(|| Err("it loops".to_owned()))
+    }
+
+    async fn until_it_is_known(spare: &Spare) {
+        while spare.fault().is_none() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_that_the_kernel_refuses_is_nobodys() {
+        let spare = refused();
+        assert_eq!(spare.take().await.unwrap_err(), "it loops");
+        assert_eq!(spare.fault().as_deref(), Some("it loops"));
+        assert_eq!(spare.take().await.unwrap_err(), "it loops");
+    }
+
+    #[tokio::test]
+    async fn where_the_kernel_refuses_the_program_nothing_can_be_configured() {
+        let spare = refused();
+        until_it_is_known(&spare).await;
+        let dir = tempfile::tempdir().unwrap();
+        let steering = Steering::new(Arc::new(BpfPlane::with(dir.path(), spare).unwrap()));
+        let old = NodeConfig::default();
+        assert!(steering.plan(&old, &old).is_ok());
+        let mut new = old.clone();
+        new.steering.ports.push(PortConfig {
+            name: "ran0".to_owned(),
+            owner: None,
+            gtp_addresses: Vec::new(),
+        });
+        let refusal = steering.plan(&old, &new).unwrap_err();
+        assert_eq!(refusal.why, Why::Unsupported);
+        assert_eq!(refusal.path, "/tranche-steering:steering");
+        assert_eq!(refusal.message, "it loops");
+    }
+}
