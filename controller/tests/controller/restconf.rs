@@ -573,6 +573,13 @@ async fn a_commit_is_listed_and_gone_back_to() {
     assert_eq!(again.status(), 204, "nothing to change, nothing to say");
     let unknown = rollback(json!({ "tranche-commits:input": { "to": "9" } })).await;
     assert_eq!(unknown.status(), 400);
+    let nothing = rollback(json!({})).await;
+    let error = nothing.json::<Value>().await.unwrap();
+    let error = &error["ietf-restconf:errors"]["error"][0];
+    assert_eq!(
+        error["error-tag"], "data-missing",
+        "as without a body: {error}"
+    );
     let missing = instance.request(Method::POST, "/restconf/operations/tranche-commits:nope");
     assert_eq!(missing.send().await.unwrap().status(), 404);
     let form = instance.request(

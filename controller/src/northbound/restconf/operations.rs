@@ -132,7 +132,13 @@ fn parse(
     body: Option<(Encoding, String)>,
     published: &Published,
 ) -> Result<Operation, Refusal> {
-    let input = match body.filter(|(_, text)| !text.is_empty()) {
+    // Many a client sends an empty object for nothing.
+    let is_nothing = |text: &str| {
+        let mut text = text.chars().filter(|one| !one.is_whitespace());
+        text.next()
+            .is_none_or(|first| first == '{' && text.eq(['}']))
+    };
+    let input = match body.filter(|(_, text)| !is_nothing(text)) {
         Some((encoding, text)) => Some((encoding.format(), well_formed(encoding, text)?)),
         None => None,
     };
