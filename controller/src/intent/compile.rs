@@ -30,7 +30,15 @@ pub fn compile(
     intent: &Intent,
     inventory: &Inventory,
 ) -> Result<BTreeMap<NodeName, NodePlan>, Vec<IntentError>> {
-    let mut compiler = Compiler::new(intent, inventory);
+    compile_in_order(intent.slices.values(), inventory)
+}
+
+/// As [`compile()`]; of several that are too much together, it is the last who is told.
+fn compile_in_order<'a>(
+    slices: impl Iterator<Item = &'a Slice>,
+    inventory: &'a Inventory,
+) -> Result<BTreeMap<NodeName, NodePlan>, Vec<IntentError>> {
+    let mut compiler = Compiler::new(slices, inventory);
     compiler.check_nodes();
     compiler.check_domains();
     if !compiler.errors.is_empty() {
@@ -60,7 +68,8 @@ pub fn compile(
 }
 
 /// As [`compile()`], for a change from an intent in force: a domain that was overcommitted before (radios that came to hear each
-/// other after their slices were admitted) does not refuse a change that leaves it no worse.
+/// other after their slices were admitted) does not refuse a change that leaves it no worse. What several slices are at fault for is told
+/// to one that changes.
 ///
 /// # Errors
 /// Every fault that the change brings.
@@ -73,6 +82,10 @@ pub fn compile_change(
         Ok(plans) => return Ok(plans),
         Err(errors) => errors,
     };
+    let stays = |slice: &&Slice| before.slices.get(&slice.id) == Some(*slice);
+    let (first, last): (Vec<&Slice>, Vec<&Slice>) = after.slices.values().partition(stays);
+    let told = compile_in_order(first.into_iter().chain(last), inventory);
+    let errors = told.err().unwrap_or(errors);
     let of_domain = |error: &IntentError| error.kind == ErrorKind::DomainOvercommitted;
     if !errors.iter().all(of_domain) {
         return Err(errors);
@@ -132,13 +145,13 @@ struct Compiler<'a> {
 
 impl<'a> Compiler<'a> {
     /// Every slice placed; nothing checked but the slices themselves.
-    fn new(intent: &'a Intent, inventory: &'a Inventory) -> Self {
+    fn new(slices: impl Iterator<Item = &'a Slice>, inventory: &'a Inventory) -> Self {
         let mut compiler = Self {
             inventory,
             nodes: BTreeMap::new(),
             errors: Vec::new(),
         };
-        for slice in intent.slices.values() {
+        for slice in slices {
             compiler.check_ssid(slice);
             compiler.check_sd(slice);
             if slice.enabled {

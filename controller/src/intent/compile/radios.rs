@@ -77,7 +77,7 @@ type RadioRef<'a> = (&'a str, &'a str);
 
 /// What is promised around each radio that hears another one, in hundredths of a percent.
 pub(super) fn domain_loads(intent: &Intent, inventory: &Inventory) -> Vec<((String, String), u32)> {
-    let compiler = Compiler::new(intent, inventory);
+    let compiler = Compiler::new(intent.slices.values(), inventory);
     let owned = |((node, radio), slices): (RadioRef<'_>, BTreeMap<&str, Ratio>)| {
         (
             (node.to_owned(), radio.to_owned()),

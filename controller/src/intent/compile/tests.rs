@@ -369,6 +369,18 @@ fn a_domain_that_became_overcommitted_does_not_block_other_changes() {
 }
 
 #[test]
+fn who_changes_is_told_and_not_who_was_there() {
+    let nodes = inventory(&["n1"]);
+    let before = intent([slice("a", 40.0, &["n1"]), slice("b", 50.0, &["n1"])]);
+    let after = intent([slice("a", 60.0, &["n1"]), slice("b", 50.0, &["n1"])]);
+    let errors = compile_change(&before, &after, &nodes).expect_err("too much");
+    let at: Vec<&str> = errors.iter().map(|error| error.path.as_str()).collect();
+    let path = "/tranche-slice:slices/slice[id='a']/sla/airtime/min-ratio";
+    assert_eq!(at, vec![path; at.len()]);
+    compile_change(&after, &before, &nodes).expect("less again");
+}
+
+#[test]
 fn a_slice_is_one_mobility_domain_at_every_node() {
     let mut wanted = slice("a", 0.0, &["n1", "n2"]);
     let wifi = wanted.wifi.as_mut().expect("on Wi-Fi");
