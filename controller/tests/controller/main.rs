@@ -19,6 +19,7 @@ mod gateway;
 mod hostile;
 mod nodes;
 mod process;
+mod resolvers;
 mod restconf;
 mod rotation;
 mod steering;
