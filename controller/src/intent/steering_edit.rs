@@ -1,5 +1,7 @@
 //! What a node has of steering, against what it should have of ours: the difference, and the edit that mends it.
 
+mod order;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -9,6 +11,8 @@ use tranche_steering::{ChainConfig, PortConfig, ResolverConfig, RuleConfig, Stee
 use super::plan::PartDrift;
 use super::steering::OWNER;
 use super::vif::leaf;
+
+pub(super) use self::order::rules_then;
 
 /// Namespace of `tranche-steering`.
 pub(crate) const STEERING: &str = "urn:tranche:yang:tranche-steering";

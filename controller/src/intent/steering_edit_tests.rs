@@ -184,8 +184,11 @@ proptest! {
             let of = rules.iter().filter(|rule| rule.owner.is_some() == ours);
             of.map(|rule| rule.name.clone()).collect()
         };
-        let edit = edit(&wanted, &has(config(there.clone()))).unwrap_or_default();
+        let node = has(config(there.clone()));
+        let edit = edit(&wanted, &node).unwrap_or_default();
         let after = carried_out(&there, &wanted, &edit);
+        let then: Vec<String> = rules_then(&wanted, &node).iter().map(|one| one.name.clone()).collect();
+        prop_assert_eq!(&then, &after);
         let foreign = names(&there, false);
         let (of_others, of_ours): (Vec<String>, Vec<String>) = after.into_iter().partition(|name| foreign.contains(name));
         prop_assert_eq!(of_others, foreign);

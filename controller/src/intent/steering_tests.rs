@@ -361,3 +361,66 @@ fn a_range_of_ports_that_another_slice_leaves_a_part_of_is_not_shadowed() {
         )
     );
 }
+
+/// A slice with a resolver at 10.53.0.1, which its clients ask in their tunnels from ran0, with more that tells them apart.
+fn asking(id: &str, client: &str, teid: Option<u32>) -> Value {
+    let mut gtp =
+        json!({ "inner-source-prefix": client, "inner-destination-prefix": "10.53.0.1/32" });
+    if let Some(teid) = teid {
+        gtp["teid"] = teid.into();
+    }
+    let port = format!("dns-{id}");
+    let mut ask = rule("ask", json!({ "in-port": "ran0", "gtp": gtp }), &port);
+    ask["end-gtp"] = json!([null]);
+    let resolver = json!({ "port": port, "address": ["10.53.0.1"], "client": [client] });
+    slice(id, 0, json!({ "resolver": resolver, "rule": [ask] }))
+}
+
+#[test]
+fn users_of_two_slices_with_the_same_addresses_are_told_apart_or_refused() {
+    for (a, b) in [
+        ("172.16.5.0/24", "172.16.0.0/16"),
+        ("172.16.0.0/16", "172.16.5.0/24"),
+        ("172.16.0.0/16", "172.16.0.0/16"),
+    ] {
+        let slices = vec![asking("a", a, None), asking("b", b, None)];
+        let (path, kind, message) = refused(slices, &three());
+        assert_eq!(
+            path,
+            format!("/tranche-slice:slices/slice[id='b']/steering/resolver/client[.='{b}']")
+        );
+        assert_eq!(kind, ErrorKind::ResolverClash);
+        let words = format!("node n1: rule a.ask sends queries of users in {b} for 10.53.0.1");
+        assert!(message.starts_with(&words), "{message}");
+        let slices = vec![asking("a", a, Some(7)), asking("b", b, Some(8))];
+        assert_eq!(compiled(slices, &three())["n1"].resolvers.len(), 2);
+    }
+}
+
+#[test]
+fn whose_queries_reach_which_resolver_is_judged_by_the_order_at_the_node() {
+    let theirs = |ours_first: bool| {
+        let theirs = json!({
+            "name": "lab", "slice": "lab", "end-gtp": [null], "forward": { "out-port": "dns-lab" },
+            "match": { "in-port": "ran0", "gtp": { "inner-destination-prefix": "10.53.0.1/32" } },
+        });
+        let mut ours = theirs.clone();
+        (ours["name"], ours["owner"]) = ("a.ask".into(), OWNER.into());
+        let rules = match ours_first {
+            true => json!([ours, theirs]),
+            false => json!([theirs]),
+        };
+        with_foreign(json!({
+            "port": [{ "name": "ran0" }, { "name": "dns-lab" }], "rule": rules,
+            "resolver": [{ "slice": "lab", "port": "dns-lab", "address": ["10.53.0.1"], "client": ["10.0.0.0/8"] }],
+        }))
+    };
+    let slices = || vec![asking("a", "172.16.0.0/16", Some(7))];
+    let (path, kind, _) = refused(slices(), &theirs(false));
+    assert!(
+        path.ends_with("/slice[id='a']/steering/resolver/client[.='172.16.0.0/16']"),
+        "{path}"
+    );
+    assert_eq!(kind, ErrorKind::ResolverClash);
+    compiled(slices(), &theirs(true));
+}

@@ -322,7 +322,8 @@ fn rpc_errors(errors: Vec<IntentError>) -> Vec<RpcError> {
             | ErrorKind::ImsiOverlap
             | ErrorKind::NameTooLong
             | ErrorKind::BadSteering
-            | ErrorKind::RuleShadowed => ErrorTag::InvalidValue,
+            | ErrorKind::RuleShadowed
+            | ErrorKind::ResolverClash => ErrorTag::InvalidValue,
             ErrorKind::NodeNotRead => ErrorTag::OperationFailed,
             ErrorKind::TooManyVifs
             | ErrorKind::RadioOvercommitted

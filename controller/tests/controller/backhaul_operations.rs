@@ -154,7 +154,7 @@ async fn a_rotation_that_a_node_refuses_is_taken_back_everywhere() {
 }
 
 /// A key of Curve25519 that nobody has.
-const LAPTOP: &str = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
+pub(crate) const LAPTOP: &str = "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_peer_comes_is_told_what_it_needs_and_goes() {

@@ -28,7 +28,7 @@ fn check(body: &Value) {
 }
 
 /// All that a change of the controller would leave behind.
-async fn traces(instance: &Instance) -> (Value, String, Value) {
+pub(crate) async fn traces(instance: &Instance) -> (Value, String, Value) {
     let answer = instance.get("/restconf/data?content=config").await;
     let etag = header(&answer, "etag");
     let config = answer.json().await.unwrap();
@@ -248,7 +248,8 @@ async fn a_lock_of_somebody_else_is_told_as_the_change_is_refused() {
     site.agent.shutdown().await;
 }
 
-async fn invoke(instance: &Instance, path: &str, input: Value) -> Response {
+/// Calls an operation or action, by its path below the root of RESTCONF.
+pub(crate) async fn invoke(instance: &Instance, path: &str, input: Value) -> Response {
     let request = instance.request(Method::POST, &format!("/restconf/{path}"));
     let request = match input {
         Value::Null => request,

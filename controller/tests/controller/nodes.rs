@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use tranche_agent::Agent;
 use tranche_agent::config::Settings;
 use tranche_controller::keys;
+use tranche_netconf::Error;
 use tranche_netconf::client::{Auth, Client, ClientConfig, HostKeyCheck};
 use tranche_netconf::message::{
     Datastore, DefaultOperation, EditConfig, ErrorOption, Filter, Operation, TestOption,
@@ -144,6 +145,11 @@ impl Site {
 
     /// What that one changes in running.
     pub(crate) async fn edit(&self, index: usize, config: &str) {
+        self.try_edit(index, config).await.unwrap();
+    }
+
+    /// The same, which the node may refuse.
+    pub(crate) async fn try_edit(&self, index: usize, config: &str) -> Result<(), Error> {
         let edit = EditConfig {
             target: Datastore::Running,
             default_operation: DefaultOperation::Merge,
@@ -151,7 +157,7 @@ impl Site {
             error_option: ErrorOption::RollbackOnError,
             config: Fragment::parse(config).unwrap(),
         };
-        self.admin(index).await.edit_config(&edit).await.unwrap();
+        self.admin(index).await.edit_config(&edit).await
     }
 
     /// What a node has in running, as its own administrator reads it.

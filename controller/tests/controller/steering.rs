@@ -25,13 +25,13 @@ fn steering() -> Value {
     })
 }
 
-fn steered(id: &str, steering: Value) -> Value {
+pub(crate) fn steered(id: &str, steering: Value) -> Value {
     let mut slice = slice(id, "10.0");
     slice["steering"] = steering;
     slice
 }
 
-async fn put(instance: &Instance, list: &[Value]) {
+pub(crate) async fn put(instance: &Instance, list: &[Value]) {
     let put = instance.send(Method::PUT, SLICES, &slices(list)).await;
     let status = put.status();
     assert!(
@@ -41,14 +41,14 @@ async fn put(instance: &Instance, list: &[Value]) {
     );
 }
 
-async fn two() -> (Site, Instance) {
+pub(crate) async fn two() -> (Site, Instance) {
     let site = Site::of(&[&permit_all(), &permit_all()]).await;
     let instance = site.controller(&site.inventory()).await;
     (site, instance)
 }
 
 /// Names of the rules that a node has, in its order.
-async fn rules(site: &Site, node: usize) -> Vec<String> {
+pub(crate) async fn rules(site: &Site, node: usize) -> Vec<String> {
     let running = site.running(node).await;
     let steering = running.split_once("<steering").map(|(_, rest)| rest);
     let steering = steering.and_then(|rest| rest.split_once("</steering>"));
@@ -235,7 +235,7 @@ async fn what_a_node_would_refuse_changes_nothing_anywhere() {
     assert_eq!(rules(&site, 1).await, ["lab"]);
 }
 
-fn descriptor() -> Value {
+pub(crate) fn descriptor() -> Value {
     json!({
         "appDId": "5b0c8f3e-video", "appName": "video cache", "appProvider": "acme", "appSoftVersion": "1.4", "appDVersion": "2",
         "mecVersion": ["2.2.1"], "swImageDescriptor": [{ "id": "image" }],
@@ -251,7 +251,11 @@ fn descriptor() -> Value {
     })
 }
 
-async fn onboard(instance: &Instance, descriptor: &Value, more: Value) -> reqwest::Response {
+pub(crate) async fn onboard(
+    instance: &Instance,
+    descriptor: &Value,
+    more: Value,
+) -> reqwest::Response {
     onboard_with(instance, "", descriptor, more).await
 }
 

@@ -210,6 +210,54 @@ test('a slice is shown alone, with its access points', async () => {
   await expect(operator.card(large.id)).toBeVisible();
 });
 
+test('what a slice steers is shown: its rules and what its resolver does, as the controller tells it', async () => {
+  const [node] = nodes;
+  const named = { name: 'cache.example', type: 'A', address: '192.0.2.1' };
+  const ask = {
+    name: 'ask',
+    match: { 'in-port': 'ran0', gtp: { teid: 7, 'inner-destination-prefix': '10.53.0.1/32' } },
+    'end-gtp': [null],
+    forward: { 'out-port': 'dns0', 'to-other-end': [null] },
+  };
+  const slice = {
+    id: 'named',
+    tenant: 'city',
+    where: { node: [node] },
+    wifi: { ssid: 'named', security: { mode: 'open' } },
+    steering: {
+      resolver: { port: 'dns0', address: ['10.53.0.1', '10.53.0.2'], client: ['172.16.0.0/16'], record: [named] },
+      rule: [ask],
+    },
+  };
+  const put = await api.put('./tranche-slice:slices/slice=named', {
+    headers: { 'Content-Type': 'application/yang-data+json' },
+    data: { 'tranche-slice:slice': [slice] },
+  });
+  expect(put.status()).toBe(201);
+  await operator.open('Slices');
+  await operator.card('named').getByRole('link', { name: 'named', exact: true }).click();
+  const steering = page.getByRole('region', { name: 'Steering' });
+  await expect(steering.getByRole('heading', { name: '1 steering rule' })).toBeVisible({ timeout: NODES });
+  const rule = steering.getByRole('table', { name: 'Rules' }).getByRole('row').nth(1);
+  await expect(rule.getByRole('cell')).toHaveText([node ?? '', 'ask', 'in force', /^\d+$/, /^\d+$/], { timeout: NODES });
+  const resolver = steering.getByRole('table', { name: 'Resolver' });
+  await expect(resolver.getByRole('columnheader')).toHaveText([
+    ...['Node', 'Resolver', 'State'],
+    ...['Answered', 'Forwarded', 'Refused', 'Failed', 'Limited', 'Ignored'],
+  ]);
+  await expect(resolver.getByRole('row')).toHaveCount(2);
+  const row = resolver.getByRole('row').nth(1).getByRole('cell');
+  const told = await api.get('./tranche-slice:slices/slice=named/state/steering');
+  const seen = ((await told.json()) as Told)['tranche-slice:steering'].node[0]?.resolver ?? {};
+  const names = ['answered', 'forwarded', 'refused', 'failed', 'limited', 'ignored'];
+  const counts = names.map((name) => seen[name] ?? 'not told');
+  await expect(row).toHaveText([node ?? '', '10.53.0.1, 10.53.0.2', 'up', ...counts], { timeout: NODES });
+  await page.goBack();
+  const gone = await api.delete('./tranche-slice:slices/slice=named');
+  expect(gone.status()).toBe(204);
+  await expect(operator.card('named')).toHaveCount(0);
+});
+
 test('slices are deleted at the page', async () => {
   for (const slice of slices) {
     await page.getByRole('button', { name: `Delete ${slice.id}` }).click();
@@ -230,6 +278,11 @@ test('signing out leaves nothing behind, and nothing went wrong in the page', as
   expect(policy).toContain("default-src 'self'");
   expect(operator.faults).toEqual([]);
 });
+
+/** What the controller tells of the steering of a slice. */
+interface Told {
+  'tranche-slice:steering': { node: { resolver?: Record<string, string> }[] };
+}
 
 /** A slice without its operational state. */
 function configuration(slice: SliceData | null): unknown {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::{
     ChainConfig, MatchConfig, OnFailure, PortRange, Prefix, RuleConfig, SteeringConfig, WayOut,
     Written, answer_pattern, answers, arrival_pattern, health::check_health, patterns,
-    resolver::check_resolvers,
+    queries::check_queries, resolver::check_resolvers,
 };
 
 /// Rules of a node at most.
@@ -43,6 +43,8 @@ pub enum FaultKind {
     BadValue,
     /// More than a node has room for.
     NoRoom,
+    /// Queries for a resolver that another one would get.
+    ResolverClash,
 }
 
 /// Path of the domain.
@@ -123,6 +125,7 @@ pub fn check(config: &SteeringConfig) -> Checked {
         );
         return Err(no_room(message));
     }
+    check_queries(config, &patterns)?;
     let mut masks: Vec<_> = patterns.iter().map(|(one, _)| one.mask).collect();
     for (_, ends) in answers(config) {
         masks.extend([answer_pattern(1, ends), arrival_pattern(1)].map(|one| one.mask));

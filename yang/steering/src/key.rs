@@ -255,6 +255,32 @@ pub fn answer_pattern(ifindex: u32, ends: Ends) -> Pattern {
     builder.build()
 }
 
+/// Packets of users from a prefix to an address of its family, themselves or inside of a tunnel.
+pub(crate) fn query_pattern(from: Prefix, to: IpAddr, is_inside: bool) -> Pattern {
+    let mut builder = Builder::default();
+    let (from_mask, from_value) = (mask_of(from), octets(from.address));
+    let (to_mask, to_value) = (mask_of(Prefix::host(to)), octets(to));
+    match is_inside {
+        true => {
+            builder.flag(GTP, true);
+            builder.flag(INNER, true);
+            builder.flag(INNER_IPV6, to.is_ipv6());
+            (builder.mask.inner_source, builder.value.inner_source) = (from_mask, from_value);
+            (
+                builder.mask.inner_destination,
+                builder.value.inner_destination,
+            ) = (to_mask, to_value);
+        }
+        false => {
+            builder.flag(IP, true);
+            builder.flag(IPV6, to.is_ipv6());
+            (builder.mask.source, builder.value.source) = (from_mask, from_value);
+            (builder.mask.destination, builder.value.destination) = (to_mask, to_value);
+        }
+    }
+    builder.build()
+}
+
 /// Whatever comes in at a port.
 #[must_use]
 pub fn arrival_pattern(ifindex: u32) -> Pattern {

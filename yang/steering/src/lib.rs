@@ -9,6 +9,7 @@ mod config;
 mod health;
 mod key;
 mod mac;
+mod queries;
 mod resolver;
 
 pub use address::{Prefix, Written};

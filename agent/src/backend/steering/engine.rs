@@ -520,11 +520,12 @@ impl Inner {
 /// Checks a configuration against itself.
 pub(super) fn check(config: &SteeringConfig) -> Result<(), Refusal> {
     tranche_steering::check(config).map_err(|fault| {
-        let why = match fault.kind {
-            FaultKind::BadValue => Why::BadValue,
-            FaultKind::NoRoom => Why::NoRoom,
-        };
-        Refusal::new(fault.path, fault.message).because(why)
+        let refusal = Refusal::new(fault.path, fault.message);
+        match fault.kind {
+            FaultKind::BadValue => refusal.because(Why::BadValue),
+            FaultKind::NoRoom => refusal.because(Why::NoRoom),
+            FaultKind::ResolverClash => refusal.because(Why::BadValue).tagged("resolver-clash"),
+        }
     })
 }
 

@@ -160,21 +160,27 @@ fn place_ports(ports: &BTreeMap<u32, Port>) -> Option<(u32, Placed<(u32, &Port)>
     })
 }
 
-/// Puts things where their hash points or a little behind; `None` where there is no room.
-fn place<T>(things: impl Iterator<Item = (usize, T)>) -> Option<Placed<T>> {
-    let mut placed = Placed::new();
-    for (start, thing) in things {
-        let free = (start..start + PROBES).find(|at| !placed.contains_key(at))?;
-        placed.insert(free, thing);
+/// Puts things where their hash points or a little behind; `None` where there is no room. In the order of where it points, as who
+/// has the least room left goes first: if there is a place for each, this finds it.
+fn place<T>(things: impl Iterator<Item = (usize, T)>) -> Option<Vec<(usize, T)>> {
+    let mut things: Vec<(usize, T)> = things.collect();
+    things.sort_by_key(|(start, _)| *start);
+    let mut free = 0;
+    for (start, _) in &mut things {
+        let at = free.max(*start);
+        if at >= *start + PROBES {
+            return None;
+        }
+        (*start, free) = (at, at + 1);
     }
-    Some(placed)
+    Some(things)
 }
 
 /// The smallest power of two at which everything finds its place, beginning with room for twice as much.
 fn smallest<T>(
     count: usize,
-    try_at: impl Fn(u32) -> Option<Placed<T>>,
-) -> Option<(u32, Placed<T>)> {
+    try_at: impl Fn(u32) -> Option<Vec<(usize, T)>>,
+) -> Option<(u32, Vec<(usize, T)>)> {
     let first = (2 * count.max(1)).next_power_of_two().ilog2().max(1);
     (first..=MOST_BITS).find_map(|bits| try_at(bits).map(|placed| (bits, placed)))
 }
@@ -346,6 +352,16 @@ impl<const SIZE: usize> Part<SIZE> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_place_is_found_for_each_if_there_is_one() {
+        // In the order in which they come, the second would leave none to the last.
+        let starts = [(1, 'a'), (1, 'b'), (1, 'c'), (0, 'd'), (0, 'e')];
+        let placed = place(starts.into_iter()).expect("a place for each");
+        assert_eq!(placed, [(0, 'd'), (1, 'e'), (2, 'a'), (3, 'b'), (4, 'c')]);
+        assert!(place([(7, ()); PROBES].into_iter()).is_some());
+        assert!(place([(7, ()); PROBES + 1].into_iter()).is_none());
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(20))]

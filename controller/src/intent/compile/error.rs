@@ -96,6 +96,8 @@ pub enum ErrorKind {
     SteeringFull,
     /// A rule to which another slice leaves nothing.
     RuleShadowed,
+    /// Queries for the resolver of a slice that the one of another slice would get.
+    ResolverClash,
     /// A traffic rule of an application that steering can't do.
     MecUnsupported,
 }
@@ -145,6 +147,7 @@ impl ErrorKind {
             Self::BadSteering => "bad-steering",
             Self::SteeringFull => "steering-full",
             Self::RuleShadowed => "rule-shadowed",
+            Self::ResolverClash => "resolver-clash",
             Self::MecUnsupported => "mec-unsupported",
         }
     }

@@ -9,6 +9,7 @@ use tranche_steering::{
 };
 
 use super::{Placed, SliceRecord, slice_path, steering_name};
+use crate::intent::steering_edit::rules_then;
 use crate::intent::{ErrorKind, IntentError};
 use crate::inventory::Observed;
 
@@ -58,7 +59,8 @@ pub(super) fn check_beside(
         }
     }
     both.chains.extend(plan.chains.iter().cloned());
-    both.rules.extend(plan.rules.iter().cloned());
+    let rules = rules_then(plan, &has.steering).into_iter();
+    both.rules = rules.cloned().collect();
     both.resolvers.extend(plan.resolvers.iter().cloned());
     check(&both).map_err(|fault| whose.tell_fault(&fault))?;
     whose.check_shadows(plan)
@@ -83,6 +85,7 @@ impl Whose<'_> {
         let kind = match fault.kind {
             FaultKind::BadValue => ErrorKind::BadSteering,
             FaultKind::NoRoom => ErrorKind::SteeringFull,
+            FaultKind::ResolverClash => ErrorKind::ResolverClash,
         };
         let message = format!("node {}: {}", self.node, fault.message);
         self.tell(&fault.path, kind, message)

@@ -595,11 +595,11 @@ function slaState(value: unknown): SlaState {
   return value === 'met' || value === 'violated' || value === 'idle' ? value : 'unknown';
 }
 
-function object(value: unknown): Json {
+export function object(value: unknown): Json {
   return typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Json) : {};
 }
 
-function child(of: Json, name: string): Json {
+export function child(of: Json, name: string): Json {
   return object(of[name]);
 }
 
@@ -608,7 +608,7 @@ export function list(of: Json, name: string): Json[] {
   return Array.isArray(value) ? value.map(object) : [];
 }
 
-function words(value: unknown): string[] {
+export function words(value: unknown): string[] {
   return Array.isArray(value) ? value.filter((v): v is string => typeof v === 'string') : [];
 }
 

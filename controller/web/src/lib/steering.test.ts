@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { readSlices } from './model';
 import { draftOf, requests } from './slice-form';
-import { ailing, ruleState } from './steering';
+import { ailing, resolverState, ruleState } from './steering';
 
 function slices(steering: unknown, state: unknown) {
   const slice = { id: 'a', tenant: 't', wifi: { ssid: 'a', security: { mode: 'open' } }, steering, state: { steering: state } };
@@ -31,8 +31,21 @@ const STATE = {
         { name: 'y', 'is-there': true, packets: '0', bytes: '0', 'shadowed-by': 'a.x' },
         { name: 'z', 'is-there': false },
       ],
+      resolver: {
+        'is-there': true,
+        'oper-state': 'down',
+        answered: '7',
+        forwarded: '6',
+        refused: '5',
+        failed: '4',
+        limited: '3',
+        ignored: '2',
+      },
     },
-    { name: 'n2', rule: [{ name: 'x' }] },
+    { name: 'n2', rule: [{ name: 'x' }], resolver: {} },
+    { name: 'n3', resolver: { 'is-there': false } },
+    { name: 'n4', resolver: { 'is-there': true, 'oper-state': 'up', answered: '0' } },
+    { name: 'n5' },
   ],
 };
 
@@ -50,9 +63,35 @@ test('rules are read per node with what they counted', () => {
       'port app0 is missing',
       'cache of chain local gets no packets',
       'ids of chain local gets no packets: no answer within 500 ms',
+      'the resolver is down',
     ],
     [],
+    ['the resolver is missing'],
+    [],
+    [],
   ]);
+});
+
+test('a resolver is read per node with its state and what became of queries, at the addresses of the slice', () => {
+  const config = { resolver: { port: 'dns0', address: ['10.53.0.1', 'fd00::53'], client: ['10.60.0.0/16'] } };
+  const steering = slices(config, STATE)[0]?.steering;
+  expect(steering?.addresses).toEqual(['10.53.0.1', 'fd00::53']);
+  const resolvers = steering?.nodes.map((n) => n.resolver) ?? [];
+  expect(resolvers.map((r) => r && resolverState(r))).toEqual([
+    { text: 'down', tone: 'bad' },
+    { text: 'unknown', tone: 'idle' },
+    { text: 'missing', tone: 'bad' },
+    { text: 'up', tone: 'good' },
+    null,
+  ]);
+  expect(resolvers[0]?.counts).toEqual({ answered: 7, forwarded: 6, refused: 5, failed: 4, limited: 3, ignored: 2 });
+  expect(resolvers[1]?.counts.answered).toBeNull();
+  expect(resolvers[3]?.counts).toMatchObject({ answered: 0, limited: null });
+});
+
+test('a slice without a resolver has no address of one', () => {
+  expect(slices({}, STATE)[0]?.steering?.addresses).toEqual([]);
+  expect(slices(undefined, STATE)[0]?.steering?.addresses).toEqual([]);
 });
 
 test('rules of an application are shown although the slice asks for none, and a slice without any has no panel', () => {

@@ -142,7 +142,10 @@ impl Kernel {
         };
         let all = table.lookup_batch(BATCH as u32, MapFlags::ANY, MapFlags::ANY);
         let all = all.map_err(|error| format!("a table: {error}"))?;
-        let cells = all.flat_map(|(_, cell)| cell).collect();
+        let mut cells = Vec::with_capacity(table.max_entries() as usize * CELL);
+        for (_, cell) in all {
+            cells.extend_from_slice(&cell);
+        }
         Ok(Some(Table { front, cells }))
     }
 
@@ -238,10 +241,11 @@ fn fill(name: &str, values: &[u8], size: usize, map_flags: u32) -> Result<MapHan
     let map = map.map_err(fault)?;
     for (batch, values) in values.chunks(BATCH * size).enumerate() {
         let first = batch * BATCH;
-        let keys: Vec<u8> = (first..first + values.len() / size)
-            .flat_map(|key| (key as u32).to_ne_bytes())
-            .collect();
         let count = (values.len() / size) as u32;
+        let mut keys = Vec::with_capacity(4 * count as usize);
+        for key in (first as u32)..first as u32 + count {
+            keys.extend_from_slice(&key.to_ne_bytes());
+        }
         map.update_batch(&keys, values, count, MapFlags::ANY, MapFlags::ANY)
             .map_err(fault)?;
     }
