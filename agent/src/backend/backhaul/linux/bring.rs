@@ -33,7 +33,7 @@ pub(super) async fn bring(
         give_way(&space, net).await?;
     }
     // Before anything can be forwarded.
-    if guard::raise(&space, net, (look, is_new), lo).await? {
+    if guard::raise(&space, net, look, lo).await? {
         done.push("raise the wall around the slice".to_owned());
     }
     let mut routes = BTreeSet::new();

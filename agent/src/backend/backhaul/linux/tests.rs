@@ -5,7 +5,7 @@ mod bulk;
 mod foreign;
 mod isolation;
 mod restart;
-mod rig;
+pub(super) mod rig;
 mod stream;
 mod traffic;
 mod users;
