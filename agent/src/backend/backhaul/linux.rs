@@ -1,8 +1,8 @@
-//! Tunnels on Linux: a network namespace for each slice, WireGuard interfaces that are born in the node's namespace and moved
-//! into it, and nftables between slices.
+//! Tunnels on Linux: a network namespace for each slice, WireGuard interfaces in it that the node's namespace asked for, and
+//! nftables between slices.
 //!
-//! The UDP socket of a WireGuard interface stays in the namespace where the interface was born: a slice has the tunnel, and no
-//! way to the underlay beside it. Owns what is there for each slice while the agent runs; the steps are in `bring.rs`.
+//! The UDP socket of a WireGuard interface is of the namespace that asked for it: a slice has the tunnel, and no way to the
+//! underlay beside it. Owns what is there for each slice while the agent runs; the steps are in `bring.rs`.
 
 mod attach;
 mod bring;
@@ -128,7 +128,7 @@ impl LinuxPlane {
         Ok(plane)
     }
 
-    /// A name that no interface has: one that cannot be moved because of its name would be an orphan.
+    /// A name that no interface has.
     fn temporary_name(&self) -> String {
         let number = self.names.fetch_add(1, Ordering::Relaxed);
         format!("{}{number:08x}", self.temporary_prefix())
