@@ -1,16 +1,16 @@
-//! Tunnels on Linux: a network namespace for each slice, WireGuard interfaces that are born in the node's namespace and moved
-//! into it, and nftables between slices.
+//! Tunnels on Linux: a network namespace for each slice, WireGuard interfaces in it that the node's namespace asked for, and
+//! nftables between slices.
 //!
-//! The UDP socket of a WireGuard interface stays in the namespace where the interface was born: a slice has the tunnel, and no
-//! way to the underlay beside it. Owns what is there for each slice while the agent runs; the steps are in `bring.rs`.
+//! The UDP socket of a WireGuard interface is of the namespace that asked for it: a slice has the tunnel, and no way to the
+//! underlay beside it. Owns what is there for each slice while the agent runs; the steps are in `bring.rs`.
 
 mod attach;
 mod bring;
-mod generation;
 mod guard;
 mod kernel;
 pub(in crate::backend) mod net;
 mod probe;
+mod ruleset;
 mod space;
 mod userspace;
 mod wall;
@@ -21,7 +21,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Backhaul;
 use super::config::BackendChoice;
@@ -29,10 +29,9 @@ use super::plane::{BackendInUse, Look, ObservedInterface, Plane, PlaneError, Sli
 use crate::backend::wifi::link::Links;
 use crate::backend::{BoxFuture, Why, namespace};
 use net::Net;
+use ruleset::Table;
 use space::Space;
 
-/// How often the node's wall is looked at while all tunnels are.
-const WALL_LOOK: Duration = Duration::from_secs(1);
 /// How often the kernel is asked for a port before there is none.
 const PORT_TRIES: usize = 100;
 /// What the names of tunnel interfaces begin with in the namespace of a slice, and its table of nftables.
@@ -71,9 +70,7 @@ pub(super) struct LinuxPlane {
 struct NodeWall {
     /// What it keeps apart.
     ends: BTreeSet<String>,
-    /// What nft lists of it.
-    text: String,
-    looked_at: Instant,
+    table: Table,
 }
 
 impl Backhaul {
@@ -131,7 +128,7 @@ impl LinuxPlane {
         Ok(plane)
     }
 
-    /// A name that no interface has: one that cannot be moved because of its name would be an orphan.
+    /// A name that no interface has.
     fn temporary_name(&self) -> String {
         let number = self.names.fetch_add(1, Ordering::Relaxed);
         format!("{}{number:08x}", self.temporary_prefix())
@@ -211,25 +208,16 @@ impl LinuxPlane {
             None => !all.is_empty(),
         };
         let mut has_fallen = false;
-        if let (false, Look::Everything, Some(wall)) = (is_news, look, &mut *wall)
-            && wall.looked_at.elapsed() > WALL_LOOK
-        {
-            has_fallen = wall::listed_apart(&self.tag).await != wall.text;
-            wall.looked_at = Instant::now();
+        if let (false, Look::Everything, Some(wall)) = (is_news, look, &mut *wall) {
+            let table = wall::read_apart_again(&wall.table)?;
+            has_fallen = table != wall.table;
+            if !has_fallen {
+                wall.table = table;
+            }
         }
         if is_news || has_fallen {
-            wall::keep_apart(&self.tag, &all).await?;
-            let text = wall::listed_apart(&self.tag).await;
-            if text.is_empty() != all.is_empty() {
-                return Err(PlaneError::new(
-                    "nftables took the node's rules and does not have them",
-                ));
-            }
-            *wall = Some(NodeWall {
-                ends: all,
-                text,
-                looked_at: Instant::now(),
-            });
+            let table = wall::keep_apart(&self.tag, &all).await?;
+            *wall = Some(NodeWall { ends: all, table });
         }
         Ok(has_fallen)
     }

@@ -1,8 +1,10 @@
 //! Ports of Open vSwitch bridges, through `ovs-vsctl`. Bridges themselves are the operator's: none is made or removed here.
 
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 
 use super::Attachment;
 use super::bridge::AttachError;
@@ -17,10 +19,29 @@ const NO_SUCH_BRIDGE: i32 = 2;
 /// (`ovs-system`).
 pub(super) const LINK_KIND: &str = "openvswitch";
 
-/// Whether the tool is there and its database answers.
+/// Whether the tool is there and its database answers. Where there is no database the tool is not started to say so.
 pub(super) async fn is_installed() -> bool {
+    static DATABASE: OnceCell<Option<PathBuf>> = OnceCell::const_new();
+    let Ok(database) = DATABASE.get_or_try_init(database).await else {
+        return false;
+    };
+    if database.as_ref().is_some_and(|socket| !socket.exists()) {
+        return false;
+    }
     let asked = ask(&["list-br"]).await;
     asked.is_ok_and(|output| output.status.success())
+}
+
+/// Where the tool looks for the database, if that is a socket and it says so.
+async fn database() -> std::io::Result<Option<PathBuf>> {
+    let output = ask(&["--help"]).await?;
+    Ok(socket_in(&String::from_utf8_lossy(&output.stdout)))
+}
+
+fn socket_in(help: &str) -> Option<PathBuf> {
+    let (_, rest) = help.split_once("(default: unix:")?;
+    let (path, _) = rest.split_once(')')?;
+    Some(Path::new(path).to_owned())
 }
 
 /// Whether it has a bridge of that name.
@@ -102,5 +123,20 @@ fn failed(action: &str, error: std::io::Error) -> AttachError {
     AttachError::OpenVswitch {
         action: action.to_owned(),
         reason: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_database_is_where_the_tool_says() {
+        let help = "  --db=DATABASE               connect to DATABASE
+                              (default: unix:/var/run/openvswitch/db.sock)
+  --log-file[=FILE]           (default: /var/log/openvswitch/ovs-vsctl.log)";
+        let path = Path::new("/var/run/openvswitch/db.sock");
+        assert_eq!(socket_in(help).as_deref(), Some(path));
+        assert_eq!(socket_in("(default: tcp:127.0.0.1:6640)"), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Makes a slice's network what it should be: looks, does what differs, looks again.
 
 use std::collections::BTreeSet;
+use std::os::fd::AsRawFd as _;
 
 use rtnetlink::LinkWireguard;
 
@@ -33,7 +34,7 @@ pub(super) async fn bring(
         give_way(&space, net).await?;
     }
     // Before anything can be forwarded.
-    if guard::raise(&space, net, (look, is_new), lo).await? {
+    if guard::raise(&space, net, look, lo).await? {
         done.push("raise the wall around the slice".to_owned());
     }
     let mut routes = BTreeSet::new();
@@ -197,20 +198,39 @@ async fn make_interface(
         space.devices.lock().await.insert(name.clone(), device);
         return Ok(link);
     }
-    let temporary = plane.temporary_name();
-    let message = LinkWireguard::new(&temporary).build();
-    let born = plane.birth.add(&temporary, message).await?;
-    let moved = move_in(plane, space, &born, name).await;
-    if moved.is_err() {
-        // In the one namespace or the other.
-        if let Some(orphan) = plane.birth.link(&temporary).await? {
-            plane.birth.delete(orphan.index).await?;
-        }
-        if let Some(orphan) = space.net.link(&temporary).await? {
-            space.net.delete(orphan.index).await?;
-        }
+    kernel_interface(plane, space, name).await
+}
+
+/// An interface of the kernel's. Its socket is of the namespace that asks for it, the node's, wherever the interface is made.
+async fn kernel_interface(
+    plane: &LinuxPlane,
+    space: &Space,
+    name: &str,
+) -> Result<Link, PlaneError> {
+    // Kernels before 6.15 look for the name where they are asked, too.
+    let is_free = space.is_of_node || plane.birth.link(name).await?.is_none();
+    let first = match is_free {
+        true => name.to_owned(),
+        false => plane.temporary_name(),
+    };
+    let mut message = LinkWireguard::new(&first);
+    if !space.is_of_node {
+        message = message.setns_by_fd(space.namespace.file().as_raw_fd());
     }
-    moved
+    plane.birth.create(&first, message.build()).await?;
+    let gone = || PlaneError::new(format!("interface {name} is gone as soon as it is made"));
+    let link = space.net.link(&first).await?.ok_or_else(gone)?;
+    if !is_free && let Err(error) = space.net.rename(link.index, name).await {
+        space.net.delete(link.index).await?;
+        return Err(error.into());
+    }
+    if space.is_of_node {
+        loosen(space, name)?;
+    }
+    Ok(Link {
+        name: name.to_owned(),
+        ..link
+    })
 }
 
 /// A device with an interface that an earlier agent left, or with a new one where there is none or it is not fit for use.
@@ -234,24 +254,6 @@ async fn userspace_device(
 fn loosen(space: &Space, name: &str) -> Result<(), PlaneError> {
     let done = space.namespace.loosen(name);
     done.map_err(|error| PlaneError::new(format!("interface {name} cannot be set up: {error}")))
-}
-
-async fn move_in(
-    plane: &LinuxPlane,
-    space: &Space,
-    born: &Link,
-    name: &str,
-) -> Result<Link, PlaneError> {
-    if !space.is_of_node {
-        plane.birth.move_to(born, space.namespace.file()).await?;
-    }
-    let lost = || PlaneError::new(format!("interface {} was lost on its way", born.name));
-    let here = space.net.link(&born.name).await?.ok_or_else(lost)?;
-    space.net.rename(here.index, name).await?;
-    if space.is_of_node {
-        loosen(space, name)?;
-    }
-    space.net.link(name).await?.ok_or_else(lost)
 }
 
 async fn remove_interface(space: &Space, link: &Link) -> Result<(), PlaneError> {

@@ -1,4 +1,4 @@
-//! Keeps the wall of a tunnel up: raises it, and knows without asking `nft` whether it still stands.
+//! Keeps the wall of a tunnel up: raises it, and knows from the kernel whether it still stands.
 //!
 //! What it knows outlives the agent: the name that administrators may give an interface (its alias) says, at a slice's loopback,
 //! which rules stood at which generation. It goes with the namespace, as the rules do.
@@ -9,24 +9,22 @@ use rtnetlink::LinkUnspec;
 use rtnetlink::packet_route::link::LinkAttribute;
 
 use super::net::Link;
+use super::ruleset::Table;
 use super::space::Space;
-use super::{generation, hash, wall};
+use super::{hash, wall};
 use crate::backend::backhaul::plane::{Look, Place, PlaneError, SliceNet};
 
 /// The wall of a tunnel as it was read last.
 #[derive(Debug, Clone)]
 pub(super) struct Standing {
     rules: String,
-    /// What nft listed of it; nothing where an earlier agent did.
-    listed: Option<String>,
-    /// The generation of all rules of the namespace.
-    generation: u32,
+    table: Table,
 }
 
 impl Standing {
     fn mark(&self) -> String {
         let rules = hash(self.rules.as_bytes());
-        format!("tranche {rules:016x} {}", self.generation)
+        format!("tranche {rules:016x} {}", self.table.generation)
     }
 }
 
@@ -34,7 +32,7 @@ impl Standing {
 pub(super) async fn raise(
     space: &Space,
     net: &SliceNet,
-    (look, is_new): (Look, bool),
+    look: Look,
     lo: Option<&Link>,
 ) -> Result<bool, PlaneError> {
     let rules = match &net.place {
@@ -54,33 +52,19 @@ pub(super) async fn raise(
         }
         Some(_) => {}
         None => {
-            let (generation, listed) = (generation(space)?, None);
-            let found = Standing {
-                rules: rules.clone(),
-                listed,
-                generation,
-            };
-            if lo.is_some_and(|lo| lo.alias == found.mark()) {
-                keep(space, found, None).await?;
-                return Ok(false);
+            // An earlier agent may have noted that it stands.
+            if let Some(lo) = lo.filter(|lo| !lo.alias.is_empty()) {
+                let (rules, table) = (rules.clone(), wall::read(&space.namespace, &space.table)?);
+                let found = Standing { rules, table };
+                if lo.alias == found.mark() {
+                    keep(space, found, None).await?;
+                    return Ok(false);
+                }
             }
         }
     }
-    wall::set(&space.namespace, &space.table, &rules, is_new).await?;
-    let generation = generation(space)?;
-    let listed = wall::listed(&space.namespace, &space.table).await?;
-    if listed.is_empty() {
-        return Err(PlaneError::new(
-            "nftables took the rules and does not have them",
-        ));
-    }
-    let listed = Some(listed);
-    let standing = Standing {
-        rules,
-        listed,
-        generation,
-    };
-    keep(space, standing, lo).await?;
+    let table = wall::set(&space.namespace, &space.table, &rules).await?;
+    keep(space, Standing { rules, table }, lo).await?;
     Ok(true)
 }
 
@@ -90,19 +74,13 @@ async fn still_stands(
     known: Standing,
     lo: Option<&Link>,
 ) -> Result<bool, PlaneError> {
-    let generation = generation(space)?;
-    if known.generation == generation {
-        return Ok(true);
-    }
-    let listed = Some(wall::listed(&space.namespace, &space.table).await?);
-    if known.listed != listed {
+    let table = wall::read_again(&space.namespace, &known.table)?;
+    if table != known.table {
         return Ok(false);
     }
-    let standing = Standing {
-        generation,
-        ..known
-    };
-    keep(space, standing, lo).await?;
+    if table.generation != known.table.generation {
+        keep(space, Standing { table, ..known }, lo).await?;
+    }
     Ok(true)
 }
 
@@ -115,13 +93,4 @@ async fn keep(space: &Space, standing: Standing, lo: Option<&Link>) -> Result<()
     }
     *space.wall.lock().unwrap_or_else(PoisonError::into_inner) = Some(standing);
     Ok(())
-}
-
-fn generation(space: &Space) -> Result<u32, PlaneError> {
-    let told = space.namespace.within(generation::of_this_namespace);
-    told.flatten().map_err(|error| {
-        PlaneError::new(format!(
-            "the rules of nftables cannot be looked at: {error}"
-        ))
-    })
 }

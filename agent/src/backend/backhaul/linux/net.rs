@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt as _};
@@ -114,12 +113,20 @@ impl Net {
         name: &str,
         message: LinkMessage,
     ) -> Result<Link, NetlinkError> {
-        let action = format!("make interface {name}");
-        let made = self.handle.link().add(message).execute().await;
-        made.map_err(|error| refused(&action, error))?;
+        self.create(name, message).await?;
         let gone =
             || NetlinkError::NotInForce(format!("interface {name} is gone as soon as it is made"));
         self.link(name).await?.ok_or_else(gone)
+    }
+
+    /// Makes an interface, which may be told to be in another namespace.
+    pub(in crate::backend) async fn create(
+        &self,
+        name: &str,
+        message: LinkMessage,
+    ) -> Result<(), NetlinkError> {
+        let made = self.handle.link().add(message).execute().await;
+        made.map_err(|error| refused(&format!("make interface {name}"), error))
     }
 
     /// Changes an interface.
@@ -176,20 +183,6 @@ impl Net {
         let message = LinkUnspec::new_with_index(index).name(name).build();
         self.change(&format!("call interface {index} {name}"), message)
             .await
-    }
-
-    /// Moves an interface into another namespace.
-    pub(in crate::backend) async fn move_to(
-        &self,
-        link: &Link,
-        namespace: &std::fs::File,
-    ) -> Result<(), NetlinkError> {
-        let message = LinkUnspec::new_with_index(link.index).setns_by_fd(namespace.as_raw_fd());
-        self.change(
-            &format!("move {} into its namespace", link.name),
-            message.build(),
-        )
-        .await
     }
 
     /// Removes an interface; one that is gone is fine.

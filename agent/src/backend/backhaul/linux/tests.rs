@@ -5,7 +5,7 @@ mod bulk;
 mod foreign;
 mod isolation;
 mod restart;
-mod rig;
+pub(super) mod rig;
 mod stream;
 mod traffic;
 mod users;
@@ -167,6 +167,20 @@ async fn a_killed_agent_in_the_middle_of_making_an_interface_leaves_no_orphan() 
     rig.restart(EDGE).await;
     let links = rig.in_machine(EDGE, "ip -o link");
     assert!(!links.contains(&orphan), "{links}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a kernel with WireGuard; run by make test-vm"]
+async fn a_tunnel_of_the_kernel_is_made_where_the_node_has_an_interface_of_that_name() {
+    let mut rig = Rig::new(BackendInUse::Kernel).await;
+    rig.in_machine(SPOKE, "ip link add wg1 type bridge");
+    let links = "ip -o link | cut -d: -f2";
+    let before = rig.in_machine(SPOKE, links);
+    suite::connected(&mut rig).await;
+    assert_eq!(rig.in_machine(SPOKE, links), before);
+    let namespace = rig.slice_namespace(SPOKE, SLICE);
+    let inside = rig::sh(&format!("ip netns exec {namespace} {links}"));
+    assert_eq!(inside.split_whitespace().collect::<Vec<_>>(), ["lo", "wg1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

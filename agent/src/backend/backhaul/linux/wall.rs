@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 
 use super::TABLE;
 use super::attach::VXLAN_PORT;
+use super::ruleset::Table;
 use crate::backend::backhaul::config::Role;
 use crate::backend::backhaul::plane::{PlaneError, SliceNet, Vxlan};
 use crate::backend::namespace::Namespace;
@@ -88,90 +89,94 @@ pub(super) fn of_node(prefix: &str, ports: &[u16]) -> String {
 
 /// Takes the rules of a management tunnel away, if there are any.
 pub(super) async fn remove(table: String) -> Result<(), PlaneError> {
-    let script = format!("add table inet {table}\ndelete table inet {table}\n");
-    let done = blocking(move || run(&["-f", "-"], &script)).await;
+    let done = blocking(move || put(&table, None)).await;
     done.map(drop).map_err(|error| refused(&error))
 }
 
-/// Puts the rules of a tunnel in force, in the namespace where it ends, in place of those that are there. In a namespace that
-/// is new there are none, and nobody waits until the kernel has forgotten them.
+/// Puts the rules of a tunnel in force, in the namespace where it ends, in place of those that are there; what was read back.
 pub(super) async fn set(
     namespace: &Namespace,
     table: &str,
     rules: &str,
-    is_new: bool,
-) -> Result<(), PlaneError> {
-    let script = match is_new {
-        true => format!("table inet {table} {{\n{rules}\n}}\n"),
-        false => replacing(table, rules),
-    };
-    let namespace = namespace.clone();
-    let done = blocking(move || namespace.within(|| run(&["-f", "-"], &script))?).await;
-    done.map(drop).map_err(|error| refused(&error))
-}
-
-/// Whether a slice has a wall at all: its rules are compared by what nft prints of them.
-pub(super) async fn listed(namespace: &Namespace, table: &str) -> Result<String, PlaneError> {
+) -> Result<Table, PlaneError> {
     let (namespace, table) = (namespace.clone(), table.to_owned());
-    let list = move || run(&["list", "table", "inet", &table], "");
-    let listed = blocking(move || namespace.within(list)?).await;
-    // A table that is not there is an error of nft's.
-    Ok(listed.unwrap_or_default())
+    let rules = rules.to_owned();
+    let done = blocking(move || namespace.within(|| put(&table, Some(&rules)))?).await;
+    done.map_err(|error| refused(&error))
 }
 
-/// Forbids forwarding between the node's ends of slices, in the node's namespace.
-pub(super) async fn keep_apart(tag: &str, ends: &BTreeSet<String>) -> Result<(), PlaneError> {
+/// What there is of a table in a namespace.
+pub(super) fn read(namespace: &Namespace, table: &str) -> Result<Table, PlaneError> {
+    let found = namespace.within(|| Table::read(table));
+    found.flatten().map_err(|error| unreadable(&error))
+}
+
+/// The same now.
+pub(super) fn read_again(namespace: &Namespace, known: &Table) -> Result<Table, PlaneError> {
+    let found = namespace.within(|| known.again());
+    found.flatten().map_err(|error| unreadable(&error))
+}
+
+/// Forbids forwarding between the node's ends of slices, in the node's namespace; what was read back.
+pub(super) async fn keep_apart(tag: &str, ends: &BTreeSet<String>) -> Result<Table, PlaneError> {
     let table = format!("{TABLE}-{tag}");
-    let script = match ends.is_empty() {
-        true => format!("add table inet {table}\ndelete table inet {table}\n"),
-        false => {
-            let list = |one: fn(&String) -> String| {
-                let quoted: Vec<String> = ends.iter().map(one).collect();
-                quoted.join(", ")
-            };
-            let (each, same) = (
-                list(|end| format!("\"{end}\"")),
-                list(|end| format!("\"{end}\" . \"{end}\"")),
-            );
-            // From port to port of one bridge, which asks here where br_netfilter is loaded.
-            let set = format!(
-                "set ends {{ type ifname; elements = {{ {each} }}; }}
-                 set same {{ type ifname . ifname; elements = {{ {same} }}; }}"
-            );
-            let chain = "chain forward { type filter hook forward priority filter - 10; policy accept; iifname . oifname @same accept; iifname @ends oifname @ends drop; }";
-            replacing(&table, &format!("{set}\n{chain}"))
-        }
+    let list = |one: fn(&String) -> String| {
+        let quoted: Vec<String> = ends.iter().map(one).collect();
+        quoted.join(", ")
     };
-    let done = blocking(move || run(&["-f", "-"], &script)).await;
-    done.map(drop).map_err(|error| refused(&error))
+    let rules = (!ends.is_empty()).then(|| {
+        let (each, same) = (
+            list(|end| format!("\"{end}\"")),
+            list(|end| format!("\"{end}\" . \"{end}\"")),
+        );
+        // From port to port of one bridge, which asks here where br_netfilter is loaded.
+        format!(
+            "set ends {{ type ifname; elements = {{ {each} }}; }}
+             set same {{ type ifname . ifname; elements = {{ {same} }}; }}
+             chain forward {{ type filter hook forward priority filter - 10; policy accept; iifname . oifname @same accept; iifname @ends oifname @ends drop; }}"
+        )
+    });
+    let done = blocking(move || put(&table, rules.as_deref())).await;
+    done.map_err(|error| refused(&error))
 }
 
-async fn blocking(
-    work: impl FnOnce() -> io::Result<String> + Send + 'static,
-) -> io::Result<String> {
+/// The node's rules now.
+pub(super) fn read_apart_again(known: &Table) -> Result<Table, PlaneError> {
+    known.again().map_err(|error| unreadable(&error))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|_| Err(io::Error::other("the agent is stopping")))
 }
 
-/// What nft lists of the node's rules; nothing where there are none.
-pub(super) async fn listed_apart(tag: &str) -> String {
-    let table = format!("{TABLE}-{tag}");
-    let listed = blocking(move || run(&["list", "table", "inet", &table], "")).await;
-    listed.unwrap_or_default()
+/// Puts rules in the place of those of a table, or none, in one transaction: there is no moment without. What was read back.
+fn put(table: &str, rules: Option<&str>) -> io::Result<Table> {
+    let mut script = String::new();
+    // What is not there is not deleted: who deletes waits until the kernel has forgotten it.
+    if Table::read(table)?.is_there() {
+        script += &format!("add table inet {table}\ndelete table inet {table}\n");
+    }
+    if let Some(rules) = rules {
+        script += &format!("table inet {table} {{\n{rules}\n}}\n");
+    }
+    if !script.is_empty() {
+        run(&script)?;
+    }
+    let found = Table::read(table)?;
+    match found.has_rules() == rules.is_some() {
+        true => Ok(found),
+        false => Err(io::Error::other("it took them and does not have them")),
+    }
 }
 
-/// One transaction: there is no moment without rules.
-fn replacing(table: &str, rules: &str) -> String {
-    format!(
-        "add table inet {table}\ndelete table inet {table}\ntable inet {table} {{\n{rules}\n}}\n"
-    )
-}
-
-fn run(arguments: &[&str], script: &str) -> io::Result<String> {
+fn run(script: &str) -> io::Result<()> {
     let mut child = Command::new(PROGRAM)
-        .args(arguments)
+        .args(["-f", "-"])
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
@@ -183,11 +188,17 @@ fn run(arguments: &[&str], script: &str) -> io::Result<String> {
         let first = words.lines().next().unwrap_or("it says nothing").to_owned();
         return Err(io::Error::other(first));
     }
-    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+    Ok(())
 }
 
 fn refused(error: &io::Error) -> PlaneError {
     PlaneError::new(format!(
         "nftables refuses the rules between slices: {error}"
+    ))
+}
+
+fn unreadable(error: &io::Error) -> PlaneError {
+    PlaneError::new(format!(
+        "the rules of nftables cannot be looked at: {error}"
     ))
 }

@@ -217,8 +217,7 @@ async fn a_node_that_routes_does_not_join_slices() {
     send_marked(&from, ip("10.21.2.1"), ip("10.30.2.1"));
     // It is the wall that keeps them apart.
     theirs.hears(1).await;
-    // Who takes the wall down finds it again. (Between two looks at it passes a second.)
-    sleep(Duration::from_secs(1)).await;
+    // Who takes the wall down finds it again.
     rig.node(SPOKE).reconcile(&configs[1]).await.unwrap();
     send_marked(&from, ip("10.21.2.1"), ip("10.30.2.1"));
     assert_eq!(theirs.marked().await, 0);
