@@ -84,6 +84,17 @@ pub struct RuleSeen {
     pub shadowed_by: Option<String>,
 }
 
+/// Slices that entries of ours are of; some more than once. Chains have them in their names.
+pub(crate) fn slices(config: &SteeringConfig) -> impl Iterator<Item = &str> {
+    fn ours<T: Entry>(entries: &[T]) -> impl Iterator<Item = &T> {
+        entries.iter().filter(|one| one.owner() == Some(OWNER))
+    }
+    let chains = ours(&config.chains).filter_map(|chain| chain.name.rsplit_once('.'));
+    let rules = ours(&config.rules).map(|rule| rule.slice.as_str());
+    let resolvers = ours(&config.resolvers).map(|one| one.slice.as_str());
+    chains.map(|(slice, _)| slice).chain(rules).chain(resolvers)
+}
+
 impl NodeSteering {
     /// What is somebody else's.
     #[must_use]

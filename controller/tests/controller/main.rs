@@ -10,6 +10,7 @@ mod backhaul;
 mod backhaul_operations;
 mod cells;
 mod dry_run;
+mod dry_run_access;
 mod dry_run_domains;
 mod errors;
 mod events;
