@@ -7,7 +7,8 @@ use tranche_netconf::error::{ErrorTag, RpcError};
 use tranche_yang::nacm::User;
 use tranche_yang::{Content, Format, Operation, Tree};
 
-use super::{Called, Run, Service, rpc_errors};
+use super::peers::Edited;
+use super::{Called, Published, Run, Service, rpc_errors};
 
 const AT: &str = "/tranche-mec:onboard";
 /// What is kept of a descriptor beside its rules.
@@ -76,13 +77,13 @@ impl Service {
         let tree = tree.map_err(rpc_errors)?;
         let label = format!("onboard application {name}");
         let replaced = path.clone();
-        let edit = move |running: &Tree, edited: &mut Tree| {
-            if running.exists(&replaced) {
+        let edit = move |before: &Published, edited: &mut Tree| {
+            if before.running.exists(&replaced) {
                 edited.remove(&replaced).map_err(one)?;
             }
             edited.merge(&tree).map_err(one)
         };
-        if let Some(told) = self.edit((user, label), run, edit).await? {
+        if let Edited::Told(told) = self.edit((user, label), run, edit).await? {
             return Ok(Called::Told(told));
         }
         let rules = self.published().desired.rules_of(&name);

@@ -5,6 +5,7 @@
 )]
 
 mod access;
+mod at_once;
 mod away;
 mod backhaul;
 mod backhaul_operations;
