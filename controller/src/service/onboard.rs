@@ -127,7 +127,8 @@ fn take(
         for list in ["trafficFilter", "dstInterface"] {
             number(&mut rule, list)?;
         }
-        for filter in rule["trafficFilter"].as_array_mut().into_iter().flatten() {
+        let filters = rule.get_mut("trafficFilter").and_then(Value::as_array_mut);
+        for filter in filters.into_iter().flatten() {
             texts(filter);
         }
         taken.push(rule);
@@ -179,5 +180,19 @@ fn texts(filter: &mut Value) {
                 *value = value.to_string().into();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_without_a_filter_is_taken_as_it_is() {
+        let rule = serde_json::json!({ "trafficRuleId": "r", "action": "DROP", "priority": 1 });
+        let descriptor = serde_json::json!({ "appTrafficRule": [rule] });
+        let mut taken = Map::new();
+        take(&descriptor, false, &mut taken).unwrap();
+        assert_eq!(Value::from(taken), descriptor);
     }
 }
