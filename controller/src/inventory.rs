@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::intent::{
     CoreKind, NodeSteering, ProfileConfig, Rat, Ratio, Tunnel, VifConfig, is_our_profile, is_ours,
-    yes,
+    steering_slices, yes,
 };
 
 /// Name of a node.
@@ -237,6 +237,15 @@ impl Observed {
         self.vifs
             .iter()
             .filter(|(name, vif)| !is_ours(name, vif.slice.as_deref(), &vif.radio))
+    }
+
+    /// Slices that have something of ours but tunnels there, as far as it is read; some more than once.
+    pub(crate) fn slices(&self) -> impl Iterator<Item = &str> {
+        let vifs = self.ours().filter_map(|(_, vif)| vif.slice.as_deref());
+        let profiles = self.profiles().filter(|(_, _, ours)| *ours);
+        let profiles = profiles.map(|(_, profile, _)| profile.config.slice.as_str());
+        vifs.chain(profiles)
+            .chain(steering_slices(&self.steering.config))
     }
 
     /// The slice profiles, and whether this controller made them.

@@ -348,10 +348,8 @@ impl Record {
     }
 
     /// The contention domains of all radios, as the last period saw them.
-    pub fn domains(&self) -> impl Iterator<Item = (&RadioId, &str)> {
-        self.of_radio
-            .iter()
-            .map(|(radio, domain)| (radio, domain.as_ref()))
+    pub fn domains(&self) -> impl Iterator<Item = (&RadioId, &Arc<str>)> {
+        self.of_radio.iter()
     }
 }
 

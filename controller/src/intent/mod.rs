@@ -45,8 +45,8 @@ pub use ran::{
 pub use ratio::{BadRatio, Ratio};
 pub(crate) use shown::shown;
 pub use steering::{OWNER, SliceRecord, SliceRule, Steering, compile_steering, steering_name};
-pub(crate) use steering_edit::STEERING;
 pub use steering_edit::{Applied, Counted, NodeSteering, ResolverSeen, RuleSeen};
+pub(crate) use steering_edit::{STEERING, slices as steering_slices};
 pub(crate) use tunnel::{BACKHAUL, write_endpoint};
 pub use tunnel::{
     Keys, OwnKey, PeerConfig, PeerEndpoint, PeerState, Role, Stage, Tunnel, TunnelAttachment,

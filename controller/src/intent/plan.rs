@@ -107,6 +107,15 @@ impl fmt::Display for Drift {
 }
 
 impl NodePlan {
+    /// Slices that should have something at the node; some more than once.
+    pub(crate) fn slices(&self) -> impl Iterator<Item = &str> {
+        let vifs = self.vifs.values().map(|vif| &vif.slice);
+        let profiles = self.profiles.values().map(|profile| &profile.slice);
+        let all = vifs.chain(profiles).chain(self.tunnels.keys());
+        all.map(String::as_str)
+            .chain(steering_edit::slices(&self.steering))
+    }
+
     /// Compares with what the node has. Secrets that the node does not show are right if they are those of `before`: what
     /// was last put there.
     #[must_use]

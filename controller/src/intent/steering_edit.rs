@@ -88,6 +88,17 @@ pub struct RuleSeen {
     pub shadowed_by: Option<String>,
 }
 
+/// Slices that entries of ours are of; some more than once. Chains have them in their names.
+pub(crate) fn slices(config: &SteeringConfig) -> impl Iterator<Item = &str> {
+    fn ours<T: Entry>(entries: &[T]) -> impl Iterator<Item = &T> {
+        entries.iter().filter(|one| one.owner() == Some(OWNER))
+    }
+    let chains = ours(&config.chains).filter_map(|chain| chain.name.rsplit_once('.'));
+    let rules = ours(&config.rules).map(|rule| rule.slice.as_str());
+    let resolvers = ours(&config.resolvers).map(|one| one.slice.as_str());
+    chains.map(|(slice, _)| slice).chain(rules).chain(resolvers)
+}
+
 impl NodeSteering {
     /// What is somebody else's.
     #[must_use]
@@ -239,7 +250,17 @@ struct Compared<'a> {
 }
 
 fn compare<'a>(wanted: &'a SteeringConfig, has: &'a NodeSteering) -> Compared<'a> {
-    let (foreign, had) = (has.foreign(), &has.config);
+    let (mut foreign, had) = (has.foreign(), &has.config);
+    let theirs = had.rules.iter().filter(|rule| rule.owner() != Some(OWNER));
+    let in_use: BTreeSet<&str> = theirs.filter_map(|rule| rule.chain.as_deref()).collect();
+    // A chain of ours that stays for somebody else's rule needs its ports as theirs do.
+    let wanted_chains: BTreeSet<&str> = wanted.chains.iter().map(Entry::name).collect();
+    let stays = |chain: &&ChainConfig| {
+        in_use.contains(chain.name()) && !wanted_chains.contains(chain.name())
+    };
+    let ours = had.chains.iter();
+    let ours = ours.filter(|chain| chain.owner() == Some(OWNER));
+    foreign.chains.extend(ours.filter(stays).cloned());
     let needed = |name: &str| is_needed_by(&foreign, name);
     let places: BTreeMap<&str, usize> = had.rules.iter().map(Entry::name).zip(0..).collect();
     let (mut last, mut moved) = (None, BTreeSet::new());
@@ -253,10 +274,7 @@ fn compare<'a>(wanted: &'a SteeringConfig, has: &'a NodeSteering) -> Compared<'a
     Compared {
         ports: entries("port", &wanted.ports, &had.ports, &has.odd, needed),
         chains: entries("chain", &wanted.chains, &had.chains, &has.odd, |name| {
-            foreign
-                .rules
-                .iter()
-                .any(|rule| rule.chain.as_deref() == Some(name))
+            in_use.contains(name)
         }),
         rules: entries("rule", &wanted.rules, &had.rules, &has.odd, |_| false),
         resolvers: entries(

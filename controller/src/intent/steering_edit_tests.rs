@@ -118,6 +118,42 @@ fn a_port_of_ours_stays_while_somebody_elses_rule_needs_it() {
 }
 
 #[test]
+fn a_chain_of_ours_that_somebody_elses_rule_needs_keeps_its_ports() {
+    let chain = |name: &str, app: &str| {
+        let chain = serde_json::json!({
+            "name": name, "owner": OWNER, "on-failure": "bypass",
+            "application": [{ "name": "app", "port": app }], "forward": { "out-port": format!("{app}-out") },
+        });
+        serde_json::from_value::<ChainConfig>(chain).unwrap()
+    };
+    let mut there = config(vec![RuleConfig {
+        drop: None,
+        chain: Some("a.kept".to_owned()),
+        ..theirs("mine")
+    }]);
+    there.chains = vec![chain("a.kept", "app0"), chain("a.old", "app1")];
+    let ports = ["app0", "app0-out", "app1", "app1-out"];
+    there.ports = ports.map(|name| port(name, Some(OWNER))).into();
+    let nothing = SteeringConfig::default();
+    assert_eq!(
+        differences(&nothing, &has(there.clone())),
+        [
+            "not wanted: steering port app1",
+            "not wanted: steering port app1-out",
+            "not wanted: steering chain a.old",
+        ]
+    );
+    // One that is wanted in another form has other ports then.
+    let mut wanted = config(Vec::new());
+    wanted.chains = vec![chain("a.kept", "app2")];
+    let ports = ["app2", "app2-out"];
+    wanted.ports = ports.map(|name| port(name, Some(OWNER))).into();
+    assert!(
+        differences(&wanted, &has(there)).contains(&"not wanted: steering port app0".to_owned())
+    );
+}
+
+#[test]
 fn a_port_of_somebody_elses_is_used_as_it_is() {
     let mut wanted = config(Vec::new());
     wanted.ports = vec![port("ran0", Some(OWNER))];

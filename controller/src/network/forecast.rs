@@ -1,7 +1,7 @@
 //! What a change would do at the nodes, asked of the nodes themselves. Nothing is held, sent or remembered: each node is asked on
 //! a session of its own, and what is read there is for this answer alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
@@ -24,6 +24,8 @@ pub(crate) struct NodeForecast {
     pub(crate) edit: Option<Fragment>,
     /// What is to be known of the edit.
     pub(crate) notes: Vec<String>,
+    /// Slices that the edit and its notes may name.
+    pub(crate) slices: BTreeSet<String>,
     /// What the node says.
     pub(crate) answer: Answer,
 }
@@ -134,6 +136,7 @@ impl Network {
 async fn ask(concerned: Concerned, keys: &Keys) -> Option<NodeForecast> {
     let Concerned { node, part, asking } = concerned;
     let edit = part.as_ref().and_then(|part| part.whole_edit(keys));
+    let slices = part.as_ref().map(StagedNode::slices).unwrap_or_default();
     let notes = part.map_or_else(Vec::new, |part| notes(&part, keys));
     let asking = match asking {
         Ok(asking) => asking,
@@ -142,6 +145,7 @@ async fn ask(concerned: Concerned, keys: &Keys) -> Option<NodeForecast> {
                 node,
                 edit,
                 notes,
+                slices,
                 answer: Answer::Away(failure),
             });
         }
@@ -156,6 +160,7 @@ async fn ask(concerned: Concerned, keys: &Keys) -> Option<NodeForecast> {
         node,
         edit: Some(edit),
         notes,
+        slices,
         answer,
     })
 }

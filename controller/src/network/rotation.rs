@@ -160,9 +160,9 @@ impl Network {
     ) -> Result<BTreeMap<NodeName, OwnKey>, RotationError> {
         let mut ready = rotation.begin(ranges).await;
         let absent = rotation.absent();
-        let waiting;
+        let mut waited = None;
         if ready.is_ok() && !absent.is_empty() {
-            waiting = self.waits.begin(&rotation.slice, absent, wait);
+            let waiting = self.waits.begin(&rotation.slice, absent, wait);
             // Whoever looks at them from now on has to see that they are rotating.
             self.read_again(&nodes).await;
             drop(held);
@@ -173,6 +173,15 @@ impl Network {
             if ready.is_ok() {
                 // Who changed the slice meanwhile was let through.
                 ready = self.look_again(&mut rotation).await;
+            }
+            match ready {
+                Ok(()) => {
+                    if let Err(waiting) = waiting.end() {
+                        ready = Err(RotationError::GivenUp);
+                        waited = Some(waiting);
+                    }
+                }
+                Err(_) => waited = Some(waiting),
             }
         }
         let done = match ready {
@@ -187,6 +196,8 @@ impl Network {
         self.read_again(&nodes).await;
         drop(held);
         self.check_all(&nodes);
+        // Who gave it up is answered when everything is as before.
+        drop(waited);
         done
     }
 

@@ -363,6 +363,15 @@ impl StagedNode {
         self.edit_of(keys, (Stage::All, true), |_| true)
     }
 
+    /// Slices that have something of ours at the node, or had or would have: those that an edit may name.
+    pub(crate) fn slices(&self) -> BTreeSet<String> {
+        let plans = [Some(&self.plan), self.put.as_ref()];
+        let of_plans = plans.into_iter().flatten().flat_map(|plan| plan.slices());
+        let surplus = self.surplus.iter().map(String::as_str);
+        let all = of_plans.chain(self.has.slices()).chain(surplus);
+        all.map(str::to_owned).collect()
+    }
+
     fn edit_of(
         &self,
         keys: &Keys,

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use tranche_netconf::error::{ErrorTag, RpcError};
-use tranche_yang::nacm::User;
-use tranche_yang::{Content, Datastores, Format, Operation, Proposal, Tree};
+use tranche_yang::nacm::{Nacm, User};
+use tranche_yang::{Content, Datastores, Format, Node, Operation, Proposal, Tree};
 
 use super::apply::refused;
 use super::{Published, Service, blocking, internal, rpc_errors};
@@ -53,6 +53,17 @@ impl Run {
 struct WorkedOut {
     before: Arc<Published>,
     plans: BTreeMap<NodeName, NodePlan>,
+    readable: Readable,
+}
+
+/// Slices of which a user may read everything but secrets, which no edit shows.
+enum Readable {
+    All,
+    Some(BTreeSet<String>),
+}
+
+fn one(error: tranche_yang::Error) -> Vec<RpcError> {
+    vec![error.to_rpc_error()]
 }
 
 impl Service {
@@ -77,11 +88,13 @@ impl Service {
             let (change, _) = writer.work_out(&service, &before, &asks, propose)?;
             let changes = !change.proposal.diff().is_empty();
             let plans = change.consequence.plans.filter(|_| changes);
-            let one = |error: tranche_yang::Error| vec![error.to_rpc_error()];
+            let trees = [&*before.running, change.proposal.new()];
+            let readable = Readable::by(&before.nacm, &asks, trees)?;
             writer.datastores.reject(change.proposal).map_err(one)?;
             Ok::<_, E>(WorkedOut {
                 before,
                 plans: plans.unwrap_or_default(),
+                readable,
             })
         })
         .await??;
@@ -98,17 +111,23 @@ fn tell(
 ) -> Result<Value, Vec<RpcError>> {
     let before = &worked_out.before;
     let hidden = hidden(before, user, nodes)?;
-    let errors = refused(&RolloutFailed {
-        failures: nodes.iter().flat_map(NodeForecast::failures).collect(),
-        ..RolloutFailed::default()
-    });
-    let dropped: u64 = nodes.iter().map(users_dropped).sum();
-    let mut list = Vec::new();
+    let (mut list, mut errors, mut dropped) = (Vec::new(), Vec::new(), 0);
     for node in nodes {
-        list.push(match hidden.contains(&node.node) {
-            true => json!({ "name": node.node, "outcome": "hidden" }),
-            false => node_value(node)?,
+        let mut refusals = refused(&RolloutFailed {
+            failures: node.failures(),
+            ..RolloutFailed::default()
         });
+        if hidden.contains(&node.node) {
+            // Neither its words nor how many users it has.
+            for error in &mut refusals {
+                error.message = None;
+            }
+            list.push(json!({ "name": node.node, "outcome": "hidden" }));
+        } else {
+            dropped += users_dropped(node);
+            list.push(node_value(node, &worked_out.readable)?);
+        }
+        errors.extend(refusals);
     }
     let mut told = json!({
         "commit": before.version.commit.to_string(),
@@ -122,6 +141,52 @@ fn tell(
         told["node"] = list.into();
     }
     Ok(told)
+}
+
+impl Readable {
+    /// Those that are whole in all of these trees where they are there, with the applications that are of them.
+    fn by(nacm: &Nacm, user: &User, trees: [&Tree; 2]) -> Result<Self, Vec<RpcError>> {
+        const OF: [(&str, &str); 2] = [
+            ("/tranche-slice:slices/slice", "id"),
+            ("/tranche-mec:mec/application", "slice"),
+        ];
+        if nacm.reads_everything(user) {
+            return Ok(Self::All);
+        }
+        let (mut whole, mut cut) = (BTreeSet::new(), BTreeSet::new());
+        for tree in trees {
+            let seen = tree.duplicate().map_err(one)?;
+            let seen = nacm.prune_read(user, seen).map_err(one)?;
+            for (list, leaf) in OF {
+                for entry in tree.find(list).map_err(one)? {
+                    let left = seen.get(&entry.path()).map_or(0, size);
+                    let of = if left == size(entry) {
+                        &mut whole
+                    } else {
+                        &mut cut
+                    };
+                    of.extend(entry.get(leaf).map(str::to_owned));
+                }
+            }
+        }
+        Ok(Self::Some(&whole - &cut))
+    }
+
+    /// Whether all of these are among them. One that is in no configuration any more is not.
+    fn has(&self, slices: &BTreeSet<String>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Some(readable) => slices.is_subset(readable),
+        }
+    }
+}
+
+/// How many nodes there are in a subtree, but for secrets.
+fn size(node: Node<'_>) -> usize {
+    match node.schema().is_some_and(|schema| schema.is_secret()) {
+        true => 0,
+        false => 1 + node.children().map(size).sum::<usize>(),
+    }
 }
 
 fn users_dropped(node: &NodeForecast) -> u64 {
@@ -147,7 +212,6 @@ fn hidden(
         .collect();
     let inventory = json!({ "tranche-inventory:inventory": { "node": entries } });
     let schema = before.running.schema();
-    let one = |error: tranche_yang::Error| vec![error.to_rpc_error()];
     let text = inventory.to_string();
     let tree = Tree::parse(schema, Format::Json, &text, Content::ConfigUnvalidated);
     let tree = tree.map_err(rpc_errors)?;
@@ -160,7 +224,7 @@ fn hidden(
     Ok(hidden.map(|node| node.node.clone()).collect())
 }
 
-fn node_value(node: &NodeForecast) -> Result<Value, Vec<RpcError>> {
+fn node_value(node: &NodeForecast, readable: &Readable) -> Result<Value, Vec<RpcError>> {
     let mut value = Map::new();
     let mut set = |leaf: &str, to: Value| drop(value.insert(leaf.to_owned(), to));
     set("name", node.node.as_str().into());
@@ -193,10 +257,11 @@ fn node_value(node: &NodeForecast) -> Result<Value, Vec<RpcError>> {
         }
     };
     set("outcome", outcome.into());
-    if !node.notes.is_empty() {
+    let is_for_them = readable.has(&node.slices);
+    if !node.notes.is_empty() && is_for_them {
         set("note", node.notes.clone().into());
     }
-    if let Some(edit) = &node.edit {
+    if let Some(edit) = node.edit.as_ref().filter(|_| is_for_them) {
         let text = shown(edit).map_err(|_| internal("the edit of a node cannot be shown"))?;
         set("edit-config", text.into());
     }

@@ -10,6 +10,14 @@ use tranche_yang::{Node, Tree};
 
 use super::Service;
 
+/// Modules whose state has figures.
+const MODULES: [&str; 4] = [
+    "tranche-inventory",
+    "tranche-slice",
+    "tranche-sla",
+    "tranche-commits",
+];
+
 /// One figure with its labels, and its value.
 type Sample = (Vec<(&'static str, String)>, f64);
 
@@ -30,7 +38,7 @@ impl Service {
         let one = |error: tranche_yang::Error| vec![error.to_rpc_error()];
         let published = self.published();
         let mut tree = published.shown.duplicate().map_err(one)?;
-        for module in ["tranche-inventory", "tranche-slice", "tranche-sla"] {
+        for module in MODULES {
             for state in self.state(&format!("/{module}:"))? {
                 tree.merge(&state).map_err(one)?;
             }
@@ -49,6 +57,8 @@ impl Service {
         let nodes: Vec<Node<'_>> = tree.find("/tranche-inventory:inventory/node")?.collect();
         let owed: Vec<Node<'_>> = tree.find("/tranche-sla:sla/slice/domain")?.collect();
         let states: Vec<Node<'_>> = tree.find("/tranche-sla:sla/slice")?.collect();
+        let commits = tree.find("/tranche-commits:commits/commit")?;
+        let newest = commits.filter_map(|commit| commit.get("id")?.parse::<u64>().ok());
         let state = "state/oper-state";
         let mut families = vec![
             counted(
@@ -65,8 +75,7 @@ impl Service {
                 name: "tranche_commits_total",
                 kind: "counter",
                 help: "Commits since the configuration began.",
-                #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 commits")]
-                samples: vec![(Vec::new(), self.published().version.commit as f64)],
+                samples: Vec::from_iter(newest.max().map(|id| (Vec::new(), exact(id)))),
             },
         ];
         families.extend(promises(&owed));
@@ -78,24 +87,29 @@ impl Service {
         Ok(families)
     }
 
+    /// Figures that are not in the state itself, each of those slices whose state shows what it is made of.
     fn lifecycles(&self, slices: &[Node<'_>]) -> [Family; 2] {
         let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut durations, mut failovers) = (Vec::new(), Vec::new());
-        for id in slices.iter().filter_map(|slice| slice.get("id")) {
-            let slice = || ("slice", id.to_owned());
-            if let Some(lifecycle) = live.lifecycles.get(id) {
+        for slice in slices {
+            let (Some(id), Some(backhaul)) = (slice.get("id"), slice.descend("state/backhaul"))
+            else {
+                continue;
+            };
+            let label = || ("slice", id.to_owned());
+            let shows = |leaf: &str| backhaul.get(&format!("lifecycle/{leaf}")).is_some();
+            if let Some(lifecycle) = live.lifecycles.get(id).filter(|_| shows("asked")) {
                 let phases = [
                     ("committed", lifecycle.to_commit()),
                     ("first-packet", lifecycle.to_first_packet()),
                 ];
-                for (phase, took) in phases {
-                    let labels = vec![slice(), ("phase", phase.to_owned())];
+                for (phase, took) in phases.into_iter().filter(|(phase, _)| shows(phase)) {
+                    let labels = vec![label(), ("phase", phase.to_owned())];
                     durations.extend(took.map(|took| (labels, took)));
                 }
             }
             if let Some(count) = live.failovers.get(id) {
-                #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 failovers")]
-                failovers.push((vec![slice()], *count as f64));
+                failovers.push((vec![label()], exact(*count)));
             }
         }
         [
@@ -113,6 +127,11 @@ impl Service {
             },
         ]
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+fn exact(count: u64) -> f64 {
+    count as f64
 }
 
 /// How many there are of each value.
@@ -394,3 +413,7 @@ fn escape(value: &str) -> String {
     let escaped = value.replace('\\', "\\\\").replace('"', "\\\"");
     escaped.replace('\n', "\\n")
 }
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod tests;

@@ -14,6 +14,7 @@ pub mod desired;
 mod dry_run;
 mod fresh;
 mod metrics;
+mod noted;
 mod onboard;
 mod peers;
 mod regulate;

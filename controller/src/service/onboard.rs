@@ -7,7 +7,8 @@ use tranche_netconf::error::{ErrorTag, RpcError};
 use tranche_yang::nacm::User;
 use tranche_yang::{Content, Format, Operation, Tree};
 
-use super::{Called, Run, Service, rpc_errors};
+use super::peers::Edited;
+use super::{Called, Published, Run, Service, rpc_errors};
 
 const AT: &str = "/tranche-mec:onboard";
 /// What is kept of a descriptor beside its rules.
@@ -76,13 +77,13 @@ impl Service {
         let tree = tree.map_err(rpc_errors)?;
         let label = format!("onboard application {name}");
         let replaced = path.clone();
-        let edit = move |running: &Tree, edited: &mut Tree| {
-            if running.exists(&replaced) {
+        let edit = move |before: &Published, edited: &mut Tree| {
+            if before.running.exists(&replaced) {
                 edited.remove(&replaced).map_err(one)?;
             }
             edited.merge(&tree).map_err(one)
         };
-        if let Some(told) = self.edit((user, label), run, edit).await? {
+        if let Edited::Told(told) = self.edit((user, label), run, edit).await? {
             return Ok(Called::Told(told));
         }
         let rules = self.published().desired.rules_of(&name);
@@ -126,7 +127,8 @@ fn take(
         for list in ["trafficFilter", "dstInterface"] {
             number(&mut rule, list)?;
         }
-        for filter in rule["trafficFilter"].as_array_mut().into_iter().flatten() {
+        let filters = rule.get_mut("trafficFilter").and_then(Value::as_array_mut);
+        for filter in filters.into_iter().flatten() {
             texts(filter);
         }
         taken.push(rule);
@@ -178,5 +180,19 @@ fn texts(filter: &mut Value) {
                 *value = value.to_string().into();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_without_a_filter_is_taken_as_it_is() {
+        let rule = serde_json::json!({ "trafficRuleId": "r", "action": "DROP", "priority": 1 });
+        let descriptor = serde_json::json!({ "appTrafficRule": [rule] });
+        let mut taken = Map::new();
+        take(&descriptor, false, &mut taken).unwrap();
+        assert_eq!(Value::from(taken), descriptor);
     }
 }

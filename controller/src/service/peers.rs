@@ -18,6 +18,16 @@ use crate::intent::{Backhaul, Hub, OwnKey, Prefix, Topology, underlay};
 const KEEPALIVE: u16 = 25;
 /// Pools that are given where none is asked for (RFC 6598).
 const SHARED: &str = "100.64.0.0/10";
+/// The operation that gives a slice a path.
+const ENCRYPT_PATH: &str = "/tranche-slice:encrypt-path";
+
+/// What came of an edit.
+pub(super) enum Edited<T> {
+    /// It is in force; with what it answered.
+    Done(T),
+    /// What it would do: the content of the container `dry-run`.
+    Told(Value),
+}
 
 /// A refusal of an operation.
 fn refuse(tag: ErrorTag, path: &str, message: impl Into<String>) -> Vec<RpcError> {
@@ -122,14 +132,14 @@ impl Service {
             leaves.push((format!("{path}/allowed-prefix"), prefix.to_owned()));
         }
         let label = format!("add peer {name} to slice {slice}");
-        let edit = move |running: &Tree, tree: &mut Tree| {
-            if running.exists(&path) {
+        let edit = move |before: &Published, tree: &mut Tree| {
+            if before.running.exists(&path) {
                 let message = "the slice has a foreign peer of this name already";
                 return Err(refuse(ErrorTag::DataExists, &path, message));
             }
             set_all(tree, &leaves)
         };
-        if let Some(told) = self.edit((user, label), run, edit).await? {
+        if let Edited::Told(told) = self.edit((user, label), run, edit).await? {
             return Ok(Called::Told(told));
         }
         let action = ("add-peer", Side::Current);
@@ -146,35 +156,38 @@ impl Service {
         let name = mandatory(operation.data(), "name")?;
         let path = format!("{}/foreign-peer[name='{name}']", backhaul_path(&slice));
         let label = format!("remove peer {name} from slice {slice}");
-        let edit = move |running: &Tree, tree: &mut Tree| {
-            if !running.exists(&path) {
+        let edit = move |before: &Published, tree: &mut Tree| {
+            if !before.running.exists(&path) {
                 let message = "the slice has no foreign peer of this name";
                 return Err(refuse(ErrorTag::DataMissing, &path, message));
             }
             tree.remove(&path).map(drop).map_err(one)
         };
-        let told = self.edit((user, label), run, edit).await?;
-        Ok(told.map_or(Called::Done(None), Called::Told))
+        Ok(match self.edit((user, label), run, edit).await? {
+            Edited::Done(()) => Called::Done(None),
+            Edited::Told(told) => Called::Told(told),
+        })
     }
 
-    /// Changes the configuration as a user, or says what that would do.
-    pub(super) async fn edit(
+    /// Changes the configuration as a user, or says what that would do. What an `edit` goes by is what it is given: before it
+    /// runs, other changes may be made.
+    pub(super) async fn edit<T: Send + 'static>(
         self: &Arc<Self>,
         (user, label): (User, String),
         run: Run,
-        edit: impl FnOnce(&Tree, &mut Tree) -> Result<(), Vec<RpcError>> + Send + 'static,
-    ) -> Result<Option<Value>, Vec<RpcError>> {
+        edit: impl FnOnce(&Published, &mut Tree) -> Result<T, Vec<RpcError>> + Send + 'static,
+    ) -> Result<Edited<T>, Vec<RpcError>> {
         let propose = move |before: &Published, datastores: &mut Datastores| {
             let mut tree = before.running.duplicate().map_err(one)?;
-            edit(&before.running, &mut tree)?;
+            let answer = edit(before, &mut tree)?;
             let proposal = datastores.propose_replace(SERVER, &tree);
-            Ok::<_, Vec<RpcError>>((proposal.map_err(rpc_errors)?, ()))
+            Ok::<_, Vec<RpcError>>((proposal.map_err(rpc_errors)?, answer))
         };
         if run == Run::Dry {
-            return self.dry_run(user, propose).await.map(Some);
+            return self.dry_run(user, propose).await.map(Edited::Told);
         }
-        self.change(Author { user, label }, propose).await?;
-        Ok(None)
+        let (answer, _) = self.change(Author { user, label }, propose).await?;
+        Ok(Edited::Done(answer))
     }
 
     async fn encrypt_path(
@@ -183,75 +196,36 @@ impl Service {
         operation: &Operation,
         run: Run,
     ) -> Result<Called, Vec<RpcError>> {
-        const AT: &str = "/tranche-slice:encrypt-path";
         let input = operation.data();
-        let (slice, from) = (mandatory(input, "slice")?, mandatory(input, "from")?);
-        let to = mandatory(input, "to")?;
-        let desired = Arc::clone(&self.published().desired);
-        let Some(intent) = desired.intent.slices.get(&slice) else {
-            let message = format!("there is no slice {slice}");
-            return Err(refuse(
-                ErrorTag::DataMissing,
-                &format!("{AT}/slice"),
-                message,
-            ));
+        let ends = PathEnds {
+            slice: mandatory(input, "slice")?,
+            from: mandatory(input, "from")?,
+            to: mandatory(input, "to")?,
         };
-        if intent.backhaul.is_some() {
-            let message = format!("slice {slice} has a backhaul already");
-            return Err(refuse(
-                ErrorTag::DataExists,
-                &backhaul_path(&slice),
-                message,
-            ));
-        }
-        for (leaf, node) in [("from", &from), ("to", &to)] {
-            if !desired.inventory.nodes.contains_key(node) {
-                let message = format!("node {node} is not in the inventory");
-                return Err(refuse(
-                    ErrorTag::DataMissing,
-                    &format!("{AT}/{leaf}"),
-                    message,
-                ));
-            }
-        }
-        if from == to {
-            let message = "a path has two ends: from and to are the same node";
-            return Err(refuse(ErrorTag::InvalidValue, &format!("{AT}/to"), message));
-        }
-        let selected = intent.nodes(&desired.inventory);
-        let others: Vec<&&str> = selected
-            .iter()
-            .filter(|n| **n != from && **n != to)
-            .collect();
-        if !selected.contains(from.as_str()) || !others.is_empty() {
-            let message = match others.first() {
-                Some(other) => format!(
-                    "the slice is on node {other} too: give it a backhaul of its own configuration"
-                ),
-                None => format!("the slice is not on node {from}"),
-            };
-            return Err(refuse(
-                ErrorTag::InvalidValue,
-                &format!("{AT}/from"),
-                message,
-            ));
-        }
         let asked = input.get("pool").map(str::to_owned);
-        let pool = asked.or_else(|| free_pool(&desired)).ok_or_else(|| {
-            let message = format!("every prefix of 30 bits out of {SHARED} is in use");
-            refuse(ErrorTag::ResourceDenied, &format!("{AT}/pool"), message)
-        })?;
-        let path = backhaul_path(&slice);
-        let leaves = [
-            (format!("{path}/pool"), pool.clone()),
-            (format!("{path}/hub[name='{to}']/node"), to.clone()),
-        ];
+        let PathEnds { slice, from, to } = &ends;
         let label = format!("encrypt the path of slice {slice} from {from} to {to}");
-        let edit = move |_: &Tree, tree: &mut Tree| set_all(tree, &leaves);
-        if let Some(told) = self.edit((user, label), run, edit).await? {
-            return Ok(Called::Told(told));
-        }
-        let mut output = self.schema.new_output(AT).map_err(one)?;
+        let edit = move |before: &Published, tree: &mut Tree| {
+            ends.check(&before.desired)?;
+            let pool = asked.or_else(|| free_pool(&before.desired));
+            let pool = pool.ok_or_else(|| {
+                let message = format!("every prefix of 30 bits out of {SHARED} is in use");
+                let path = format!("{ENCRYPT_PATH}/pool");
+                refuse(ErrorTag::ResourceDenied, &path, message)
+            })?;
+            let (path, to) = (backhaul_path(&ends.slice), &ends.to);
+            let leaves = [
+                (format!("{path}/pool"), pool.clone()),
+                (format!("{path}/hub[name='{to}']/node"), to.clone()),
+            ];
+            set_all(tree, &leaves)?;
+            Ok(pool)
+        };
+        let pool = match self.edit((user, label), run, edit).await? {
+            Edited::Done(pool) => pool,
+            Edited::Told(told) => return Ok(Called::Told(told)),
+        };
+        let mut output = self.schema.new_output(ENCRYPT_PATH).map_err(one)?;
         output.set("pool", pool.as_str()).map_err(one)?;
         Ok(Called::Done(Some(output)))
     }
@@ -301,6 +275,49 @@ impl Service {
             .map_err(one)?;
         output.set("wg-quick", text.as_str()).map_err(one)?;
         Ok(output)
+    }
+}
+
+/// A path that is to be encrypted.
+struct PathEnds {
+    slice: String,
+    from: String,
+    to: String,
+}
+
+impl PathEnds {
+    /// Whether there can be one: the slice has none, and is on `from` and no other node than these two.
+    fn check(&self, desired: &Desired) -> Result<(), Vec<RpcError>> {
+        let Self { slice, from, to } = self;
+        let at = |leaf: &str| format!("{ENCRYPT_PATH}/{leaf}");
+        let Some(intent) = desired.intent.slices.get(slice) else {
+            let message = format!("there is no slice {slice}");
+            return Err(refuse(ErrorTag::DataMissing, &at("slice"), message));
+        };
+        if intent.backhaul.is_some() {
+            let message = format!("slice {slice} has a backhaul already");
+            return Err(refuse(ErrorTag::DataExists, &backhaul_path(slice), message));
+        }
+        for (leaf, node) in [("from", from), ("to", to)] {
+            if !desired.inventory.nodes.contains_key(node) {
+                let message = format!("node {node} is not in the inventory");
+                return Err(refuse(ErrorTag::DataMissing, &at(leaf), message));
+            }
+        }
+        if from == to {
+            let message = "a path has two ends: from and to are the same node";
+            return Err(refuse(ErrorTag::InvalidValue, &at("to"), message));
+        }
+        let selected = intent.nodes(&desired.inventory);
+        let other = selected.iter().find(|n| **n != from && **n != to);
+        let message = match other {
+            Some(other) => format!(
+                "the slice is on node {other} too: give it a backhaul of its own configuration"
+            ),
+            None if !selected.contains(from.as_str()) => format!("the slice is not on node {from}"),
+            None => return Ok(()),
+        };
+        Err(refuse(ErrorTag::InvalidValue, &at("from"), message))
     }
 }
 

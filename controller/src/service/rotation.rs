@@ -15,13 +15,17 @@ const WAIT_S: u64 = 600;
 impl Service {
     /// The action `cancel-rotation`.
     pub(super) async fn cancel_rotation(&self, slice: &str) -> Result<(), Vec<RpcError>> {
-        if self.network.waits().give_up(slice).await {
-            return Ok(());
-        }
-        let message = format!("no rotation of slice {slice} waits for anybody");
+        let (app_tag, message) = match self.network.waits().give_up(slice).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => (
+                "no-rotation",
+                format!("no rotation of slice {slice} waits for anybody"),
+            ),
+            Err(error) => ("rotation-not-cancelled", error.to_string()),
+        };
         let refusal = RpcError::new(ErrorTag::OperationFailed, message);
         let path = format!("/tranche-slice:slices/slice[id='{slice}']/backhaul");
-        Err(vec![refusal.with_app_tag("no-rotation").at(&path)])
+        Err(vec![refusal.with_app_tag(app_tag).at(&path)])
     }
 
     /// The action `rotate-keys`.

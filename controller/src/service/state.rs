@@ -10,9 +10,10 @@ use tranche_yang::{Content, Format, Kind, Schema, SchemaNode, Tree};
 
 use super::cells::{SeenCells, cells_json};
 use super::desired::Desired;
+use super::noted::Noted;
 use super::steering::SeenSteering;
 use super::tunnels::SeenTunnels;
-use super::{Live, Service, fresh, rpc_errors};
+use super::{Service, fresh, rpc_errors};
 use crate::device::DeviceState;
 use crate::intent::{Intent, NodePlan, Ratio, Slice, unpromised_airtime};
 use crate::inventory::{NodeConfig, NodeName, Observed, Radio};
@@ -121,20 +122,20 @@ impl Service {
             .map(|(name, key)| json!({ "name": name, "public-key": key }))
             .collect();
         drop(public_keys);
-        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let noted = self.noted();
         let only = key(path, "/tranche-inventory:inventory/node[name=");
-        let radios = radios(&live, only);
+        let radios = radios(&noted, only);
         let nodes = desired.inventory.nodes.values();
         let nodes = nodes.filter(|node| only.is_none_or(|only| node.config.name == only));
         let nodes: Vec<Value> = nodes
             .map(
-                |node| json!({ "name": node.config.name, "state": self.node(&node.config, &live, &radios) }),
+                |node| json!({ "name": node.config.name, "state": self.node(&node.config, &noted, &radios) }),
             )
             .collect();
         json!({ "credential": credentials, "node": nodes })
     }
 
-    fn node(&self, config: &NodeConfig, live: &Live, seen: &Radios<'_>) -> Value {
+    fn node(&self, config: &NodeConfig, noted: &Noted, seen: &Radios<'_>) -> Value {
         let mut state = Map::new();
         let Some(device) = self.network.fleet().device(&config.name) else {
             let oper_state = if config.enabled {
@@ -149,7 +150,7 @@ impl Service {
         let sync = self.network.sync(&config.name);
         state.insert("oper-state".into(), status.state.as_str().into());
         state.insert("since".into(), rfc3339(status.since).into());
-        let unplaced = live.unplaced.get(&config.name).cloned();
+        let unplaced = noted.unplaced.get(&config.name).cloned();
         if let Some(reason) = status.last_error.clone().or(sync.last_error).or(unplaced) {
             state.insert("last-error".into(), plain(&reason).into());
         }
@@ -185,8 +186,8 @@ impl Service {
             state.insert("radio".into(), radios.into());
             let connected = status.state == DeviceState::Connected;
             let mut cells = cells_json(&plan, observed, connected);
-            if status.last_read <= live.reported {
-                fresh::node_cells(&mut cells, &config.name, &live.report);
+            if status.last_read <= noted.reported {
+                fresh::node_cells(&mut cells, &config.name, &noted.report);
             }
             state.insert("cell".into(), cells);
         }
@@ -211,12 +212,12 @@ impl Service {
 
     /// State of slices.
     fn slices(&self, desired: &Desired, path: &str) -> Value {
-        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let noted = self.noted();
         let is_read = |node: &str| {
             let device = self.network.fleet().device(node);
-            device.is_some_and(|device| device.status().last_read > live.reported)
+            device.is_some_and(|device| device.status().last_read > noted.reported)
         };
-        let used = used(&live);
+        let used = used(&noted);
         let mut seen: BTreeMap<&str, Seen> = BTreeMap::new();
         let (mut tunnels, mut steering) = (BTreeMap::new(), BTreeMap::new());
         let only = key(path, "/tranche-slice:slices/slice[id=");
@@ -237,9 +238,9 @@ impl Service {
                 let mut seen = seen.remove(slice.id.as_str()).unwrap_or_default();
                 seen.tunnels = tunnels.remove(&slice.id).unwrap_or_default();
                 seen.steering = steering.remove(&slice.id).unwrap_or_default();
-                let mut state = slice_json(slice, seen, &live);
+                let mut state = slice_json(slice, seen, &noted);
                 if let Some(cells) = state.get_mut("cell") {
-                    fresh::slice_cells(cells, &live.report, is_read);
+                    fresh::slice_cells(cells, &noted.report, is_read);
                 }
                 json!({ "id": slice.id, "state": state })
             })
@@ -343,7 +344,7 @@ struct Seen {
     steering: SeenSteering,
 }
 
-fn slice_json(slice: &Slice, seen: Seen, live: &Live) -> Value {
+fn slice_json(slice: &Slice, seen: Seen, noted: &Noted) -> Value {
     let mut state = Map::new();
     let mut reasons = seen.reasons;
     reasons.extend(seen.cells.reasons.iter().cloned());
@@ -361,7 +362,7 @@ fn slice_json(slice: &Slice, seen: Seen, live: &Live) -> Value {
         (true, _, _) => "degraded",
     };
     state.insert("oper-state".into(), oper_state.into());
-    if let Some(applied) = live.applied.get(&slice.id) {
+    if let Some(applied) = noted.applied.get(&slice.id) {
         state.insert("applied-at".into(), rfc3339(*applied).into());
     }
     let new = seen.tunnels.reasons.iter().chain(&seen.steering.reasons);
@@ -379,7 +380,7 @@ fn slice_json(slice: &Slice, seen: Seen, live: &Live) -> Value {
     if let Some(cells) = seen.cells.json() {
         state.insert("cell".into(), cells);
     }
-    if let Some(backhaul) = seen.tunnels.json(slice, live) {
+    if let Some(backhaul) = seen.tunnels.json(slice, noted) {
         state.insert("backhaul".into(), backhaul);
     }
     if let Some(steering) = seen.steering.json() {
@@ -400,20 +401,20 @@ struct RadioSeen<'a> {
 type Radios<'a> = HashMap<(&'a str, &'a str), RadioSeen<'a>>;
 
 /// What the last period showed of the radios, of all nodes or of only one.
-fn radios<'a>(live: &'a Live, only: Option<&str>) -> Radios<'a> {
+fn radios<'a>(noted: &'a Noted, only: Option<&str>) -> Radios<'a> {
     let mut seen = Radios::new();
     let mut note = |id: &'a RadioId, note: &dyn Fn(&mut RadioSeen<'a>)| {
         if only.is_none_or(|only| *id.node == *only) {
             note(seen.entry((&id.node, &id.radio)).or_default());
         }
     };
-    for report in &live.report.radios {
+    for report in &noted.report.radios {
         note(&report.id, &|radio| radio.busy = Some(report.busy));
     }
-    for (id, domain) in live.record.domains() {
+    for (id, domain) in &noted.domains {
         note(id, &|radio| radio.domain = Some(domain));
     }
-    for (one, other) in &live.conflicts {
+    for (one, other) in &noted.conflicts {
         note(one, &|radio| radio.hears.push(other));
         note(other, &|radio| radio.hears.push(one));
     }
@@ -458,8 +459,8 @@ fn radio_json(
 }
 
 /// Airtime that every interface used to send in the last period, by node and name.
-fn used(live: &Live) -> HashMap<(&str, &str), f64> {
-    let radios = live.report.radios.iter();
+fn used(noted: &Noted) -> HashMap<(&str, &str), f64> {
+    let radios = noted.report.radios.iter();
     radios
         .flat_map(|radio| {
             radio
@@ -489,7 +490,7 @@ mod tests {
     use crate::scheduler::{
         Decision, DomainMeasure, NetworkReport, Period, RadioReport, Technology,
     };
-    use crate::sla::Moment;
+    use crate::sla::{Moment, Record};
     use std::time::SystemTime;
 
     fn state(up: usize, reasons: &[&str], points: usize) -> Value {
@@ -503,7 +504,7 @@ mod tests {
             reasons,
             ..Seen::default()
         };
-        slice_json(&intent.slices["a"], seen, &Live::default())["oper-state"].clone()
+        slice_json(&intent.slices["a"], seen, &Noted::default())["oper-state"].clone()
     }
 
     #[test]
@@ -529,13 +530,14 @@ mod tests {
                 neighbours: Arc::default(),
             })
         };
-        let mut live = Live {
+        let mut record = Record::default();
+        let mut noted = Noted {
             conflicts: vec![(ids[0].clone(), ids[1].clone())],
             report: NetworkReport {
                 radios: ids.iter().map(report).collect(),
                 cells: Vec::new(),
             },
-            ..Live::default()
+            ..Noted::default()
         };
         let domain = DomainMeasure {
             technology: Technology::Airtime,
@@ -555,12 +557,16 @@ mod tests {
             time: SystemTime::UNIX_EPOCH,
             enabled: true,
         };
-        live.record.take(moment, &decision, |_| None);
-        let all = radios(&live, None);
+        record.take(moment, &decision, |_| None);
+        let domains = record.domains();
+        noted.domains = domains
+            .map(|(id, name)| (id.clone(), Arc::clone(name)))
+            .collect();
+        let all = radios(&noted, None);
         let second = &all[&("n2", "phy0")];
         assert_eq!((second.busy, second.domain), (Some(80.0), Some("n1/phy0")));
         assert_eq!(second.hears, [&ids[0]]);
-        let one = radios(&live, Some("n1"));
+        let one = radios(&noted, Some("n1"));
         assert_eq!(one.keys().collect::<Vec<_>>(), [&("n1", "phy0")]);
         assert_eq!(one[&("n1", "phy0")].hears, [&ids[1]]);
     }

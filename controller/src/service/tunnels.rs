@@ -7,8 +7,9 @@ use std::time::SystemTime;
 use serde_json::{Map, Value, json};
 use tranche_yang::clock::rfc3339;
 
+use super::Service;
+use super::noted::Noted;
 use super::state::plain;
-use super::{Live, Service};
 use crate::device::{DeviceState, TunnelEvent};
 use crate::intent::{Slice, Tunnel, TunnelConfig};
 use crate::network::Waiting;
@@ -197,7 +198,7 @@ impl SeenTunnels {
     }
 
     /// `state/backhaul`.
-    pub(super) fn json(self, slice: &Slice, live: &Live) -> Option<Value> {
+    pub(super) fn json(self, slice: &Slice, noted: &Noted) -> Option<Value> {
         slice.backhaul.as_ref().filter(|_| slice.enabled)?;
         let mut state = Map::new();
         state.insert("oper-state".into(), self.oper_state().into());
@@ -205,7 +206,7 @@ impl SeenTunnels {
         if let Some((hub, _)) = most {
             state.insert("hub".into(), hub.as_str().into());
         }
-        if let Some(lifecycle) = live.lifecycles.get(&slice.id) {
+        if let Some(lifecycle) = noted.lifecycles.get(&slice.id) {
             state.insert("lifecycle".into(), lifecycle.times().into());
         }
         if let Some(waiting) = self.waiting {

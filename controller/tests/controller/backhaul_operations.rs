@@ -8,7 +8,7 @@ use crate::nodes::{Site, collect, permit_all, wait};
 use crate::support::{Instance, JSON, client};
 
 /// Calls an action or operation; its output where there is one.
-async fn call(instance: &Instance, path: &str, input: Value) -> (u16, Value) {
+pub(crate) async fn call(instance: &Instance, path: &str, input: Value) -> (u16, Value) {
     let request = instance
         .request(Method::POST, path)
         .header("content-type", JSON)

@@ -4,6 +4,7 @@
 //! does not: the hub is told of it by hand.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -191,6 +192,13 @@ async fn a_rotation_waits_for_an_end_whose_key_is_elsewhere_and_holds_up_nobody(
          <public-key>{lab_key}</public-key></next></peer></tunnel></backhaul>"
     );
     site.edit(HUB, &told).await;
+    // From here on it is carried on, and there is nothing to give up.
+    while own_key(&site, HUB, "a").await.0 != hub_key {
+        assert!(!task.is_finished());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let (_, refusal) = act(&instance, "a", "cancel-rotation", json!({})).await;
+    assert_eq!(words(&refusal).0, "no-rotation", "{refusal}");
     let (status, output) = task.await.unwrap();
     assert_eq!(status, 200, "{output}");
     let after = keys(&instance, "a").await;

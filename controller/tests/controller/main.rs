@@ -5,11 +5,13 @@
 )]
 
 mod access;
+mod at_once;
 mod away;
 mod backhaul;
 mod backhaul_operations;
 mod cells;
 mod dry_run;
+mod dry_run_access;
 mod dry_run_backhaul;
 mod dry_run_domains;
 mod errors;

@@ -502,3 +502,20 @@ async fn names_of_an_application_are_answered_at_the_node_that_runs_it() {
     assert_eq!(gone.status(), 204);
     assert!(!site.running(1).await.contains("<resolver>"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_traffic_rule_without_a_filter_is_refused_at_the_filter() {
+    let (_site, instance) = two().await;
+    put(&instance, &[slice("a", "10.0")]).await;
+    let mut without = descriptor();
+    let rule = without["appTrafficRule"][0].as_object_mut().unwrap();
+    rule.remove("trafficFilter");
+    let told = error(onboard(&instance, &without, json!({})).await).await;
+    assert_eq!(
+        told["error-path"],
+        "/tranche-mec:mec/application[name='video']/appTrafficRule[trafficRuleId='cache']/trafficFilter",
+        "{told}"
+    );
+    let message = told["error-message"].as_str().unwrap();
+    assert!(message.contains("every packet of the node"), "{message}");
+}

@@ -64,17 +64,21 @@ impl Waits {
     }
 
     /// Gives up the rotation of a slice and waits until everything is as before; whether there was one that waited.
-    pub(crate) async fn give_up(&self, slice: &str) -> bool {
+    ///
+    /// # Errors
+    /// The controller ends, and the rotation stays where it is.
+    pub(crate) async fn give_up(&self, slice: &str) -> Result<bool, RotationError> {
         let over = self.lock().get(slice).map(|entry| {
             entry.given_up.cancel();
             entry.over.clone()
         });
-        match over {
-            Some(over) => {
-                over.cancelled().await;
-                true
-            }
-            None => false,
+        let Some(over) = over else {
+            return Ok(false);
+        };
+        over.cancelled().await;
+        match self.stopping.is_cancelled() {
+            true => Err(RotationError::Stopping),
+            false => Ok(true),
         }
     }
 
@@ -113,6 +117,20 @@ impl Wait<'_> {
         if let Some(entry) = self.waits.lock().get_mut(&self.slice) {
             entry.waiting.names = names;
         }
+    }
+
+    /// Ends the wait of a rotation that is carried on: from now on there is nothing to give up.
+    ///
+    /// # Errors
+    /// Somebody has given it up, and hears of it when this is let go.
+    pub(super) fn end(self) -> Result<(), Self> {
+        let mut slices = self.waits.lock();
+        if self.given_up.is_cancelled() {
+            drop(slices);
+            return Err(self);
+        }
+        slices.remove(&self.slice);
+        Ok(())
     }
 
     pub(super) async fn pause(&self, time: Duration) -> Pause {
@@ -176,5 +194,43 @@ impl Network {
             Some(part) => Err(part.failed("its tunnel of the slice was changed meanwhile")),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begin(waits: &Waits) -> Wait<'_> {
+        let names = BTreeSet::from(["lab".to_owned()]);
+        waits.begin("a", names, Duration::from_secs(9))
+    }
+
+    #[tokio::test]
+    async fn whoever_gives_up_is_answered_when_it_is_over_and_only_while_it_waits() {
+        let waits = Waits::default();
+        let waiting = begin(&waits);
+        assert!(waits.of("a").is_some());
+        let giving_up = async { waits.give_up("a").await };
+        let taking_back = async {
+            // Everybody was heard, and then somebody gave it up: it is not carried on.
+            waiting.given_up.cancelled().await;
+            let waiting = waiting.end().expect_err("it was given up");
+            assert!(waits.of("a").is_some());
+            drop(waiting);
+        };
+        let (given_up, ()) = tokio::join!(giving_up, taking_back);
+        assert_eq!(given_up, Ok(true));
+        assert_eq!(waits.give_up("a").await, Ok(false));
+
+        let waiting = begin(&waits);
+        assert!(waiting.end().is_ok());
+        assert!(waits.of("a").is_none(), "nobody is waited for");
+        assert_eq!(waits.give_up("a").await, Ok(false), "it is carried on");
+
+        let waiting = begin(&waits);
+        waits.stop();
+        let (given_up, ()) = tokio::join!(waits.give_up("a"), async { drop(waiting) });
+        assert_eq!(given_up, Err(RotationError::Stopping));
     }
 }

@@ -236,12 +236,15 @@ impl Core {
         encoded(&answer)
     }
 
-    /// An answer with nothing in it.
+    /// An answer with nothing in it but the question.
     fn blank(&self, query: &Message) -> Message {
         let mut blank = Message::response(query.metadata.id, query.metadata.op_code);
         blank.metadata.recursion_desired = query.metadata.recursion_desired;
         blank.metadata.recursion_available = self.forwards;
-        blank.add_queries(query.queries.iter().cloned());
+        // More of them are refused, and repeated they could be longer than an answer may be.
+        if let [question] = &*query.queries {
+            blank.add_query(question.clone());
+        }
         if query.edns.is_some() {
             let mut edns = Edns::new();
             edns.set_max_payload(LARGEST_UDP).set_version(0);

@@ -167,6 +167,26 @@ fn what_makes_no_sense_is_refused_and_counted() {
 }
 
 #[test]
+fn of_several_questions_none_is_repeated_however_many_there_are() {
+    let core = core(true);
+    let many = |count: usize| {
+        let mut query = query("video.example.", RecordType::A);
+        let long = |number| format!("{}.{number}.example.", "x".repeat(60));
+        query.queries.extend((1..count).map(|number| {
+            let name = Name::from_ascii(long(number)).unwrap();
+            Query::query(name, RecordType::A)
+        }));
+        query
+    };
+    for count in [2, 100, 800] {
+        let query = many(count);
+        let answer = answer(&core, &query);
+        assert_eq!(answer.metadata.response_code, ResponseCode::FormErr);
+        assert!(answer.queries.is_empty(), "{count}");
+    }
+}
+
+#[test]
 fn nobody_else_and_no_answer_is_answered() {
     let core = core(true);
     let query = query("video.example.", RecordType::A);

@@ -36,7 +36,7 @@ impl Rates {
 }
 
 /// What is one client: who has an IPv6 address has 64 bits of them.
-fn whole(client: IpAddr) -> IpAddr {
+pub(super) fn whole(client: IpAddr) -> IpAddr {
     match client {
         IpAddr::V4(_) => client,
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),

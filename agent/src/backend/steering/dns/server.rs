@@ -20,6 +20,7 @@ use tranche_steering::ResolverConfig;
 use super::core::{Core, Pending, Taken, Transport};
 use super::forward::ask;
 pub(in crate::backend::steering) use super::forward::{Opener, Wanted};
+use super::rate::whole;
 
 const PORT: u16 = 53;
 /// Queries that others are asked at a time, and those of one client.
@@ -251,7 +252,7 @@ struct Limits {
     each: usize,
 }
 
-/// Who has how many of something that is limited.
+/// Which clients have how many of something that is limited.
 #[derive(Debug)]
 struct Places {
     limits: Limits,
@@ -274,7 +275,8 @@ impl Places {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(self: &Arc<Self>, of: IpAddr) -> Option<Place> {
+    fn take(self: &Arc<Self>, client: IpAddr) -> Option<Place> {
+        let of = whole(client);
         let mut taken = self.lock();
         let all: usize = taken.values().sum();
         let own = taken.entry(of).or_default();
@@ -317,6 +319,19 @@ mod tests {
         drop(held);
         assert!(places.take(b).is_some());
         drop(other);
+        assert!(places.lock().is_empty());
+    }
+
+    #[test]
+    fn one_with_many_addresses_of_ipv6_is_one_client() {
+        let places = Places::new(Limits { all: 9, each: 2 });
+        let take = |address: &str| places.take(address.parse().unwrap());
+        let held = [take("fd00::1"), take("fd00::2")];
+        assert!(held.iter().all(Option::is_some));
+        assert!(take("fd00::3").is_none(), "the same 64 bits");
+        let other = take("fd00:0:0:1::1");
+        assert!(other.is_some());
+        drop((held, other));
         assert!(places.lock().is_empty());
     }
 }
