@@ -337,7 +337,7 @@ impl Backend for SrsRan {
     /// Any UE of the cell may be of the slice: the gNB does not say of which they are.
     fn objections(&self, old: &NodeConfig, new: &NodeConfig) -> Result<(), Refusal> {
         let count = attached(&self.0.control.observed());
-        super::check::objections(&old.ran, &new.ran, |_| count).map_err(|refusal| Refusal {
+        super::check::objections(&old.ran, &new.ran, |_, _| count).map_err(|refusal| Refusal {
             message: refusal.message.replacen(" has ", " may have ", 1),
             ..refusal
         })
