@@ -61,6 +61,8 @@ pub struct SrsRan(Arc<Inner>);
 struct Inner {
     settings: SrsRanSettings,
     control: Control,
+    /// Held by who changes what the gNB runs: a commit and a restart by hand come from different tasks.
+    turn: tokio::sync::Mutex<()>,
     /// What the gNB was told last.
     told: Mutex<RanConfig>,
     sequence: AtomicU64,
@@ -84,6 +86,7 @@ impl SrsRan {
         Self(Arc::new(Inner {
             control: Control::new(settings.control),
             settings,
+            turn: tokio::sync::Mutex::default(),
             told: Mutex::default(),
             sequence: AtomicU64::new(0),
             period_start: Mutex::new(Instant::now()),
@@ -139,6 +142,7 @@ impl SrsRan {
 
     /// Carries a configuration out; on an error the former one is in force.
     async fn carry_out(&self, new: &RanConfig) -> Result<RanConfig, Refusal> {
+        let _turn = self.0.turn.lock().await;
         let old = self.told();
         match self.change(&old, new) {
             Change::Nothing => {}
@@ -362,6 +366,7 @@ impl Backend for SrsRan {
         Box::pin(async move {
             super::check::check(&ran)?;
             check::check(&ran)?;
+            let _turn = self.0.turn.lock().await;
             *lock(&self.0.told) = ran.clone();
             let found = std::fs::read_to_string(&self.0.settings.config).ok();
             if found == self.text(&ran) {
