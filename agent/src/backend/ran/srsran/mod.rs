@@ -14,6 +14,7 @@ mod check;
 mod control;
 mod observe;
 mod render;
+mod restart;
 #[cfg(test)]
 mod stand_in;
 #[cfg(test)]
@@ -29,7 +30,7 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
 use self::control::{Control, ControlError, Observed};
-use self::render::{in_service, render, sd};
+use self::render::{render, sd};
 use super::diff::{self, Attached};
 use super::{DOMAIN, Direction, Event, ProfileConfig, ProfileState, RanConfig, profile_path};
 use crate::backend::{
@@ -41,8 +42,6 @@ const ROOT: &str = "/tranche-ran:ran";
 const RESTART: &str = "restart needed: the gNB starts again";
 /// Last line of a file with which the gNB is not known to run.
 const OPEN: &str = "# The gNB is not known to run with this.\n";
-/// How often it is looked whether a gNB has come back.
-const POLL: Duration = Duration::from_millis(50);
 
 /// How the gNB is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,65 +182,6 @@ impl SrsRan {
         }
         *lock(&self.0.told) = new.clone();
         Ok(old)
-    }
-
-    /// Has the gNB begin with a configuration, and waits until it shows its cell; one that serves nothing is only told to end.
-    async fn restart(&self, ran: &RanConfig) -> Result<(), Refusal> {
-        self.begin(ran)?;
-        self.finish(ran).await
-    }
-
-    async fn finish(&self, ran: &RanConfig) -> Result<(), Refusal> {
-        self.until_begun(ran).await?;
-        self.write(self.text(ran).as_deref())?;
-        *lock(&self.0.awaited) = None;
-        Ok(())
-    }
-
-    /// Writes the file and has the gNB end, unless it is about to begin with that: a slow one would be ended again and again.
-    fn begin(&self, ran: &RanConfig) -> Result<(), Refusal> {
-        let is_there = self.0.control.observed().is_in_service();
-        let mut awaited = lock(&self.0.awaited);
-        if is_there || awaited.as_ref() != Some(ran) {
-            self.write(self.open_text(ran).as_deref())?;
-            self.0.control.end();
-            *awaited = Some(ran.clone());
-        }
-        Ok(())
-    }
-
-    async fn until_begun(&self, ran: &RanConfig) -> Result<(), Refusal> {
-        let wanted = in_service(ran).map(|(cell, _)| cell);
-        let (address, wait) = (self.0.settings.control, self.0.settings.restart_wait);
-        let deadline = Instant::now() + wait;
-        loop {
-            let now = self.0.control.observed();
-            if let Some(refusal) = &now.refusal {
-                return Err(Refusal::new(ROOT, refusal.to_string()));
-            }
-            let has_begun = match wanted {
-                Some(cell) => now.is_in_service() && shows(&now, cell.pci),
-                None => !now.is_ending(),
-            };
-            if has_begun {
-                return Ok(());
-            }
-            if Instant::now() >= deadline {
-                let (path, what) = match wanted {
-                    Some(cell) => {
-                        let what = format!("come back with cell {} (PCI {})", cell.name, cell.pci);
-                        (super::cell_path(&cell.name), what)
-                    }
-                    None => (ROOT.to_owned(), "end".to_owned()),
-                };
-                let message = format!(
-                    "the gNB did not {what} at {address} within {} s",
-                    wait.as_secs()
-                );
-                return Err(Refusal::new(path, message).tagged("no-gnb"));
-            }
-            tokio::time::sleep(POLL).await;
-        }
     }
 
     /// Tells the gNB other ratios, and writes them to its file for its next start. On an error also how many of them it may

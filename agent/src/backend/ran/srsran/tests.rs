@@ -4,6 +4,7 @@ use tempfile::TempDir;
 
 mod away;
 
+use super::restart::POLL;
 use super::stand_in::StandIn;
 use super::*;
 use crate::backend::Why;
