@@ -95,6 +95,8 @@ pub enum SettingsError {
 
 /// How long a gNB may take to come back, its radio included.
 const GNB_RESTART: Duration = Duration::from_secs(60);
+/// How long nothing may be heard of a gNB: ten of its periods, unless it was told others.
+const GNB_SILENCE: Duration = Duration::from_secs(10);
 
 const EXAMPLES: &str = "\
 FILES
@@ -457,6 +459,7 @@ fn srsran(
         control: control.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 8001))),
         bind_addr: bind_addr.unwrap_or_else(|| Ipv4Addr::LOCALHOST.into()),
         restart_wait: GNB_RESTART,
+        silence: GNB_SILENCE,
     }))
 }
 

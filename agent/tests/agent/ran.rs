@@ -32,6 +32,16 @@ pub(crate) fn base() -> String {
     ))
 }
 
+fn second_cell() -> String {
+    ran(
+        "<cell><name>c2</name><rat>nr</rat><arfcn>640000</arfcn><bandwidth-prb>52</bandwidth-prb>\
+         <tac>7</tac></cell>",
+    )
+}
+
+/// A slice goes from the first cell to the second.
+const OTHER_CELL: &str = "<cell nc:operation=\"delete\">c1</cell><cell>c2</cell>";
+
 /// Slice `number` with a minimum; its subscribers are 1 to 99 of PLMN 001-`number`.
 pub(crate) fn profile(number: u8, min: &str) -> String {
     ran(&format!(
@@ -297,12 +307,17 @@ async fn an_lte_cell_takes_six_plmns_and_no_seventh() {
 #[tokio::test]
 async fn a_slice_with_ues_is_deleted_only_when_it_was_locked_before() {
     let (_bench, admin) = Bench::with_admin().await;
-    put(&admin, &[base(), profile(1, "20"), ues(1)]).await;
+    put(&admin, &[base(), second_cell(), profile(1, "20"), ues(1)]).await;
     reaches(&admin, 1, "<ues>4</ues>").await;
     let path = Some("/tranche-ran:ran/slice-profile[name='s1']");
+    let locked = "<admin-state>locked</admin-state>";
+    let other_plmn = "<mnc>09</mnc><access nc:operation=\"remove\"/>";
     for xml in [
         delete(1),
-        change(1, "<mnc>09</mnc><access nc:operation=\"remove\"/>"),
+        change(1, other_plmn),
+        change(1, &format!("{locked}{other_plmn}")),
+        change(1, OTHER_CELL),
+        change(1, &format!("{locked}{OTHER_CELL}")),
     ] {
         let dry_run = EditConfig {
             test_option: TestOption::TestOnly,
@@ -322,8 +337,9 @@ async fn a_slice_with_ues_is_deleted_only_when_it_was_locked_before() {
     }
     let error = refused(edit_running(&admin, &change(1, "<max-ues>3</max-ues>")).await);
     assert_eq!(error.app_tag.as_deref(), Some("max-ues-below-attached"));
-    put(&admin, &[change(1, "<admin-state>locked</admin-state>")]).await;
+    put(&admin, &[change(1, locked)]).await;
     reaches(&admin, 1, "<oper-state>disabled</oper-state>").await;
+    put(&admin, &[change(1, OTHER_CELL)]).await;
     put(&admin, &[delete(1)]).await;
 }
 
@@ -343,6 +359,26 @@ async fn a_creation_that_is_not_confirmed_is_taken_back_though_ues_have_come() {
         !state(&admin, 1).await.contains("<name>")
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_move_to_another_cell_that_is_not_confirmed_is_taken_back_though_ues_are_there() {
+    let (_bench, admin) = Bench::with_admin().await;
+    put(&admin, &[base(), second_cell(), profile(1, "20")]).await;
+    let on_the_second = ues(1).replace("<down>", "<cell>c2</cell><down>");
+    put(&admin, &[on_the_second]).await;
+    edit_candidate(&admin, &change(1, OTHER_CELL))
+        .await
+        .unwrap();
+    let on_trial = Commit {
+        confirmed: true,
+        confirm_timeout: Some(Duration::from_secs(2)),
+        ..Commit::default()
+    };
+    admin.commit(&on_trial).await.unwrap();
+    reaches(&admin, 1, "<ues>4</ues>").await;
+    reaches(&admin, 1, "<name>c1</name>").await;
+    reaches(&admin, 1, "<ues>0</ues>").await;
 }
 
 #[tokio::test]

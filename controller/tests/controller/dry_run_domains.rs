@@ -58,12 +58,59 @@ async fn another_plmn_is_told_as_deleted_and_created_with_the_ues_that_lose_serv
         (&told["outcome"], &told["users-dropped"]),
         (&json!("refused"), &json!(4))
     );
+    // To lock it in the same change is to say nothing before.
+    let told = dry(&instance, &[on_cell("02", "locked")]).await;
+    let refusal = &told["node"][0]["refusal"];
+    assert_eq!(texts(refusal, "error-app-tag"), ["has-ues"], "{told}");
     // Locked first, as the refusal says, it is not refused; locking costs the same.
     let told = dry(&instance, &[on_cell("01", "locked")]).await;
     let plan = &told["node"][0]["plan"];
     assert_eq!(told["outcome"], "accepted", "{told}");
     assert_eq!(texts(&plan["warning"], "kind"), ["users-dropped"]);
     assert_eq!(plan["users-dropped"], 4);
+    instance.stop().await;
+    site.agent.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slice_leaves_a_cell_with_ues_only_after_it_was_locked() {
+    let site = with_cell().await;
+    let second = "<ran xmlns=\"urn:tranche:yang:tranche-ran\"><cell><name>c2</name><rat>nr</rat>\
+                  <arfcn>640000</arfcn><bandwidth-prb>52</bandwidth-prb><tac>7</tac></cell></ran>";
+    site.edit(0, second).await;
+    let instance = site.controller(&site.inventory()).await;
+    put(&instance, &[on_cell("01", "unlocked")]).await;
+    let cell = "tranche-slice:slices/slice=a/state/cell";
+    let attached = |cells: &Value| {
+        let cells = cells.as_array().into_iter().flatten();
+        cells.filter_map(|cell| cell["ues"].as_u64()).sum::<u64>() == 4
+    };
+    let cells = wait(&instance, cell, attached).await;
+    let (with, without) = match cells[0]["ues"] == 4 {
+        true => (&cells[0], &cells[1]),
+        false => (&cells[1], &cells[0]),
+    };
+    assert_eq!((&with["ues"], &without["ues"]), (&json!(4), &json!(0)));
+    let only = |cell: &Value, admin_state: &str| {
+        let mut slice = on_cell("01", admin_state);
+        slice["where"]["cell"] = json!([cell["name"]]);
+        slice
+    };
+    let told = dry(&instance, &[only(with, "unlocked")]).await;
+    assert_eq!(told["outcome"], "accepted", "{told}");
+    let leaves = only(without, "unlocked");
+    let body = slices(std::slice::from_ref(&leaves));
+    let refused = instance.send(Method::PUT, SLICES, &body).await;
+    assert!(!refused.status().is_success());
+    let text = refused.text().await.unwrap();
+    let words = format!(
+        "slice profile a-nr has 4 UEs on cell {}: lock it before it leaves that cell",
+        with["name"].as_str().unwrap()
+    );
+    assert!(text.contains(&words), "{text}");
+    put(&instance, &[on_cell("01", "locked")]).await;
+    put(&instance, &[only(without, "locked")]).await;
+    put(&instance, &[leaves]).await;
     instance.stop().await;
     site.agent.shutdown().await;
 }

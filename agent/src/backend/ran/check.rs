@@ -29,40 +29,46 @@ pub(super) fn check(ran: &RanConfig) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether a change takes something away from UEs that are attached: `ues` says how many a slice profile has.
+/// Whether a change takes something away from UEs that are attached: `ues` says how many a slice profile has on a cell. To lock
+/// it in the same change is not enough: that would be the same, unannounced.
 ///
 /// # Errors
 /// The first slice profile that still has UEs which the change would drop without saying so.
 pub(super) fn objections(
     old: &RanConfig,
     new: &RanConfig,
-    ues: impl Fn(&str) -> u32,
+    ues: impl Fn(&str, &str) -> u32,
 ) -> Result<(), Refusal> {
-    for profile in &old.profiles {
+    let unlocked = old.profiles.iter();
+    for profile in unlocked.filter(|profile| profile.admin_state != AdminState::Locked) {
         let name = &profile.name;
-        let attached = ues(name);
-        if attached == 0 || profile.admin_state == AdminState::Locked {
+        let on = |cell: &String| ues(name, cell);
+        let attached: u32 = profile.cells.iter().map(on).sum();
+        if attached == 0 {
             continue;
         }
         let has = format!("slice profile {name} has {attached} UEs");
-        match new.profile(name) {
-            None => {
-                let message = format!("{has}: lock it before it is deleted");
-                return Err(Refusal::new(profile_path(name), message).tagged("has-ues"));
-            }
-            Some(after) if after.admin_state == AdminState::Locked => {}
-            Some(after) if !profile.is_same_slice(after) => {
-                let message = format!(
-                    "{has}, and another PLMN or S-NSSAI deletes it and creates it anew: lock it before"
-                );
-                return Err(Refusal::new(profile_path(name), message).tagged("has-ues"));
-            }
-            Some(after) if after.max_ues.is_some_and(|max| max < attached) => {
-                let path = format!("{}/max-ues", profile_path(name));
-                let message = format!("{has} already");
-                return Err(Refusal::new(path, message).tagged("max-ues-below-attached"));
-            }
-            Some(_) => {}
+        let has_ues = |message| Refusal::new(profile_path(name), message).tagged("has-ues");
+        let Some(after) = new.profile(name) else {
+            return Err(has_ues(format!("{has}: lock it before it is deleted")));
+        };
+        if !profile.is_same_slice(after) {
+            return Err(has_ues(format!(
+                "{has}, and another PLMN or S-NSSAI deletes it and creates it anew: lock it before"
+            )));
+        }
+        let mut left = profile.cells.iter();
+        if let Some(cell) = left.find(|cell| !after.cells.contains(cell) && on(cell) > 0) {
+            return Err(has_ues(format!(
+                "slice profile {name} has {} UEs on cell {cell}: lock it before it leaves that cell",
+                on(cell)
+            )));
+        }
+        let is_locked = after.admin_state == AdminState::Locked;
+        if !is_locked && after.max_ues.is_some_and(|max| max < attached) {
+            let path = format!("{}/max-ues", profile_path(name));
+            let message = format!("{has} already");
+            return Err(Refusal::new(path, message).tagged("max-ues-below-attached"));
         }
     }
     Ok(())

@@ -184,12 +184,17 @@ fn a_subscriber_belongs_to_one_slice_of_a_cell() {
 
 #[test]
 fn nothing_is_taken_from_ues_that_are_attached_without_saying_so() {
-    let old = two().ran;
-    let three = |name: &str| if name == "s2" { 3 } else { 0 };
+    let mut old = two().ran;
+    old.cells.push(cell("c2", Rat::Nr));
+    old.profiles[1].cells.push("c2".to_owned());
+    let three = |name: &str, cell: &str| if (name, cell) == ("s2", "c1") { 3 } else { 0 };
     let judge = |change: &dyn Fn(&mut RanConfig)| {
         let mut new = old.clone();
         change(&mut new);
-        (objections(&old, &new, three), objections(&old, &new, |_| 0))
+        (
+            objections(&old, &new, three),
+            objections(&old, &new, |_, _| 0),
+        )
     };
     let (refusal, without) = judge(&|ran| drop(ran.profiles.pop()));
     assert_eq!(without, Ok(()));
@@ -203,6 +208,31 @@ fn nothing_is_taken_from_ues_that_are_attached_without_saying_so() {
          lock it before"
     );
     expect(&refusal.unwrap_err(), Why::Failed, "has-ues", &text);
+
+    let leaves = |cell: usize| {
+        move |ran: &mut RanConfig| {
+            ran.profiles[1].cells.remove(cell);
+        }
+    };
+    let (refusal, without) = judge(&leaves(0));
+    assert_eq!(without, Ok(()));
+    let text =
+        format!("{S2}: slice profile s2 has 3 UEs on cell c1: lock it before it leaves that cell");
+    expect(&refusal.unwrap_err(), Why::Failed, "has-ues", &text);
+    let (nobody_there, _) = judge(&leaves(1));
+    assert_eq!(nobody_there, Ok(()));
+
+    // Locked in the same change is not locked before.
+    let at_once: [&dyn Fn(&mut RanConfig); 2] =
+        [&|ran| ran.profiles[1].mnc = "77".to_owned(), &leaves(0)];
+    for change in at_once {
+        let (refusal, without) = judge(&|ran| {
+            change(ran);
+            ran.profiles[1].admin_state = AdminState::Locked;
+        });
+        assert_eq!(without, Ok(()));
+        assert_eq!(refusal.unwrap_err().app_tag, Some("has-ues"));
+    }
 
     let (refusal, without) = judge(&|ran| ran.profiles[1].max_ues = Some(2));
     assert_eq!(without, Ok(()));
@@ -219,7 +249,13 @@ fn nothing_is_taken_from_ues_that_are_attached_without_saying_so() {
     assert_eq!(locked, Ok(()));
     let mut locked = old.clone();
     locked.profiles[1].admin_state = AdminState::Locked;
-    let mut gone = locked.clone();
-    gone.profiles.pop();
-    assert_eq!(objections(&locked, &gone, three), Ok(()));
+    for change in [
+        &(|ran: &mut RanConfig| drop(ran.profiles.pop())) as &dyn Fn(&mut RanConfig),
+        &leaves(0),
+        &|ran| ran.profiles[1].mnc = "77".to_owned(),
+    ] {
+        let mut after = locked.clone();
+        change(&mut after);
+        assert_eq!(objections(&locked, &after, three), Ok(()));
+    }
 }

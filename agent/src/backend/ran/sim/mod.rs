@@ -189,7 +189,8 @@ impl Backend for SimulatedRan {
     }
 
     fn objections(&self, old: &NodeConfig, new: &NodeConfig) -> Result<(), Refusal> {
-        objections(&old.ran, &new.ran, |profile| self.of_profile(profile))
+        let ues = |profile: &str, cell: &str| self.of_profile_on(profile, cell);
+        objections(&old.ran, &new.ran, ues)
     }
 
     fn apply(&mut self, plan: Plan) -> BoxFuture<'_, Result<Applied, Refusal>> {

@@ -4,20 +4,24 @@
 //!  disconnected --connect--> subscribed to metrics --close--> disconnected: what was observed is forgotten
 //!       |  every 200 ms            | one command at a time, each answered with its name or an error
 //! ```
+//! A gNB of which nothing is heard any more, no answer to a ping either, counts as closed. So does one whose metrics stop: it
+//! hangs as well, whoever answers the pings. One that never sent any does not, for it may have refused to.
+
+mod session;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::{SinkExt as _, StreamExt as _};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 use tokio_util::task::AbortOnDropHandle;
+
+use self::session::Session;
 
 /// Time between attempts to connect.
 const RETRY: Duration = Duration::from_millis(200);
@@ -42,13 +46,29 @@ pub(super) enum ControlError {
 /// What the metrics of this connection say.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Observed {
-    /// How often a connection was made: another number is another gNB, or the same one started again.
+    /// How often a connection was made.
     pub(super) connections: u64,
     pub(super) is_connected: bool,
+    /// The connection on which the gNB is told to end: on a later one it has read its file after that.
+    ends_at: u64,
+    /// What it said instead of ending.
+    pub(super) refusal: Option<ControlError>,
     /// Cells; nothing was heard of them yet where absent.
     pub(super) cells: Option<Vec<Cell>>,
     /// Connections to AMFs; nothing was heard of them yet where absent.
     pub(super) amfs: Option<Vec<Amf>>,
+}
+
+impl Observed {
+    /// Whether it is connected, and need not end.
+    pub(super) fn is_in_service(&self) -> bool {
+        self.is_connected && self.connections > self.ends_at
+    }
+
+    /// Whether it is connected, and is told to end.
+    pub(super) fn is_ending(&self) -> bool {
+        self.is_connected && self.connections <= self.ends_at
+    }
 }
 
 /// A cell in the metrics.
@@ -86,32 +106,48 @@ struct Command {
     reply: oneshot::Sender<Result<(), ControlError>>,
 }
 
+/// What is known, and a call when the gNB is to end.
+#[derive(Debug, Default)]
+struct Shared {
+    observed: Mutex<Observed>,
+    to_end: Notify,
+}
+
 /// The remote control.
 #[derive(Debug)]
 pub(super) struct Control {
     address: SocketAddr,
     commands: mpsc::Sender<Command>,
-    observed: Arc<Mutex<Observed>>,
+    shared: Arc<Shared>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Control {
-    /// Connects to an address for as long as it lives. Needs a runtime.
-    pub(super) fn new(address: SocketAddr) -> Self {
+    /// Connects to an address for as long as it lives; a gNB of which nothing is heard for `silence` is gone. Needs a runtime.
+    pub(super) fn new(address: SocketAddr, silence: Duration) -> Self {
         let (commands, queue) = mpsc::channel(16);
-        let observed = Arc::<Mutex<Observed>>::default();
-        let task = run(address, queue, Arc::clone(&observed));
+        let shared = Arc::<Shared>::default();
+        let task = run(address, silence, queue, Arc::clone(&shared));
         Self {
             address,
             commands,
-            observed,
+            shared,
             _task: AbortOnDropHandle::new(tokio::spawn(task)),
         }
     }
 
     /// What is known now.
     pub(super) fn observed(&self) -> Observed {
-        lock(&self.observed).clone()
+        lock(&self.shared.observed).clone()
+    }
+
+    /// Has the gNB end that runs now. One that is not connected may be about to, with what was in its file before: it is told
+    /// as soon as it is, once.
+    pub(super) fn end(&self) {
+        let mut observed = lock(&self.shared.observed);
+        observed.ends_at = observed.connections + u64::from(!observed.is_connected);
+        drop(observed);
+        self.shared.to_end.notify_one();
     }
 
     /// Sends a command and waits for its answer.
@@ -134,8 +170,9 @@ fn lock(observed: &Mutex<Observed>) -> MutexGuard<'_, Observed> {
 
 async fn run(
     address: SocketAddr,
+    silence: Duration,
     mut queue: mpsc::Receiver<Command>,
-    observed: Arc<Mutex<Observed>>,
+    shared: Arc<Shared>,
 ) {
     let config = WebSocketConfig::default().max_message_size(Some(MOST_BYTES));
     loop {
@@ -143,19 +180,12 @@ async fn run(
         let connected = connect_async_with_config(url, Some(config), true);
         match tokio::time::timeout(ANSWER, connected).await {
             Ok(Ok((socket, _))) => {
-                {
-                    let mut observed = lock(&observed);
-                    observed.connections += 1;
-                    observed.is_connected = true;
-                }
-                if let Err(error) = serve(socket, &mut queue, &observed).await {
+                let mut session = Session::new(socket, &shared, silence);
+                let done = session.serve(&mut queue).await;
+                if let Err(error) = &done {
                     tracing::info!(%address, %error, "the remote control of the gNB is gone");
                 }
-                let mut observed = lock(&observed);
-                *observed = Observed {
-                    connections: observed.connections,
-                    ..Observed::default()
-                };
+                session.close(&done);
             }
             Ok(Err(error)) => tracing::debug!(%address, %error, "no gNB"),
             Err(_) => tracing::debug!(%address, "no gNB: it does not answer"),
@@ -173,64 +203,4 @@ async fn run(
             }
         }
     }
-}
-
-async fn serve(
-    mut socket: Socket,
-    queue: &mut mpsc::Receiver<Command>,
-    observed: &Mutex<Observed>,
-) -> Result<(), WsError> {
-    let subscribe = json!({ "cmd": "metrics_subscribe" });
-    socket.send(Message::text(subscribe.to_string())).await?;
-    // The answer to the subscription is nobody's.
-    let mut waiting: Option<Option<Command>> = Some(None);
-    loop {
-        tokio::select! {
-            command = queue.recv(), if waiting.is_none() => {
-                let Some(command) = command else { return Ok(()) };
-                socket.send(Message::text(command.text.clone())).await?;
-                waiting = Some(Some(command));
-            }
-            message = socket.next() => {
-                let Some(message) = message else { return Ok(()) };
-                let Message::Text(text) = message? else { continue };
-                let Ok(message) = serde_json::from_str::<Value>(&text) else {
-                    tracing::warn!("the gNB sent what is no JSON");
-                    continue;
-                };
-                if let Some(answer) = take(message, observed) {
-                    match waiting.take() {
-                        // Whoever asked may have given up.
-                        Some(Some(command)) => drop(command.reply.send(answer)),
-                        Some(None) => if let Err(error) = answer {
-                            tracing::warn!(%error, "no metrics of the gNB");
-                        },
-                        None => tracing::warn!("the gNB answered what was not asked"),
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Notes metrics; gives back what is the answer to a command.
-fn take(message: Value, observed: &Mutex<Observed>) -> Option<Result<(), ControlError>> {
-    if let Some(error) = message.get("error") {
-        let words = error
-            .as_str()
-            .map_or_else(|| error.to_string(), str::to_owned);
-        return Some(Err(ControlError::Refused(words)));
-    }
-    if message.get("cmd").is_some() {
-        return Some(Ok(()));
-    }
-    if let Some(cells) = message.get("cells") {
-        let cells = serde_json::from_value(cells.clone());
-        lock(observed).cells = cells.map_or_else(|_| Some(Vec::new()), Some);
-    }
-    if let Some(amfs) = message.pointer("/cu-cp/ngaps/ngap") {
-        let amfs = serde_json::from_value(amfs.clone());
-        lock(observed).amfs = amfs.map_or_else(|_| Some(Vec::new()), Some);
-    }
-    None
 }

@@ -3,6 +3,8 @@
 //! What changes the ratios of slices is told to the running gNB and written to its file. Everything else is written to the file,
 //! and the gNB told to end: whoever runs it (a service manager) starts it again, and a change counts as made when its
 //! metrics show the cell. A gNB that does not come back gets its former file, and the change is refused.
+//! Until the gNB is known to run with its file, the last line of that says so ([`OPEN`]): an agent that finds it at its start was
+//! killed meanwhile, and has the gNB begin anew.
 //!
 //! The remote control answers success to what it ignores, so `check.rs` refuses that before; it resets the one ratio when only
 //! the other is sent, so both always are. Its metrics show cells, UEs by cell and AMFs by PLMN, but neither policies nor UEs by
@@ -12,6 +14,7 @@ mod check;
 mod control;
 mod observe;
 mod render;
+mod restart;
 #[cfg(test)]
 mod stand_in;
 #[cfg(test)]
@@ -27,7 +30,7 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
 use self::control::{Control, ControlError, Observed};
-use self::render::{in_service, render, sd};
+use self::render::{render, sd};
 use super::diff::{self, Attached};
 use super::{DOMAIN, Direction, Event, ProfileConfig, ProfileState, RanConfig, profile_path};
 use crate::backend::{
@@ -37,8 +40,8 @@ use crate::backend::{
 
 const ROOT: &str = "/tranche-ran:ran";
 const RESTART: &str = "restart needed: the gNB starts again";
-/// How often it is looked whether a gNB has come back.
-const POLL: Duration = Duration::from_millis(50);
+/// Last line of a file with which the gNB is not known to run.
+const OPEN: &str = "# The gNB is not known to run with this.\n";
 
 /// How the gNB is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub struct SrsRanSettings {
     pub bind_addr: IpAddr,
     /// How long a gNB may take to come back.
     pub restart_wait: Duration,
+    /// How long nothing may be heard of a gNB that is connected, until it counts as gone.
+    pub silence: Duration,
 }
 
 /// The RAN of a machine with such a gNB. Clones are handles of the same.
@@ -61,8 +66,12 @@ pub struct SrsRan(Arc<Inner>);
 struct Inner {
     settings: SrsRanSettings,
     control: Control,
+    /// Held by who changes what the gNB runs: a commit and a restart by hand come from different tasks.
+    turn: tokio::sync::Mutex<()>,
     /// What the gNB was told last.
     told: Mutex<RanConfig>,
+    /// With what it is to begin, and did not yet.
+    awaited: Mutex<Option<RanConfig>>,
     sequence: AtomicU64,
     period_start: Mutex<Instant>,
     announced: Mutex<Vec<(String, ProfileState)>>,
@@ -82,9 +91,11 @@ impl SrsRan {
     #[must_use]
     pub fn new(settings: SrsRanSettings) -> Self {
         Self(Arc::new(Inner {
-            control: Control::new(settings.control),
+            control: Control::new(settings.control, settings.silence),
+            turn: tokio::sync::Mutex::default(),
             settings,
             told: Mutex::default(),
+            awaited: Mutex::default(),
             sequence: AtomicU64::new(0),
             period_start: Mutex::new(Instant::now()),
             announced: Mutex::default(),
@@ -139,28 +150,31 @@ impl SrsRan {
 
     /// Carries a configuration out; on an error the former one is in force.
     async fn carry_out(&self, new: &RanConfig) -> Result<RanConfig, Refusal> {
+        let _turn = self.0.turn.lock().await;
         let old = self.told();
         match self.change(&old, new) {
             Change::Nothing => {}
             Change::Hot(profiles) => {
-                if let Err(refusal) = self.set_policies(new, &profiles).await {
-                    let before: Vec<_> = profiles
-                        .iter()
+                let now = self.0.control.observed();
+                if !now.is_in_service() {
+                    let away = ControlError::Away(self.0.settings.control);
+                    return Err(not_set(&profiles, &now.refusal.unwrap_or(away)));
+                }
+                if let Err((taken, refusal)) = self.set_policies(new, &profiles).await {
+                    let taken = profiles.iter().take(taken);
+                    let before: Vec<_> = taken
                         .filter_map(|profile| old.profile(&profile.name).cloned())
                         .collect();
                     let undone = self.set_policies(&old, &before).await;
-                    return Err(also(refusal, undone));
+                    return Err(also(refusal, undone.map_err(|(_, refusal)| refusal)));
                 }
             }
             Change::Restart => {
                 if let Err(refusal) = self.restart(new).await {
-                    // What did not run before need not run now.
-                    self.write(self.text(&old).as_deref())?;
-                    let undone = match in_service(&old) {
-                        Some(_) if self.0.control.observed().is_connected => {
-                            self.restart(&old).await
-                        }
-                        _ => Ok(()),
+                    // What is not there need not come back now.
+                    let undone = match self.0.control.observed().is_connected {
+                        true => self.restart(&old).await,
+                        false => self.begin(&old),
                     };
                     return Err(also(refusal, undone));
                 }
@@ -170,59 +184,33 @@ impl SrsRan {
         Ok(old)
     }
 
-    /// Writes the file and has the gNB begin with it.
-    ///
-    /// A gNB that is not connected yet may have read the former file all the same: it is told to end as soon as it is, once.
-    async fn restart(&self, ran: &RanConfig) -> Result<(), Refusal> {
-        self.write(self.text(ran).as_deref())?;
-        let wanted = in_service(ran).map(|(cell, _)| cell);
-        let wait = self.0.settings.restart_wait;
-        let deadline = Instant::now() + wait;
-        let mut ended = None;
-        loop {
-            let now = self.0.control.observed();
-            match (ended, wanted) {
-                (None, _) if now.is_connected => {
-                    match self.0.control.send(&json!({ "cmd": "quit" })).await {
-                        // It may be gone before it has answered.
-                        Ok(()) | Err(ControlError::Away(_)) => ended = Some(now.connections),
-                        Err(error) => return Err(Refusal::new(ROOT, error.to_string())),
-                    }
-                }
-                (_, None) => return Ok(()),
-                (Some(before), Some(cell)) if now.connections > before && shows(&now, cell.pci) => {
-                    return Ok(());
-                }
-                (_, Some(cell)) if Instant::now() >= deadline => {
-                    let message = format!(
-                        "the gNB did not come back with cell {} (PCI {}) at {} within {} s",
-                        cell.name,
-                        cell.pci,
-                        self.0.settings.control,
-                        wait.as_secs()
-                    );
-                    let path = super::cell_path(&cell.name);
-                    return Err(Refusal::new(path, message).tagged("no-gnb"));
-                }
-                (_, Some(_)) => tokio::time::sleep(POLL).await,
-            }
-        }
-    }
-
-    /// Tells the gNB other ratios, and writes them to its file for its next start.
+    /// Tells the gNB other ratios, and writes them to its file for its next start. On an error also how many of them it may
+    /// have taken.
     async fn set_policies(
         &self,
         ran: &RanConfig,
         profiles: &[ProfileConfig],
-    ) -> Result<(), Refusal> {
-        for profile in profiles {
-            let done = self.0.control.send(&policy(profile)).await;
-            done.map_err(|error| {
-                let path = format!("{}/rrm-policy", profile_path(&profile.name));
-                Refusal::new(path, error.to_string())
-            })?;
+    ) -> Result<(), (usize, Refusal)> {
+        let open = self.write(self.open_text(ran).as_deref());
+        open.map_err(|refusal| (0, refusal))?;
+        *lock(&self.0.awaited) = None;
+        for (before, profile) in profiles.iter().enumerate() {
+            self.0
+                .control
+                .send(&policy(profile))
+                .await
+                .map_err(|error| {
+                    let taken = before + usize::from(matches!(error, ControlError::Away(_)));
+                    (taken, not_set(std::slice::from_ref(profile), &error))
+                })?;
         }
-        self.write(self.text(ran).as_deref())
+        let done = self.write(self.text(ran).as_deref());
+        done.map_err(|refusal| (profiles.len(), refusal))
+    }
+
+    /// The file for as long as the gNB is not known to run with it.
+    fn open_text(&self, ran: &RanConfig) -> Option<String> {
+        self.text(ran).map(|text| text + OPEN)
     }
 
     /// Replaces the file as a whole, or removes it.
@@ -240,6 +228,15 @@ impl SrsRan {
             Refusal::new(ROOT, "the configuration file of the gNB cannot be written")
         })
     }
+}
+
+/// Why the first of these slice profiles has not its ratios.
+fn not_set(profiles: &[ProfileConfig], error: &ControlError) -> Refusal {
+    let path = profiles.first().map_or_else(
+        || ROOT.to_owned(),
+        |profile| format!("{}/rrm-policy", profile_path(&profile.name)),
+    );
+    Refusal::new(path, error.to_string())
 }
 
 /// The command that sets the ratios of a slice: always both, since the one that is left out is reset.
@@ -337,7 +334,7 @@ impl Backend for SrsRan {
     /// Any UE of the cell may be of the slice: the gNB does not say of which they are.
     fn objections(&self, old: &NodeConfig, new: &NodeConfig) -> Result<(), Refusal> {
         let count = attached(&self.0.control.observed());
-        super::check::objections(&old.ran, &new.ran, |_| count).map_err(|refusal| Refusal {
+        super::check::objections(&old.ran, &new.ran, |_, _| count).map_err(|refusal| Refusal {
             message: refusal.message.replacen(" has ", " may have ", 1),
             ..refusal
         })
@@ -362,12 +359,16 @@ impl Backend for SrsRan {
         Box::pin(async move {
             super::check::check(&ran)?;
             check::check(&ran)?;
+            let _turn = self.0.turn.lock().await;
             *lock(&self.0.told) = ran.clone();
             let found = std::fs::read_to_string(&self.0.settings.config).ok();
             if found == self.text(&ran) {
                 return Ok(Reconciled::default());
             }
-            self.restart(&ran).await?;
+            if lock(&self.0.awaited).as_ref() != Some(&ran) {
+                self.begin(&ran)?;
+            }
+            self.finish(&ran).await?;
             let step = Step {
                 path: ROOT.to_owned(),
                 action: "write the gNB's configuration and start it again".to_owned(),

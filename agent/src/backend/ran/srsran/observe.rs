@@ -91,6 +91,7 @@ impl SrsRan {
 impl RanBackend for SrsRan {
     fn initialise(&self, force: bool) -> BoxFuture<'_, Result<u32, Refusal>> {
         Box::pin(async move {
+            let _turn = self.0.turn.lock().await;
             let count = attached(&self.0.control.observed());
             if count > 0 && !force {
                 let message = format!("{count} UEs would lose their link: force it");

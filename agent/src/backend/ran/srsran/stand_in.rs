@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
 use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::task::AbortOnDropHandle;
@@ -25,6 +26,20 @@ pub(super) struct Running {
     /// By SST and SD.
     pub(super) slices: BTreeMap<(u64, u64), Ratios>,
     pub(super) ues: usize,
+    /// It has read its file and answers.
+    pub(super) is_up: bool,
+    /// How often it was told to end.
+    pub(super) quits: u32,
+    /// How long it takes from reading its file until it answers.
+    pub(super) startup: Duration,
+    /// It is stopped: connected, and does nothing.
+    pub(super) hangs: bool,
+    /// It sends no metrics, and answers.
+    pub(super) is_mute: bool,
+    /// How many policies it was sent.
+    pub(super) asked: u32,
+    /// It takes policies and never answers.
+    pub(super) stalls: Option<Stall>,
     /// It ends and nobody starts it again.
     pub(super) stays_away: bool,
     /// AMFs refuse.
@@ -32,6 +47,15 @@ pub(super) struct Running {
     /// What it answers to policies.
     pub(super) refuses: Option<&'static str>,
     pub(super) commands: Vec<Value>,
+}
+
+/// When it stalls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stall {
+    /// Before a policy is in force.
+    Before,
+    /// After it.
+    After,
 }
 
 /// The process, with whoever starts it again.
@@ -42,6 +66,9 @@ pub(super) struct StandIn {
 }
 
 const NONE: u64 = 0xff_ffff;
+const POLICY: &str = "rrm_policy_ratio_set";
+/// How often it looks whether it may go on.
+const TICK: Duration = Duration::from_millis(5);
 
 impl StandIn {
     pub(super) async fn start(config: PathBuf) -> Self {
@@ -58,18 +85,39 @@ impl StandIn {
 }
 
 async fn serve(listener: TcpListener, config: PathBuf, running: Arc<Mutex<Running>>) {
-    let mut has_ended = true;
     loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        if has_ended {
-            // The service manager starts it when it can: without a file it ends at once.
-            let text = std::fs::read_to_string(&config).unwrap_or_default();
-            if text.is_empty() || running.lock().unwrap().stays_away {
-                continue;
+        // The service manager starts it when it can: without a file it ends at once.
+        let started = async {
+            loop {
+                let text = std::fs::read_to_string(&config).unwrap_or_default();
+                if !text.is_empty() && !running.lock().unwrap().stays_away {
+                    running.lock().unwrap().load(&text);
+                    break;
+                }
+                sleep(TICK).await;
             }
-            running.lock().unwrap().load(&text);
+            let startup = running.lock().unwrap().startup;
+            sleep(startup).await;
+        };
+        tokio::select! {
+            () = started => {}
+            () = nobody(&listener) => {}
         }
-        has_ended = connection(stream, &running).await;
+        running.lock().unwrap().is_up = true;
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            if connection(stream, &running).await {
+                break;
+            }
+        }
+        running.lock().unwrap().is_up = false;
+    }
+}
+
+/// Who connects is sent away.
+async fn nobody(listener: &TcpListener) {
+    loop {
+        drop(listener.accept().await.unwrap());
     }
 }
 
@@ -81,16 +129,30 @@ async fn connection(stream: TcpStream, running: &Mutex<Running>) -> bool {
     let mut period = tokio::time::interval(Duration::from_millis(20));
     let mut is_subscribed = false;
     loop {
+        while running.lock().unwrap().hangs {
+            sleep(TICK).await;
+        }
         let out = tokio::select! {
-            _ = period.tick(), if is_subscribed => running.lock().unwrap().metrics(),
+            _ = period.tick() => {
+                let running = running.lock().unwrap();
+                match is_subscribed && !running.is_mute {
+                    true => running.metrics(),
+                    false => Vec::new(),
+                }
+            }
             message = socket.next() => {
-                let Some(Ok(Message::Text(text))) = message else { return false };
+                let text = match message {
+                    Some(Ok(Message::Text(text))) => text,
+                    Some(Ok(Message::Ping(_))) => continue,
+                    _ => return false,
+                };
                 let command: Value = serde_json::from_str(&text).unwrap();
                 is_subscribed |= command["cmd"] == "metrics_subscribe";
                 if command["cmd"] == "quit" {
+                    running.lock().unwrap().quits += 1;
                     return true;
                 }
-                vec![running.lock().unwrap().answer(command)]
+                running.lock().unwrap().answer(command)
             }
         };
         for message in out {
@@ -151,10 +213,23 @@ impl Running {
         ]
     }
 
-    fn answer(&mut self, command: Value) -> Value {
+    fn answer(&mut self, command: Value) -> Vec<Value> {
+        self.asked += u32::from(command["cmd"] == POLICY);
+        let stalls = self.stalls.filter(|_| command["cmd"] == POLICY);
+        if stalls == Some(Stall::Before) {
+            return Vec::new();
+        }
+        let answer = self.carry_out(command);
+        match stalls {
+            Some(_) => Vec::new(),
+            None => vec![answer],
+        }
+    }
+
+    fn carry_out(&mut self, command: Value) -> Value {
         let name = command["cmd"].clone();
         self.commands.push(command.clone());
-        if name != "rrm_policy_ratio_set" {
+        if name != POLICY {
             return json!({ "cmd": name, "timestamp": "now" });
         }
         if let Some(words) = self.refuses {
