@@ -384,9 +384,11 @@ impl Inner {
         steps: &mut Vec<Step>,
     ) -> Result<(), Refusal> {
         let mut served = Ok(());
-        let mut interfaces = self.interfaces(config).await?;
-        let is_missing = |port: &str| !interfaces.contains_key(port);
-        let is_absent = config.resolvers.iter().any(|one| is_missing(&one.port));
+        let mut interfaces = self.interfaces(config).await;
+        let is_absent = interfaces.as_ref().is_ok_and(|found| {
+            let mut resolvers = config.resolvers.iter();
+            resolvers.any(|one| !found.contains_key(&one.port))
+        });
         let serves = reads_back || is_time && is_absent;
         if serves {
             match self.serve(config).await {
@@ -394,7 +396,7 @@ impl Inner {
                 // The rest does not wait for it.
                 Err(refusal) => served = Err(refusal),
             }
-            interfaces = self.interfaces(config).await?;
+            interfaces = self.interfaces(config).await;
         }
         let mut state = self.state.lock().await;
         if serves {
@@ -405,14 +407,19 @@ impl Inner {
             state.unserved = unserved;
         }
         let before = state.fault.take();
-        let renewed = self
-            .renew(&mut state, config, (&interfaces, reads_back), &before)
-            .await;
+        let renewed = match &interfaces {
+            Ok(interfaces) => {
+                let with = (interfaces, reads_back);
+                self.renew(&mut state, config, with, &before).await
+            }
+            Err(refusal) => Err(refusal.clone()),
+        };
         match (&renewed, before) {
             (Err(refusal), before) => {
                 if before.is_none_or(|(before, _)| before != refusal.message) {
                     tracing::error!(domain = DOMAIN, %refusal, "steering is not as it is configured");
                 }
+                let interfaces = interfaces.unwrap_or_default();
                 state.fault = Some((refusal.message.clone(), interfaces));
             }
             (Ok(_), Some(_)) => {
