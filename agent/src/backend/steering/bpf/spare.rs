@@ -1,37 +1,55 @@
 //! The program that the first rules find loaded.
 //!
 //! The kernel takes a good part of a second to verify it. That is done beside all else that an agent does when it starts, so that
-//! tunnels do not wait for it.
+//! tunnels do not wait for it, and after all else that the machine has to do, until somebody waits for it.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use tokio::task::JoinHandle;
+use rustix::process::{Pid, setpriority_process};
+use rustix::thread::gettid;
+use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 
 use super::kernel::Kernel;
 
+/// Of the thread that loads, by setpriority(2).
+const LAST: i32 = 19;
+const ORDINARY: i32 = 0;
+
 /// A program on its way to the kernel.
 pub(super) struct Spare {
-    loading: Mutex<Option<JoinHandle<Result<Kernel, String>>>>,
+    loading: Mutex<Option<oneshot::Receiver<Result<Kernel, String>>>>,
+    /// The thread that loads.
+    thread: Arc<OnceLock<Pid>>,
     fault: Arc<OnceLock<String>>,
 }
 
 impl Spare {
-    /// Begins to load. Needs a runtime.
+    /// Begins to load.
     pub(super) fn start() -> Self {
         Self::of(Kernel::load)
     }
 
     pub(super) fn of(load: impl FnOnce() -> Result<Kernel, String> + Send + 'static) -> Self {
-        let fault: Arc<OnceLock<String>> = Arc::default();
-        let told = Arc::clone(&fault);
-        let loading = tokio::task::spawn_blocking(move || {
-            load().inspect_err(|reason| {
+        let (thread, fault) = (
+            Arc::<OnceLock<Pid>>::default(),
+            Arc::<OnceLock<String>>::default(),
+        );
+        let (done, loading) = oneshot::channel();
+        let (at, told) = (Arc::clone(&thread), Arc::clone(&fault));
+        // A thread of its own, as nobody else is to get its priority. It ends when the kernel has decided.
+        std::thread::spawn(move || {
+            give(*at.get_or_init(gettid), LAST);
+            let loaded = load().inspect_err(|reason| {
                 tracing::warn!("packets cannot be steered: {reason}");
                 told.get_or_init(|| reason.clone());
-            })
+            });
+            // The agent may be stopping.
+            drop(done.send(loaded));
         });
         Self {
             loading: Mutex::new(Some(loading)),
+            thread,
             fault,
         }
     }
@@ -50,14 +68,28 @@ impl Spare {
             let mut loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
             loading.take()
         };
-        match loading {
-            Some(loading) => {
-                let loaded = loading.await;
-                let loaded = loaded.map_err(|_| "the agent is stopping".to_owned())?;
-                loaded.map(Some)
+        let Some(mut loading) = loading else {
+            return Ok(None);
+        };
+        let loaded = match loading.try_recv() {
+            Err(TryRecvError::Empty) => {
+                if let Some(thread) = self.thread.get() {
+                    // At worst it has just ended.
+                    give(*thread, ORDINARY);
+                }
+                loading.await.ok()
             }
-            None => Ok(None),
-        }
+            done => done.ok(),
+        };
+        let loaded = loaded.unwrap_or_else(|| Err("the agent is stopping".to_owned()));
+        loaded.map(Some)
+    }
+}
+
+/// Gives a thread a priority; where that may not be, it has the other one.
+fn give(thread: Pid, priority: i32) {
+    if let Err(error) = setpriority_process(Some(thread), priority) {
+        tracing::debug!(%error, priority, "the thread that loads keeps its priority");
     }
 }
 
