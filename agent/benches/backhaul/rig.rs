@@ -328,7 +328,8 @@ impl Network {
         let node = &mut self.nodes[index];
         if let (Some(runtime), Some(agent)) = (node.runtime.take(), node.agent.take()) {
             runtime.block_on(agent.shutdown());
-            runtime.shutdown_background();
+            // A process that has ended has closed everything.
+            runtime.shutdown_timeout(Duration::from_secs(60));
         }
         let settings = settings(self.dir.path(), &self.machine(index));
         let begin = Instant::now();

@@ -342,6 +342,7 @@ impl Inner {
             state.checks.follow(config, &self.plane);
         }
         let (steps, done) = self.follow(true, true).await;
+        self.plane.prepare();
         if let Err(refusal) = done {
             self.tell(steps);
             return Err(refusal);

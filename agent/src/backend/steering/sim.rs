@@ -198,6 +198,8 @@ impl Plane for SimulatedPorts {
         None
     }
 
+    fn prepare(&self) {}
+
     fn interfaces<'a>(
         &'a self,
         names: &'a [&'a str],

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use libbpf_rs::{TC_EGRESS, TC_INGRESS, TcHook};
@@ -35,18 +35,19 @@ pub(super) struct BpfPlane {
     listing: tokio::sync::Mutex<()>,
     _connection: AbortOnDropHandle<()>,
     kernel: Arc<Mutex<Option<Arc<Kernel>>>>,
-    spare: Spare,
+    /// Once it is needed or somebody prepares for it.
+    spare: OnceLock<Spare>,
     filter: u32,
     resolvers: Resolvers,
 }
 
 impl BpfPlane {
-    /// In the network namespace of this thread. Begins to load the program.
+    /// In the network namespace of this thread.
     pub(super) fn open(state_dir: &Path) -> Result<Self, String> {
-        Self::with(state_dir, Spare::start())
+        Self::with(state_dir, OnceLock::new())
     }
 
-    pub(super) fn with(state_dir: &Path, spare: Spare) -> Result<Self, String> {
+    pub(super) fn with(state_dir: &Path, spare: OnceLock<Spare>) -> Result<Self, String> {
         let state_dir = std::path::absolute(state_dir).map_err(|error| error.to_string())?;
         let hash = state_dir
             .as_os_str()
@@ -151,6 +152,10 @@ impl BpfPlane {
         attributes.extend(namespace.map(LinkAttribute::IfNetnsId));
         let found = request.execute().try_next().await.ok()??;
         Some(link(&found).1.mac)
+    }
+
+    fn spare(&self) -> &Spare {
+        self.spare.get_or_init(Spare::start)
     }
 
     fn kernel(&self) -> MutexGuard<'_, Option<Arc<Kernel>>> {
@@ -331,7 +336,7 @@ impl BpfPlane {
         let found = self.find().await?;
         let spare = match &found {
             Some(_) => None,
-            None => self.spare.take().await?,
+            None => self.spare().take().await?,
         };
         let attached = self.attached().await?;
         let ports: BTreeSet<u32> = program.ports.keys().copied().collect();
@@ -397,7 +402,11 @@ impl BpfPlane {
 
 impl Plane for BpfPlane {
     fn fault(&self) -> Option<String> {
-        self.spare.fault()
+        self.spare.get().and_then(Spare::fault)
+    }
+
+    fn prepare(&self) {
+        self.spare();
     }
 
     fn interfaces<'a>(

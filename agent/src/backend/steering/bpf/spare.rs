@@ -1,8 +1,9 @@
 //! The program that the first rules find loaded.
 //!
-//! The kernel takes a good part of a second to verify it. That is done beside all else that an agent does when it starts, so that
-//! tunnels do not wait for it, and after all else that the machine has to do, until somebody waits for it.
+//! The kernel takes a good part of a second to verify it. That is done when the rest of what an agent starts with is in force, and
+//! after all else that the machine has to do, until somebody waits for it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::process::{Pid, setpriority_process};
@@ -19,9 +20,15 @@ const ORDINARY: i32 = 0;
 /// A program on its way to the kernel.
 pub(super) struct Spare {
     loading: Mutex<Option<oneshot::Receiver<Result<Kernel, String>>>>,
-    /// The thread that loads.
-    thread: Arc<OnceLock<Pid>>,
+    thread: Arc<Thread>,
     fault: Arc<OnceLock<String>>,
+}
+
+/// The thread that loads.
+#[derive(Default)]
+struct Thread {
+    number: OnceLock<Pid>,
+    is_awaited: AtomicBool,
 }
 
 impl Spare {
@@ -31,15 +38,13 @@ impl Spare {
     }
 
     pub(super) fn of(load: impl FnOnce() -> Result<Kernel, String> + Send + 'static) -> Self {
-        let (thread, fault) = (
-            Arc::<OnceLock<Pid>>::default(),
-            Arc::<OnceLock<String>>::default(),
-        );
+        let (thread, fault) = (Arc::<Thread>::default(), Arc::<OnceLock<String>>::default());
         let (done, loading) = oneshot::channel();
         let (at, told) = (Arc::clone(&thread), Arc::clone(&fault));
         // A thread of its own, as nobody else is to get its priority. It ends when the kernel has decided.
         std::thread::spawn(move || {
-            give(*at.get_or_init(gettid), LAST);
+            give(*at.number.get_or_init(gettid), LAST);
+            at.hurry();
             let loaded = load().inspect_err(|reason| {
                 tracing::warn!("packets cannot be steered: {reason}");
                 told.get_or_init(|| reason.clone());
@@ -73,16 +78,24 @@ impl Spare {
         };
         let loaded = match loading.try_recv() {
             Err(TryRecvError::Empty) => {
-                if let Some(thread) = self.thread.get() {
-                    // At worst it has just ended.
-                    give(*thread, ORDINARY);
-                }
+                self.thread.is_awaited.store(true, Ordering::SeqCst);
+                // At worst it has just ended.
+                self.thread.hurry();
                 loading.await.ok()
             }
             done => done.ok(),
         };
         let loaded = loaded.unwrap_or_else(|| Err("the agent is stopping".to_owned()));
         loaded.map(Some)
+    }
+}
+
+impl Thread {
+    /// Gives it the ordinary priority if somebody waits for it.
+    fn hurry(&self) {
+        if let (true, Some(number)) = (self.is_awaited.load(Ordering::SeqCst), self.number.get()) {
+            give(*number, ORDINARY);
+        }
     }
 }
 
@@ -123,7 +136,8 @@ mod tests {
         let spare = refused();
         until_it_is_known(&spare).await;
         let dir = tempfile::tempdir().unwrap();
-        let steering = Steering::new(Arc::new(BpfPlane::with(dir.path(), spare).unwrap()));
+        let plane = BpfPlane::with(dir.path(), OnceLock::from(spare)).unwrap();
+        let steering = Steering::new(Arc::new(plane));
         let old = NodeConfig::default();
         assert!(steering.plan(&old, &old).is_ok());
         let mut new = old.clone();
