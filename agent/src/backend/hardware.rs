@@ -104,7 +104,7 @@ impl Hardware {
     ) -> Self {
         let backhaul = backhaul(state_dir).await;
         let ran = ran(settings.srsran.as_ref());
-        let steering = steering(state_dir);
+        let steering = steering(state_dir).await;
         match open_radios(settings, runtime_dir).await {
             Ok((nl80211, links, wifi)) => Self {
                 airtime: airtime(settings.airtime, &nl80211, node),
@@ -232,8 +232,8 @@ async fn backhaul(state_dir: &Path) -> MakeBackhaul {
 }
 
 /// The steering of this machine, or its refusal.
-fn steering(state_dir: &Path) -> MakeSteering {
-    match steering_in_kernel(state_dir) {
+async fn steering(state_dir: &Path) -> MakeSteering {
+    match steering_in_kernel(state_dir).await {
         Ok(steering) => Box::new(move || Box::new(steering.clone())),
         Err(reason) => {
             tracing::warn!("packets cannot be steered: {reason}");
@@ -258,12 +258,12 @@ fn ran(settings: Option<&SrsRanSettings>) -> MakeRan {
 }
 
 #[cfg(feature = "bpf")]
-fn steering_in_kernel(state_dir: &Path) -> Result<super::steering::Steering, String> {
-    super::steering::Steering::in_kernel(state_dir)
+async fn steering_in_kernel(state_dir: &Path) -> Result<super::steering::Steering, String> {
+    super::steering::Steering::in_kernel(state_dir).await
 }
 
 #[cfg(not(feature = "bpf"))]
-fn steering_in_kernel(_: &Path) -> Result<super::steering::Steering, String> {
+async fn steering_in_kernel(_: &Path) -> Result<super::steering::Steering, String> {
     Err("the agent was built without the feature bpf".to_owned())
 }
 

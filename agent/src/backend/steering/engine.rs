@@ -342,7 +342,6 @@ impl Inner {
             state.checks.follow(config, &self.plane);
         }
         let (steps, done) = self.follow(true, true).await;
-        self.plane.prepare();
         if let Err(refusal) = done {
             self.tell(steps);
             return Err(refusal);
@@ -639,9 +638,6 @@ impl Backend for Steering {
     fn plan(&self, old: &NodeConfig, new: &NodeConfig) -> Result<Plan, Refusal> {
         if old.steering == new.steering {
             return Ok(Plan::new(DOMAIN, Vec::new(), old, new));
-        }
-        if let (false, Some(fault)) = (new.steering.is_nothing(), self.inner.plane.fault()) {
-            return Err(Refusal::new(TOP, fault).because(Why::Unsupported));
         }
         check(&new.steering)?;
         let steps = steps(&old.steering, &new.steering);

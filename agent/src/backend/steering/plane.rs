@@ -17,12 +17,6 @@ pub(super) struct Unserved {
 
 /// A data plane. What it says went wrong is one sentence, lower case, no full stop.
 pub(super) trait Plane: Send + Sync {
-    /// What keeps this machine from steering anything, as soon as that is known.
-    fn fault(&self) -> Option<String>;
-
-    /// Begins what takes long for the first program, and does not wait for it.
-    fn prepare(&self);
-
     /// The interfaces of these names that there are. One may be asked for that is not there. The other end is looked up of `ends`.
     fn interfaces<'a>(
         &'a self,

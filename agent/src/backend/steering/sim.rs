@@ -194,12 +194,6 @@ fn other_end(ifindex: u32) -> MacAddress {
 }
 
 impl Plane for SimulatedPorts {
-    fn fault(&self) -> Option<String> {
-        None
-    }
-
-    fn prepare(&self) {}
-
     fn interfaces<'a>(
         &'a self,
         names: &'a [&'a str],

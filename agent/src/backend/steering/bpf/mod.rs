@@ -18,7 +18,6 @@ mod plane;
 mod probe;
 #[cfg(test)]
 mod replay;
-mod spare;
 #[cfg(test)]
 mod tests;
 
@@ -35,8 +34,8 @@ impl Steering {
     ///
     /// # Errors
     /// The sentence that says what is missing.
-    pub fn in_kernel(state_dir: &Path) -> Result<Self, String> {
-        let plane = BpfPlane::open(state_dir)?;
+    pub async fn in_kernel(state_dir: &Path) -> Result<Self, String> {
+        let plane = BpfPlane::open(state_dir).await?;
         Ok(Self::new(Arc::new(plane)))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use libbpf_rs::{TC_EGRESS, TC_INGRESS, TcHook};
@@ -15,7 +15,6 @@ use tokio_util::task::AbortOnDropHandle;
 use super::kernel::{Kernel, version};
 use super::place::Resolvers;
 use super::probe::{self, Port};
-use super::spare::Spare;
 use crate::backend::steering::plane::{Plane, Unserved};
 use crate::backend::steering::program::{Found, Interfaces, Program};
 use crate::backend::steering::state::{Counter, ResolverState};
@@ -35,19 +34,15 @@ pub(super) struct BpfPlane {
     listing: tokio::sync::Mutex<()>,
     _connection: AbortOnDropHandle<()>,
     kernel: Arc<Mutex<Option<Arc<Kernel>>>>,
-    /// Once it is needed or somebody prepares for it.
-    spare: OnceLock<Spare>,
+    /// Loaded at the start for the first rules.
+    spare: Mutex<Option<Kernel>>,
     filter: u32,
     resolvers: Resolvers,
 }
 
 impl BpfPlane {
     /// In the network namespace of this thread.
-    pub(super) fn open(state_dir: &Path) -> Result<Self, String> {
-        Self::with(state_dir, OnceLock::new())
-    }
-
-    pub(super) fn with(state_dir: &Path, spare: OnceLock<Spare>) -> Result<Self, String> {
+    pub(super) async fn open(state_dir: &Path) -> Result<Self, String> {
         let state_dir = std::path::absolute(state_dir).map_err(|error| error.to_string())?;
         let hash = state_dir
             .as_os_str()
@@ -59,12 +54,15 @@ impl BpfPlane {
         let (connection, handle, _) =
             rtnetlink::new_connection().map_err(|error| error.to_string())?;
         let connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        // What cannot be loaded now cannot be loaded when it is configured. The kernel takes long to verify it, so that the first
+        // rules find it done.
+        let spare = blocking(Kernel::load).await?;
         Ok(Self {
             handle,
             listing: tokio::sync::Mutex::default(),
             _connection: connection,
             kernel: Arc::default(),
-            spare,
+            spare: Mutex::new(Some(spare)),
             resolvers: Resolvers::open(&state_dir)?,
             filter: FILTER | (hash ^ (hash >> 24)) & 0x00ff_ffff,
         })
@@ -152,10 +150,6 @@ impl BpfPlane {
         attributes.extend(namespace.map(LinkAttribute::IfNetnsId));
         let found = request.execute().try_next().await.ok()??;
         Some(link(&found).1.mac)
-    }
-
-    fn spare(&self) -> &Spare {
-        self.spare.get_or_init(Spare::start)
     }
 
     fn kernel(&self) -> MutexGuard<'_, Option<Arc<Kernel>>> {
@@ -336,7 +330,10 @@ impl BpfPlane {
         let found = self.find().await?;
         let spare = match &found {
             Some(_) => None,
-            None => self.spare().take().await?,
+            None => {
+                let spare = self.spare.lock();
+                spare.unwrap_or_else(PoisonError::into_inner).take()
+            }
         };
         let attached = self.attached().await?;
         let ports: BTreeSet<u32> = program.ports.keys().copied().collect();
@@ -401,14 +398,6 @@ impl BpfPlane {
 }
 
 impl Plane for BpfPlane {
-    fn fault(&self) -> Option<String> {
-        self.spare.get().and_then(Spare::fault)
-    }
-
-    fn prepare(&self) {
-        self.spare();
-    }
-
     fn interfaces<'a>(
         &'a self,
         names: &'a [&'a str],

@@ -139,7 +139,7 @@ impl Rig {
             .build()
             .unwrap();
         let dir = self.state_dir.path().to_owned();
-        let opened = runtime.spawn(async move { Steering::in_kernel(&dir) });
+        let opened = runtime.spawn(async move { Steering::in_kernel(&dir).await });
         let (send, receive) = std::sync::mpsc::channel();
         runtime.spawn(async move { send.send(opened.await.unwrap().unwrap()) });
         self.steering = Some(receive.recv().unwrap());
