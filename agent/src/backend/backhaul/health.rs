@@ -66,6 +66,13 @@ impl Health {
         }
     }
 
+    /// Nobody was asked for so long until `now`: that time is nobody's silence.
+    pub(super) fn excuse(&mut self, pause: Duration, now: Instant) {
+        let later = |at: Instant| (at + pause).min(now);
+        self.last_answer = self.last_answer.map(later);
+        self.probing_since = later(self.probing_since);
+    }
+
     /// Whether it answers. Remembers since when.
     pub(super) fn answers(&mut self, probe: &ProbeConfig, now: Instant) -> bool {
         let answers = self
@@ -203,6 +210,24 @@ mod tests {
         // A long way is no loss, as long as answers keep coming.
         health.take(Some(Duration::from_millis(400)), after(200));
         assert!(health.answers(&PROBE, after(350)));
+    }
+
+    #[test]
+    fn a_time_in_which_nobody_was_asked_is_no_silence() {
+        let start = Instant::now();
+        let after = |ms| start + Duration::from_millis(ms);
+        let mut health = Health::new(start);
+        health.excuse(Duration::from_millis(500), after(500));
+        assert!(!health.is_known(&PROBE, after(650)));
+        assert!(health.is_known(&PROBE, after(651)));
+        health.take(ROUND_TRIP, after(700));
+        health.excuse(Duration::from_millis(200), after(1_000));
+        assert!(health.answers(&PROBE, after(1_050)));
+        assert!(!health.answers(&PROBE, after(1_051)));
+        // No answer is later than now.
+        health.take(ROUND_TRIP, after(1_100));
+        health.excuse(Duration::from_millis(200), after(1_100));
+        assert!(!health.answers(&PROBE, after(1_251)));
     }
 
     #[test]

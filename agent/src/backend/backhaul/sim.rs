@@ -47,6 +47,8 @@ struct State {
     cut_off: HashSet<String>,
     /// Where a node receives, if that is not [`HOME`]; the unspecified address stands for all.
     addresses: BTreeMap<String, IpAddr>,
+    /// How long a change takes at a node; nothing where it is absent.
+    pauses: BTreeMap<String, Duration>,
 }
 
 #[derive(Debug)]
@@ -89,6 +91,12 @@ impl Underlay {
     /// Says where a node receives: at this address, or wherever it is called if that is the unspecified one.
     pub(crate) fn set_address(&self, node: &str, address: IpAddr) {
         self.lock().addresses.insert(node.to_owned(), address);
+    }
+
+    /// Says how long a change takes at a node.
+    #[cfg(test)]
+    fn set_pause(&self, node: &str, pause: Duration) {
+        self.lock().pauses.insert(node.to_owned(), pause);
     }
 
     /// Cuts a node off from all others, or lets it back.
@@ -364,7 +372,13 @@ impl Plane for SimulatedPlane {
         net: &'a SliceNet,
         _: Look,
     ) -> BoxFuture<'a, Result<Vec<String>, PlaneError>> {
-        Box::pin(async move { self.bring_now(net) })
+        Box::pin(async move {
+            let pause = self.underlay.lock().pauses.get(&self.node).copied();
+            if let Some(pause) = pause {
+                tokio::time::sleep(pause).await;
+            }
+            self.bring_now(net)
+        })
     }
 
     fn remove<'a>(&'a self, slice: &'a str) -> BoxFuture<'a, Result<bool, PlaneError>> {

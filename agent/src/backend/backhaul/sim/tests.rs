@@ -1,6 +1,7 @@
 //! The simulator of tunnels: the suite of its domain.
 
 use super::*;
+use crate::backend::backhaul::BackhaulBackend as _;
 use crate::backend::backhaul::suite::{self, BackhaulRig};
 use crate::backend::backhaul::tunnel::Pace;
 use crate::backend::{Backend as _, NodeConfig};
@@ -98,6 +99,28 @@ async fn the_key_of_a_removed_tunnel_is_gone_when_its_time_is_over() {
         assert!(tokio::time::Instant::now() < end, "the key is still there");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test]
+async fn a_change_that_takes_long_is_nobodys_silence() {
+    let mut rig = Rig::new();
+    let [_, _, before] = suite::connected(&mut rig).await;
+    let mut events = rig.node(suite::SPOKE).events();
+    let name = format!("node-{}", suite::SPOKE);
+    // Longer than any peer may be silent.
+    rig.underlay.set_pause(&name, Duration::from_millis(700));
+    let mut last = before;
+    for mtu in [1300, 1310, 1320] {
+        let after = suite::changed(&last, |tunnel| tunnel.mtu = mtu);
+        suite::apply(&mut rig, suite::SPOKE, &last, &after).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        last = after;
+    }
+    let mut seen = Vec::new();
+    while let Ok(event) = events.try_recv() {
+        seen.push(event);
+    }
+    assert_eq!(seen, []);
 }
 
 #[tokio::test]

@@ -123,6 +123,7 @@ impl Tunnel {
     pub(super) async fn tick(&mut self) {
         let now = Instant::now();
         if self.next_probe.is_some_and(|at| at <= now) {
+            self.excuse(now);
             self.send_probes(now);
             self.judge(now).await;
         }
@@ -138,6 +139,18 @@ impl Tunnel {
         if self.next_check <= now {
             self.next_check = now + self.shared.pace.check;
             self.repair().await;
+        }
+    }
+
+    /// While a tunnel is changed, or the machine does something else, nobody is asked: nobody has to answer then.
+    fn excuse(&mut self, now: Instant) {
+        if let Some(due) = self.next_probe
+            && let Some(pause) = now.checked_duration_since(due)
+        {
+            self.health
+                .values_mut()
+                .for_each(|health| health.excuse(pause, now));
+            self.next_probe = Some(now);
         }
     }
 
@@ -164,6 +177,7 @@ impl Tunnel {
 
     pub(super) async fn heard(&mut self, peer: &str, round_trip: Option<Duration>) {
         let now = Instant::now();
+        self.excuse(now);
         if let Some(health) = self.health.get_mut(peer) {
             health.take(round_trip, now);
             if round_trip.is_some() {
@@ -247,6 +261,8 @@ impl Tunnel {
     }
 
     pub(super) async fn switch_over(&mut self, name: &str) -> Result<Option<String>, PlaneError> {
+        let now = Instant::now();
+        self.excuse(now);
         let config = self.config.as_ref().filter(|config| config.enabled);
         let config = config.ok_or_else(|| PlaneError::new("the tunnel is not in service"))?;
         let peer = config.peer(name);
@@ -259,7 +275,7 @@ impl Tunnel {
             self.pinned.insert(group);
             return Ok(Some(name.to_owned()));
         }
-        let (now, probe) = (Instant::now(), config.probe);
+        let probe = config.probe;
         let health = self.health.get_mut(name);
         let answers = health
             .zip(probe)
