@@ -1,17 +1,10 @@
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
-use tranche_yang::{Content, Format, Tree};
 
-use super::*;
-use crate::device::Fleet;
-use crate::network::Network;
-use crate::rollout::{Heard, RolloutSettings};
+use crate::rollout::Heard;
+use crate::service::tests::service_of;
 use crate::service::tunnels::Lifecycle;
-use crate::service::{Setup, print, schema};
-use crate::store::{History, LocalStore};
-use crate::toy::quick;
 
 /// Users that read slices but for a path each, and `all`, who reads everything.
 const USERS: [(&str, &str); 4] = [
@@ -52,28 +45,7 @@ fn running() -> Value {
 #[tokio::test]
 async fn nothing_is_told_of_what_a_user_may_not_read() {
     let dir = tempfile::tempdir().unwrap();
-    let text = running().to_string();
-    let running = Tree::parse(
-        schema::build().unwrap(),
-        Format::Json,
-        &text,
-        Content::Config,
-    );
-    let running = running.unwrap();
-    let store = Arc::new(LocalStore::open(&dir.path().join("store")).unwrap());
-    let mut history = History::open(store, 10).await.unwrap();
-    let first = history.commit("test", "first", print(&running).into_bytes());
-    let first = first.await.unwrap();
-    let settings = RolloutSettings::default();
-    let setup = Setup {
-        network: Arc::new(Network::new(Fleet::new(quick()), settings)),
-        state_dir: dir.path().to_owned(),
-        history,
-        commits: vec![first],
-        keep: 10,
-        periods: 10,
-    };
-    let service = Service::new(running, setup).unwrap();
+    let service = service_of(&running(), dir.path()).await;
     let now = SystemTime::now();
     let lifecycle = Lifecycle {
         asked: Some(now),

@@ -1,9 +1,10 @@
 //! Changes through the service, with a node that is slow on purpose.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tranche_netconf::error::RpcError;
@@ -19,6 +20,26 @@ use crate::network::Network;
 use crate::rollout::RolloutSettings;
 use crate::store::{History, LocalStore};
 use crate::toy::{Fault, ToyNode, eventually, quick};
+
+/// A service with this configuration, and its store in a directory.
+pub(super) async fn service_of(running: &Value, dir: &Path) -> Arc<Service> {
+    let (schema, text) = (schema::build().unwrap(), running.to_string());
+    let running = Tree::parse(schema, Format::Json, &text, Content::Config).unwrap();
+    let store = Arc::new(LocalStore::open(&dir.join("store")).unwrap());
+    let mut history = History::open(store, 10).await.unwrap();
+    let config = print(&running).into_bytes();
+    let first = history.commit("test", "first", config).await.unwrap();
+    let settings = RolloutSettings::default();
+    let setup = Setup {
+        network: Arc::new(Network::new(Fleet::new(quick()), settings)),
+        state_dir: dir.to_owned(),
+        history,
+        commits: vec![first],
+        keep: 10,
+        periods: 10,
+    };
+    Service::new(running, setup).unwrap()
+}
 
 struct Bench {
     service: Arc<Service>,
@@ -42,23 +63,7 @@ impl Bench {
                 }],
             },
         });
-        let schema = schema::build().unwrap();
-        let text = running.to_string();
-        let running = Tree::parse(schema, Format::Json, &text, Content::Config).unwrap();
-        let store = Arc::new(LocalStore::open(&dir.path().join("store")).unwrap());
-        let mut history = History::open(store, 10).await.unwrap();
-        let config = print(&running).into_bytes();
-        let first = history.commit("test", "first", config).await.unwrap();
-        let settings = RolloutSettings::default();
-        let setup = Setup {
-            network: Arc::new(Network::new(Fleet::new(quick()), settings)),
-            state_dir: dir.path().to_owned(),
-            history,
-            commits: vec![first],
-            keep: 10,
-            periods: 10,
-        };
-        let service = Service::new(running, setup).unwrap();
+        let service = service_of(&running, dir.path()).await;
         let shutdown = CancellationToken::new();
         service.start(shutdown.clone()).await.unwrap();
         eventually("the node is read", || {
