@@ -1,12 +1,8 @@
 //! Tunnels as a controller makes them: two simulated nodes, keys read at one and configured at the other.
 
-use std::time::Duration;
-
 use tranche_netconf::client::{Auth, Client, ClientConfig, HostKeyCheck};
 use tranche_netconf::error::ErrorTag;
-use tranche_netconf::message::{
-    Commit, ConfigSource, CreateSubscription, Datastore, Operation, Reply,
-};
+use tranche_netconf::message::{ConfigSource, CreateSubscription, Datastore, Operation, Reply};
 
 use crate::support::*;
 
@@ -405,12 +401,7 @@ async fn a_tunnel_that_was_removed_by_mistake_comes_back_with_its_key() {
     let delete =
         format!("<backhaul xmlns=\"{BACKHAUL}\" xmlns:nc=\"{NC}\" nc:operation=\"delete\"/>");
     edit_candidate(&spoke, &delete).await.unwrap();
-    let on_trial = Commit {
-        confirmed: true,
-        confirm_timeout: Some(Duration::from_secs(1)),
-        ..Commit::default()
-    };
-    spoke.commit(&on_trial).await.unwrap();
+    spoke.commit(&on_trial(1)).await.unwrap();
     assert!(!state(&spoke).await.contains("<state>"));
     eventually("the commit lapses", || async {
         state(&spoke).await.contains("<oper-state>up</oper-state>")

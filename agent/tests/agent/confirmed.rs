@@ -6,14 +6,6 @@ use tranche_netconf::message::{Commit, Datastore};
 
 use crate::support::*;
 
-fn confirmed(seconds: u64) -> Commit {
-    Commit {
-        confirmed: true,
-        confirm_timeout: Some(Duration::from_secs(seconds)),
-        ..Commit::default()
-    }
-}
-
 async fn try_country(client: &Client, code: &str, commit: &Commit) {
     edit_candidate(client, &set_country(code)).await.unwrap();
     client.commit(commit).await.unwrap();
@@ -33,7 +25,7 @@ async fn it_lapses_without_confirmation_and_the_backends_follow() {
     edit_candidate(&client, &access_point("b", "phy0"))
         .await
         .unwrap();
-    client.commit(&confirmed(1)).await.unwrap();
+    client.commit(&on_trial(1)).await.unwrap();
     let node = bench.agent.nodes()[0].node().clone();
     let vifs = async || node.view().wifi().vifs().await.unwrap().len();
     assert_eq!(vifs().await, 2);
@@ -46,7 +38,7 @@ async fn it_lapses_without_confirmation_and_the_backends_follow() {
 #[tokio::test]
 async fn it_stays_once_confirmed_also_after_a_restart() {
     let (bench, client) = Bench::with_admin().await;
-    try_country(&client, "FR", &confirmed(1)).await;
+    try_country(&client, "FR", &on_trial(1)).await;
     commit(&client).await.unwrap();
     tokio::time::sleep(Duration::from_millis(1300)).await;
     assert_eq!(country(&client, Datastore::Running).await, "FR");
@@ -61,8 +53,8 @@ async fn it_stays_once_confirmed_also_after_a_restart() {
 #[tokio::test]
 async fn a_follow_up_extends_it() {
     let (_bench, client) = Bench::with_admin().await;
-    try_country(&client, "FR", &confirmed(1)).await;
-    try_country(&client, "IT", &confirmed(60)).await;
+    try_country(&client, "FR", &on_trial(1)).await;
+    try_country(&client, "IT", &on_trial(60)).await;
     tokio::time::sleep(Duration::from_millis(1300)).await;
     assert_eq!(country(&client, Datastore::Running).await, "IT");
     client.cancel_commit(None).await.unwrap();
@@ -77,7 +69,7 @@ async fn a_follow_up_extends_it() {
 async fn it_ends_with_its_session() {
     let bench = Bench::start().await;
     let (one, two) = (bench.admin().await, bench.admin().await);
-    try_country(&one, "FR", &confirmed(600)).await;
+    try_country(&one, "FR", &on_trial(600)).await;
     let error = refused(two.lock(Datastore::Running).await);
     assert_eq!(error.tag, ErrorTag::LockDenied);
     assert_eq!(refused(commit(&two).await).tag, ErrorTag::InUse);
@@ -91,7 +83,7 @@ async fn a_persistent_one_is_confirmed_or_cancelled_by_its_token() {
     let (one, two) = (bench.admin().await, bench.admin().await);
     let persistent = Commit {
         persist: Some("token".to_owned()),
-        ..confirmed(600)
+        ..on_trial(600)
     };
     try_country(&one, "FR", &persistent).await;
     one.close_session().await.unwrap();
@@ -133,7 +125,7 @@ async fn a_restart_within_the_window_takes_it_back() {
         .unwrap();
     let persistent = Commit {
         persist: Some("token".to_owned()),
-        ..confirmed(600)
+        ..on_trial(600)
     };
     try_country(&client, "FR", &persistent).await;
     drop(client);

@@ -83,10 +83,8 @@ async fn a_confirmed_commit_that_nobody_confirmed_is_gone_after_a_crash() {
     edit_running(&client, &set_location("1")).await.unwrap();
     edit_candidate(&client, &set_location("2")).await.unwrap();
     let confirmed = Commit {
-        confirmed: true,
-        confirm_timeout: Some(Duration::from_secs(600)),
         persist: Some("token".to_owned()),
-        persist_id: None,
+        ..on_trial(600)
     };
     client.commit(&confirmed).await.unwrap();
     assert_eq!(location(&client).await, 2);

@@ -135,14 +135,6 @@ fn field(xml: &str, name: &str) -> String {
     rest.split('<').next().unwrap().to_owned()
 }
 
-fn on_trial(seconds: u64) -> Commit {
-    Commit {
-        confirmed: true,
-        confirm_timeout: Some(Duration::from_secs(seconds)),
-        ..Commit::default()
-    }
-}
-
 /// Commits a change on trial and confirms it.
 fn change(runtime: &Runtime, client: &Client, xml: &str) {
     runtime.block_on(async {

@@ -1,11 +1,9 @@
 //! Slices of a simulated cell as a controller makes them.
 
-use std::time::Duration;
-
 use tranche_netconf::client::Client;
 use tranche_netconf::error::ErrorTag;
 use tranche_netconf::message::{
-    Commit, CreateSubscription, Datastore, EditConfig, Operation, Reply, TestOption,
+    CreateSubscription, Datastore, EditConfig, Operation, Reply, TestOption,
 };
 
 use crate::support::*;
@@ -348,12 +346,7 @@ async fn a_creation_that_is_not_confirmed_is_taken_back_though_ues_have_come() {
     let (_bench, admin) = Bench::with_admin().await;
     put(&admin, &[base(), ues(1)]).await;
     edit_candidate(&admin, &profile(1, "20")).await.unwrap();
-    let on_trial = Commit {
-        confirmed: true,
-        confirm_timeout: Some(Duration::from_secs(2)),
-        ..Commit::default()
-    };
-    admin.commit(&on_trial).await.unwrap();
+    admin.commit(&on_trial(2)).await.unwrap();
     reaches(&admin, 1, "<ues>4</ues>").await;
     eventually("the commit lapses", || async {
         !state(&admin, 1).await.contains("<name>")
@@ -370,12 +363,7 @@ async fn a_move_to_another_cell_that_is_not_confirmed_is_taken_back_though_ues_a
     edit_candidate(&admin, &change(1, OTHER_CELL))
         .await
         .unwrap();
-    let on_trial = Commit {
-        confirmed: true,
-        confirm_timeout: Some(Duration::from_secs(2)),
-        ..Commit::default()
-    };
-    admin.commit(&on_trial).await.unwrap();
+    admin.commit(&on_trial(2)).await.unwrap();
     reaches(&admin, 1, "<ues>4</ues>").await;
     reaches(&admin, 1, "<name>c1</name>").await;
     reaches(&admin, 1, "<ues>0</ues>").await;

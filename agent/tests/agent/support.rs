@@ -128,6 +128,15 @@ pub(crate) async fn commit(client: &Client) -> Result<(), Error> {
     client.commit(&Commit::default()).await
 }
 
+/// A commit that lapses unless it is confirmed within this time.
+pub(crate) fn on_trial(seconds: u64) -> Commit {
+    Commit {
+        confirmed: true,
+        confirm_timeout: Some(Duration::from_secs(seconds)),
+        ..Commit::default()
+    }
+}
+
 pub(crate) async fn copy(
     client: &Client,
     target: Datastore,
