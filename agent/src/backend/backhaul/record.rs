@@ -10,7 +10,7 @@
 //!                                              --time over--> gone
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -69,10 +69,13 @@ pub(super) struct Record {
     /// On its way out.
     #[serde(default)]
     pub(super) retiring: Option<Generation>,
-    /// Whether what is configured as `next` of peers belongs to the key in force: a rotation is complete, and nobody has
-    /// written that down yet.
+    /// Keys of peers that came into force with the one of this node, in its last rotation: where one of them is configured as
+    /// `next`, nobody has written that down yet, or what was written is taken back.
     #[serde(default)]
-    pub(super) has_turned: bool,
+    pub(super) turned: BTreeSet<PublicKey>,
+    /// Peers that somebody asked for in the place of a better one.
+    #[serde(default)]
+    pub(super) pinned: BTreeSet<String>,
     /// The port that was configured for it last, if any: who comes back with another one wants that.
     #[serde(default)]
     pub(super) configured_port: Option<u16>,
@@ -90,7 +93,8 @@ impl Record {
             current: Generation::new(1, port),
             next: None,
             retiring: None,
-            has_turned: false,
+            turned: BTreeSet::new(),
+            pinned: BTreeSet::new(),
             configured_port: None,
             heard: BTreeMap::new(),
         }

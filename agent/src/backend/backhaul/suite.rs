@@ -2,6 +2,8 @@
 //!
 //! A rig is two machines on one underlay, or three; the cases make tunnels between them as a controller would.
 
+mod gateways;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -194,6 +196,7 @@ pub(crate) async fn run<R: BackhaulRig, F: Future<Output = R>>(new_rig: impl Fn(
         .await;
     who_comes_back_to_a_port_that_is_taken_gets_another_one(&mut new_rig().await).await;
     somebody_asks_for_a_peer(&mut new_rig().await).await;
+    gateways::run(&new_rig).await;
     keys_rotate(&mut new_rig().await).await;
     a_rotation_is_cancelled(&mut new_rig().await).await;
     a_preshared_key_must_be_the_same(&mut new_rig().await).await;

@@ -51,12 +51,14 @@ pub(super) fn link<'a>(peer: &'a PeerConfig, record: &Record, side: Side) -> Opt
         preshared_key: next.preshared_key.as_ref().or(peer.preshared_key.as_ref()),
         endpoint: next.endpoint,
     });
-    match (side, record.has_turned) {
-        (Side::Current, true) => next.or(Some(own)),
-        (Side::Current, false) => Some(own),
-        (Side::Next, false) => next,
-        // What is configured as next is in force already.
-        (Side::Next, true) => None,
+    // What is configured as next may be in force already.
+    let (turned, next) = match next {
+        Some(next) if record.turned.contains(&next.public_key) => (Some(next), None),
+        next => (None, next),
+    };
+    match side {
+        Side::Current => turned.or(Some(own)),
+        Side::Next => next,
     }
 }
 

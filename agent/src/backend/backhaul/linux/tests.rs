@@ -227,6 +227,41 @@ async fn a_port_in_use_refuses_the_change_and_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_of_a_refused_change_is_called_no_more() {
+    if rig::can_run() {
+        a_refused_endpoint_goes(Rig::new(BackendInUse::Userspace).await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a kernel with WireGuard; run by make test-vm"]
+async fn an_endpoint_of_a_refused_change_is_called_no_more_by_the_kernel() {
+    a_refused_endpoint_goes(Rig::new(BackendInUse::Kernel).await).await;
+}
+
+async fn a_refused_endpoint_goes(mut rig: Rig) {
+    let configs = suite::connected(&mut rig).await;
+    // Who calls would be answered where it is.
+    rig.set_reachable(EDGE, false);
+    rig.in_machine(SPOKE, "ip link add users0 type bridge");
+    let at = |state: &crate::backend::backhaul::TunnelState| suite::peer(state, "edge").endpoint;
+    let before = at(&suite::state(&mut rig, SPOKE, SLICE).await);
+    let wrong = suite::changed(&configs[SPOKE], |tunnel| {
+        let mut peers = tunnel.peers.iter_mut();
+        let edge = peers.find(|peer| peer.name == "edge").unwrap();
+        edge.endpoint.as_mut().unwrap().port += 1;
+        tunnel.attachment = serde_json::from_str(r#"{ "interface": "users0" }"#).unwrap();
+    });
+    let node = rig.node(SPOKE);
+    let plan = node.plan(&configs[SPOKE], &wrong).unwrap();
+    let refusal = node.apply(plan).await.unwrap_err();
+    assert!(refusal.message.contains("users0"), "{refusal}");
+    let after = at(&suite::state(&mut rig, SPOKE, SLICE).await);
+    assert_eq!(after, before);
+    assert!(after.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_of_many_that_fails_takes_all_others_back() {
     if !rig::can_run() {
         return;

@@ -1,9 +1,9 @@
 //! The simulator of tunnels: the suite of its domain.
 
 use super::*;
-use crate::backend::backhaul::BackhaulBackend as _;
 use crate::backend::backhaul::suite::{self, BackhaulRig};
 use crate::backend::backhaul::tunnel::Pace;
+use crate::backend::backhaul::{BackhaulBackend as _, Event, PeerState, TunnelState};
 use crate::backend::{Backend as _, NodeConfig};
 
 struct Rig {
@@ -121,6 +121,27 @@ async fn a_change_that_takes_long_is_nobodys_silence() {
         seen.push(event);
     }
     assert_eq!(seen, []);
+}
+
+#[tokio::test]
+async fn who_has_the_prefixes_has_them_after_a_restart_that_left_the_tunnel() {
+    let mut rig = Rig::new();
+    let configs = suite::connected(&mut rig).await;
+    rig.set_reachable(suite::EDGE, false);
+    let at_dc = |state: &TunnelState| suite::peer(state, "dc").state == PeerState::Active;
+    suite::until(&mut rig, suite::SPOKE, "failed over", at_dc).await;
+    rig.restart(suite::SPOKE).await;
+    let mut events = rig.node(suite::SPOKE).events();
+    let spoke = rig.node(suite::SPOKE);
+    spoke.reconcile(&configs[suite::SPOKE]).await.unwrap();
+    let state = suite::state(&mut rig, suite::SPOKE, suite::SLICE).await;
+    assert_eq!(suite::peer(&state, "dc").active_prefixes.len(), 1);
+    suite::until(&mut rig, suite::SPOKE, "back", at_dc).await;
+    let mut moves = std::iter::from_fn(|| events.try_recv().ok());
+    assert_eq!(
+        moves.find(|one| matches!(one, Event::Failover { .. })),
+        None
+    );
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ impl Tunnel {
             let message = "the last rotation is not over: the old interface still receives";
             return Err(PlaneError::new(message));
         }
-        if record.has_turned {
+        if self.has_turned(record) {
             let message = "the last rotation is not written down: replace public-key and endpoint of the peers by what is in next, and delete that";
             return Err(PlaneError::new(message));
         }
@@ -59,6 +59,7 @@ impl Tunnel {
             return Err(PlaneError::new("the tunnel has no key"));
         };
         record.last_epoch += 1;
+        record.turned.clear();
         let next = Generation::new(record.last_epoch, port);
         record.next = Some(next.clone());
         let answer = self.own_key(&next);
@@ -90,7 +91,7 @@ impl Tunnel {
         let record = self.in_service()?;
         if record.next.is_none() {
             // Asked once more, as after an answer that was lost.
-            return match record.has_turned {
+            return match self.has_turned(record) {
                 true => Ok(self.own_key(&record.current)),
                 false => Err(PlaneError::new(
                     "no rotation is under way: start one with rotate-key",
@@ -111,7 +112,9 @@ impl Tunnel {
             return Err(PlaneError::new("no rotation is under way"));
         };
         record.retiring = Some(std::mem::replace(&mut record.current, next.clone()));
-        record.has_turned = true;
+        let configured = self.config.iter().flat_map(|config| &config.peers);
+        let next_keys = configured.filter_map(|peer| Some(peer.next.as_ref()?.public_key));
+        record.turned = next_keys.collect();
         let answer = self.own_key(&next);
         self.put(before).await?;
         self.silence = None;
@@ -141,8 +144,15 @@ impl Tunnel {
             self.refresh().await?;
             return Err(error);
         }
-        self.wake();
+        self.wake(None);
         Ok(())
+    }
+
+    /// Whether a rotation is complete and nobody has written it down yet.
+    fn has_turned(&self, record: &Record) -> bool {
+        let configured = self.config.iter().flat_map(|config| &config.peers);
+        let mut next = configured.filter_map(|peer| peer.next.as_ref());
+        next.any(|next| record.turned.contains(&next.public_key))
     }
 
     fn in_service(&self) -> Result<&Record, PlaneError> {
@@ -186,7 +196,8 @@ impl Tunnel {
         };
         let age = SystemTime::now().duration_since(record.current.made());
         let is_due = age.unwrap_or_default() >= Duration::from_secs(interval.into());
-        if !is_due || record.next.is_some() || record.retiring.is_some() || record.has_turned {
+        let is_over = record.next.is_none() && record.retiring.is_none();
+        if !is_due || !is_over || self.has_turned(record) {
             return;
         }
         if let Err(error) = self.prepare(None, RotationReason::Due).await {
