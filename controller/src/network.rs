@@ -23,7 +23,7 @@ use crate::rollout::{
 
 pub(crate) use self::forecast::{Answer, NodeForecast};
 pub use self::rotation::RotationError;
-pub(crate) use self::rotation::{PortRanges, Waiting, Waits};
+pub(crate) use self::rotation::{PortRange, PortRanges, Waiting, Waits};
 
 /// Changes of agreement that a listener may be behind before it misses some.
 const EVENTS: usize = 1024;

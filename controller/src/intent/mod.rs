@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 pub use allocate::allocate;
-pub(crate) use allocate::in_use;
+pub(crate) use allocate::{given, in_use};
 pub use backhaul::{
     Allocation, Backhaul, Endpoint, ForeignPeer, Hub, HubAttachment, Layer, Probe, Rotation,
     Topology,

@@ -19,6 +19,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep};
 
 use self::part::Part;
+pub(crate) use self::part::PortRange;
 pub(crate) use self::wait::{Waiting, Waits};
 use super::Network;
 use crate::device::{tunnels_filter, tunnels_of};
@@ -85,8 +86,8 @@ pub enum RotationError {
 /// Nodes, and what holds them.
 type Held = (Vec<NodeName>, Vec<OwnedMutexGuard<()>>);
 
-/// The ports out of which a node's next port is taken.
-pub(crate) type PortRanges = BTreeMap<NodeName, (u16, u16)>;
+/// The ports out of which a node's next port is taken, of those that have a range.
+pub(crate) type PortRanges = BTreeMap<NodeName, PortRange>;
 
 impl Network {
     /// Rotates the keys of all nodes of a slice. `ranges` are the ports of those nodes that have a range; ends whose keys are elsewhere
@@ -303,7 +304,7 @@ impl Network {
                 wanted,
                 client,
                 has,
-                ports: in_use(&observed).map(|(_, port)| port).collect(),
+                ports: ports(slice, &observed),
             });
         }
         if parts.is_empty() {
@@ -315,6 +316,14 @@ impl Network {
             parts,
         })
     }
+}
+
+/// Ports that a node receives at, and that other slices are told to: a rotation goes away from its own, and back to it.
+fn ports(slice: &str, observed: &Observed) -> BTreeSet<u16> {
+    let others = in_use(observed).filter(|(other, _)| *other != slice);
+    let own = observed.tunnels.get(slice).into_iter();
+    let own = own.flat_map(|tunnel| tunnel.receives_at());
+    others.map(|(_, port)| port).chain(own).collect()
 }
 
 /// Whether a tunnel has a second key, or peers that have one.
@@ -395,10 +404,7 @@ impl Rotation {
             let port = match (ranges.get(&part.node), &part.has.state.next) {
                 // The node keeps what it has prepared.
                 (None, _) | (_, Some(_)) => None,
-                (Some((first, last)), None) => {
-                    let free = (*first..=*last).find(|port| !part.ports.contains(port));
-                    Some(free.ok_or_else(|| part.failed("it has no port left for the next key"))?)
-                }
+                (Some(range), None) => Some(part.free_port(range)?),
             };
             keys.insert(part.node.clone(), part.rotate_key(&self.slice, port).await?);
         }

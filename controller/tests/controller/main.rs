@@ -24,6 +24,7 @@ mod process;
 mod resolvers;
 mod restconf;
 mod rotation;
+mod rotation_ports;
 mod steering;
 mod support;
 mod unanswered;

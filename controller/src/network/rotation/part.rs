@@ -1,6 +1,7 @@
 //! One node that takes part in a rotation: what it is asked, and the edits of its peers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use tranche_netconf::Error;
 use tranche_netconf::client::Client;
@@ -21,11 +22,27 @@ pub(super) struct Part {
     pub(super) wanted: TunnelConfig,
     pub(super) client: Client,
     pub(super) has: Tunnel,
-    /// Ports that its tunnels receive at.
+    /// Ports that its tunnels receive at, and that the others are told to.
     pub(super) ports: BTreeSet<u16>,
 }
 
+/// Where a node's next port comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PortRange {
+    /// The ports that it may have.
+    pub(crate) all: RangeInclusive<u16>,
+    /// Those that it was given for other slices, also for such as it does not have at present.
+    pub(crate) given: BTreeSet<u16>,
+}
+
 impl Part {
+    /// A port that no other slice has, nor will have; the one that the slice is given is as good as any.
+    pub(super) fn free_port(&self, range: &PortRange) -> Result<u16, RotationError> {
+        let is_free = |port: &u16| !self.ports.contains(port) && !range.given.contains(port);
+        let free = range.all.clone().find(is_free);
+        free.ok_or_else(|| self.failed("it has no port left for the next key"))
+    }
+
     pub(super) fn failed(&self, why: impl Into<String>) -> RotationError {
         RotationError::Node {
             node: self.node.clone(),
