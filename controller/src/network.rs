@@ -84,6 +84,8 @@ struct State {
     busy: HashMap<NodeName, Arc<tokio::sync::Mutex<()>>>,
     /// Slices that are or were ours: their tunnels are ours.
     slices: HashSet<String>,
+    /// Slices that changes brought tunnels of, those that failed too: what nodes may still be undoing is not somebody else's.
+    tried: HashSet<String>,
     /// What the first tunnel of each slice showed when it answered in the last change that brought some.
     heard: HashMap<String, Heard>,
 }
@@ -190,6 +192,8 @@ impl Network {
         let concerned = self.concerned(&plans);
         let held = self.hold(&concerned).await;
         let (nodes, queued) = self.nodes(&plans, &concerned, mode).await?;
+        let tunnels = plans.values().flat_map(|plan| plan.tunnels.keys());
+        self.state().tried.extend(tunnels.cloned());
         let done = self.carry_out(nodes, keep).await?;
         self.settle(plans, &concerned, &done, &queued);
         // While nobody else looks at them: what was read before would be taken for what they have now.
@@ -435,6 +439,12 @@ impl Network {
     /// What the first tunnel of a slice showed when it answered.
     pub(crate) fn heard(&self, slice: &str) -> Option<Heard> {
         self.state().heard.get(slice).cloned()
+    }
+
+    /// Whether nodes have tunnels of a slice from here and from nobody else.
+    pub(crate) fn is_ours(&self, slice: &str) -> bool {
+        let state = self.state();
+        state.slices.contains(slice) || state.tried.contains(slice)
     }
 
     /// From now on these slices are ours.

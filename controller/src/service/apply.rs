@@ -104,6 +104,7 @@ impl Service {
         before: &Desired,
     ) -> Result<BTreeMap<NodeName, NodePlan>, Vec<RpcError>> {
         let mut observed = self.observed(desired);
+        desired.check_tunnel_names(&observed, |slice| self.network.is_ours(slice))?;
         let errors = match desired.plans(before, &observed) {
             Ok(plans) => return Ok(plans),
             Err(errors) => errors,

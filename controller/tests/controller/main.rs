@@ -27,4 +27,5 @@ mod rotation;
 mod rotation_ports;
 mod steering;
 mod support;
+mod tunnel_names;
 mod unanswered;

@@ -68,6 +68,8 @@ pub enum ErrorKind {
     VniClash,
     /// Two slices with a backhaul from one bridge of a node.
     BridgeClash,
+    /// A tunnel of ours would have the name of somebody else's.
+    TunnelClash,
     /// A node that others call, without an address to call.
     NoUnderlay,
     /// A cell that no selected node has.
@@ -133,6 +135,7 @@ impl ErrorKind {
             Self::MeshTooLarge => "mesh-too-large",
             Self::VniClash => "vni-clash",
             Self::BridgeClash => "bridge-clash",
+            Self::TunnelClash => "tunnel-name-clash",
             Self::NoUnderlay => "no-underlay-address",
             Self::UnknownCell => "unknown-cell",
             Self::UnknownCore => "unknown-core",
