@@ -15,13 +15,13 @@ mod wait;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep};
 
 use self::part::Part;
 pub(crate) use self::part::PortRange;
 pub(crate) use self::wait::{Waiting, Waits};
 use super::Network;
+use super::hold::HeldByRotation;
 use crate::device::{tunnels_filter, tunnels_of};
 use crate::intent::{NodePlan, OwnKey, PeerConfig, Role, Tunnel, TunnelConfig, in_use};
 use crate::inventory::{NodeName, Observed};
@@ -84,7 +84,7 @@ pub enum RotationError {
 }
 
 /// Nodes, and what holds them.
-type Held = (Vec<NodeName>, Vec<OwnedMutexGuard<()>>);
+type Held<'a> = (Vec<NodeName>, HeldByRotation<'a>);
 
 /// The ports out of which a node's next port is taken, of those that have a range.
 pub(crate) type PortRanges = BTreeMap<NodeName, PortRange>;
@@ -155,7 +155,7 @@ impl Network {
     async fn turn(
         &self,
         mut rotation: Rotation,
-        (nodes, mut held): Held,
+        (nodes, mut held): Held<'_>,
         ranges: &PortRanges,
         wait: Duration,
     ) -> Result<BTreeMap<NodeName, OwnKey>, RotationError> {
@@ -170,7 +170,7 @@ impl Network {
             ready = self
                 .until_nobody_is_absent(&mut rotation, &waiting, wait)
                 .await;
-            held = self.hold(&nodes).await;
+            held = self.hold_for_rotation(&rotation.slice, &nodes).await;
             if ready.is_ok() {
                 // Who changed the slice meanwhile was let through.
                 ready = self.look_again(&mut rotation).await;
@@ -249,11 +249,11 @@ impl Network {
     }
 
     /// Holds the nodes of a slice, and nothing else: changes of other nodes go on meanwhile. Who changes the slice changes a node
-    /// that has it, and waits.
-    async fn hold_slice(&self, slice: &str) -> Held {
+    /// that has it, and waits, or gives up (`hold_for_change`).
+    async fn hold_slice(&self, slice: &str) -> Held<'_> {
         loop {
             let nodes = self.nodes_of(slice);
-            let held = self.hold(&nodes).await;
+            let held = self.hold_for_rotation(slice, &nodes).await;
             if nodes == self.nodes_of(slice) {
                 return (nodes, held);
             }
