@@ -53,7 +53,7 @@ pub use tunnel::{
     TunnelConfig, TunnelState,
 };
 pub use tunnels::{Tunnels, compile_tunnels};
-pub(crate) use tunnels::{check_keys, check_tunnel_names, underlay};
+pub(crate) use tunnels::{check_keys, check_rotations, check_tunnel_names, underlay};
 pub(crate) use vif::leaf;
 pub use vif::{
     AccessPoint, Attachment, Radius, Roaming, Secret, Security, SecurityMode, VifConfig, is_ours,

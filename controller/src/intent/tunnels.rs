@@ -12,7 +12,7 @@ use super::allocate::selected;
 use super::backhaul::{Backhaul, ForeignPeer, Hub, Layer, Topology};
 use super::tunnel::{PeerConfig, PeerEndpoint, Role, TunnelAttachment, TunnelConfig};
 use super::{ErrorKind, Intent, IntentError, Prefix, Slice};
-pub(crate) use fresh::check_tunnel_names;
+pub(crate) use fresh::{check_rotations, check_tunnel_names};
 
 /// Nodes of a mesh at most: tunnels grow with the square.
 const LARGEST_MESH: usize = 16;

@@ -401,10 +401,9 @@ impl Rotation {
     async fn prepare(&mut self, ranges: &PortRanges) -> Result<(), RotationError> {
         let mut keys = BTreeMap::new();
         for part in &self.parts {
-            let port = match (ranges.get(&part.node), &part.has.state.next) {
-                // The node keeps what it has prepared.
-                (None, _) | (_, Some(_)) => None,
-                (Some(range), None) => Some(part.free_port(range)?),
+            let port = match ranges.get(&part.node) {
+                Some(range) => part.next_port(&self.slice, range).await?,
+                None => None,
             };
             keys.insert(part.node.clone(), part.rotate_key(&self.slice, port).await?);
         }

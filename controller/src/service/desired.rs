@@ -13,8 +13,8 @@ use tranche_yang::{Format, Tree};
 use crate::device::DeviceConfig;
 use crate::intent::{
     Allocation, Application, ErrorKind, Intent, IntentError, NodePlan, Share, Slice, allocate,
-    check_keys, check_tunnel_names, compile, compile_change, compile_steering, compile_tunnels,
-    mec_names, mec_rules,
+    check_keys, check_rotations, check_tunnel_names, compile, compile_change, compile_steering,
+    compile_tunnels, mec_names, mec_rules,
 };
 use crate::inventory::{Inventory, NodeConfig, NodeName};
 use crate::scheduler::{PrbSla, Sla, SlaTable};
@@ -163,6 +163,7 @@ impl Desired {
         compile(&changed, observed).map_err(rpc_errors)?;
         let mut errors = check_keys(&changed, observed);
         errors.extend(unread_hubs(&changed, observed));
+        errors.extend(check_rotations(&changed));
         if !errors.is_empty() {
             return Err(rpc_errors(errors));
         }
@@ -329,6 +330,7 @@ fn rpc_errors(errors: Vec<IntentError>) -> Vec<RpcError> {
             | ErrorKind::PriorityClash
             | ErrorKind::PeerNameClash
             | ErrorKind::KeyClash
+            | ErrorKind::KeyElsewhere
             | ErrorKind::VniClash
             | ErrorKind::BridgeClash
             | ErrorKind::TunnelClash

@@ -270,6 +270,12 @@ async fn a_rotation_that_a_node_prepares_waits_too_and_one_with_an_end_that_is_c
         "name": "office", "public-key": "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=",
         "endpoint": { "address": "127.0.0.1", "port": 51820 },
     });
+    let (status, refusal) = act(&instance, "a", "add-peer", called.clone()).await;
+    assert_eq!(status, 400, "{refusal}");
+    let (app_tag, sentence) = words(&refusal);
+    assert_eq!(app_tag, "key-elsewhere", "{sentence}");
+    assert_eq!(instance.delete(path).await.status(), 204);
+    // Without an interval it may be, until somebody asks.
     let (status, answer) = act(&instance, "a", "add-peer", called).await;
     assert_eq!(status, 200, "{answer}");
     let (_, refusal) = act(&instance, "a", "rotate-keys", json!({})).await;

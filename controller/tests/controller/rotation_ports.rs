@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::backhaul::{one_hub, put, slice_with, three, until_up};
-use crate::backhaul_operations::act;
+use crate::backhaul_operations::{act, keys};
+use crate::nodes::wait;
 use crate::support::Instance;
 
 /// The node with the range, which is the hub of all slices.
@@ -45,6 +46,34 @@ async fn a_rotation_takes_no_port_that_another_slice_was_given() {
     off["enabled"] = json!(true);
     put(&instance, &[a, b, off]).await;
     assert_eq!(hub_port(&instance, "c").await, 40_003);
+    instance.stop().await;
+    site.agent.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_prepares_at_a_port_outside_of_its_range_is_prepared_again() {
+    let site = three().await;
+    let mut factory = site.inventory();
+    factory["tranche-inventory:inventory"]["node"][2]["underlay"] =
+        json!({ "first-port": 40_000, "last-port": 40_003 });
+    let instance = site.controller(&factory).await;
+    let mut slice = slice_with("a", &["node-1"], one_hub());
+    slice["backhaul"]["rotation"] = json!({ "interval": 86_400 });
+    put(&instance, &[slice]).await;
+    let before = keys(&instance, "a").await;
+    // As a node does when its key is old enough, with a port that it chooses.
+    site.act(2, "a", "<rotate-key/>").await;
+    let path = "tranche-slice:slices/slice=a/state/backhaul";
+    let moved = |state: &Value| {
+        let mut nodes = state["node"].as_array().into_iter().flatten();
+        let is_new = |node: &Value| {
+            let key = node["public-key"].as_str();
+            !before.iter().any(|(_, old)| Some(old.as_str()) == key)
+        };
+        nodes.all(is_new)
+    };
+    wait(&instance, path, moved).await;
+    assert_eq!(hub_port(&instance, "a").await, 40_001);
     instance.stop().await;
     site.agent.shutdown().await;
 }

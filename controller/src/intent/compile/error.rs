@@ -62,6 +62,8 @@ pub enum ErrorKind {
     PeerNameClash,
     /// Two ends of one key.
     KeyClash,
+    /// Rotation that an end whose key is elsewhere could not follow.
+    KeyElsewhere,
     /// A mesh of too many nodes.
     MeshTooLarge,
     /// Two slices with one VXLAN network identifier on a node.
@@ -132,6 +134,7 @@ impl ErrorKind {
             Self::PriorityClash => "priority-clash",
             Self::PeerNameClash => "peer-name-clash",
             Self::KeyClash => "key-clash",
+            Self::KeyElsewhere => "key-elsewhere",
             Self::MeshTooLarge => "mesh-too-large",
             Self::VniClash => "vni-clash",
             Self::BridgeClash => "bridge-clash",

@@ -35,10 +35,40 @@ pub(crate) struct PortRange {
     pub(crate) given: BTreeSet<u16>,
 }
 
+impl PortRange {
+    /// Whether a port may be that of the slice.
+    fn allows(&self, port: u16) -> bool {
+        self.all.contains(&port) && !self.given.contains(&port)
+    }
+}
+
 impl Part {
+    /// The port that the node is to be told for its next key. `None`: it keeps what it has prepared. By itself a node takes a port
+    /// of any range, which is given up.
+    pub(super) async fn next_port(
+        &self,
+        slice: &str,
+        range: &PortRange,
+    ) -> Result<Option<u16>, RotationError> {
+        let prepared = self.has.state.next.as_ref();
+        let prepared = prepared.map(|(key, _)| key.listen_port);
+        if prepared.is_some_and(|port| range.allows(port)) {
+            return Ok(None);
+        }
+        let free = self.free_port(range)?;
+        if prepared.is_some() {
+            if self.has.has_next {
+                // With them and without a next key of its own it would look as if it had moved.
+                self.edit(&self.without_next(slice)).await?;
+            }
+            self.act(slice, "<cancel-rotation/>").await?;
+        }
+        Ok(Some(free))
+    }
+
     /// A port that no other slice has, nor will have; the one that the slice is given is as good as any.
-    pub(super) fn free_port(&self, range: &PortRange) -> Result<u16, RotationError> {
-        let is_free = |port: &u16| !self.ports.contains(port) && !range.given.contains(port);
+    fn free_port(&self, range: &PortRange) -> Result<u16, RotationError> {
+        let is_free = |port: &u16| range.allows(*port) && !self.ports.contains(port);
         let free = range.all.clone().find(is_free);
         free.ok_or_else(|| self.failed("it has no port left for the next key"))
     }
