@@ -80,9 +80,11 @@ pub(super) async fn get(net: &Net, name: &str) -> Result<Device, NetlinkError> {
         cmd: WireguardCmd::GetDevice,
         attributes: vec![WireguardAttribute::IfName(name.to_owned())],
     };
+    let ask = || request(net, &action, message.clone(), NLM_F_DUMP);
+    let answers = net.generic_dumps().in_turn(ask).await?;
     let mut device = Device::default();
     // Many peers come in several messages; what does not fit of the prefixes of one comes with its key again.
-    for answer in request(net, &action, message, NLM_F_DUMP).await? {
+    for answer in answers {
         for attribute in answer.attributes {
             match attribute {
                 WireguardAttribute::PublicKey(key) => device.public_key = Some(key),

@@ -1,6 +1,7 @@
 //! Tunnels of real WireGuard between machines that are network namespaces: the suite of the domain, and what only real
 //! packets show.
 
+mod at_once;
 mod bulk;
 mod foreign;
 mod isolation;
