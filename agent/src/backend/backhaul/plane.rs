@@ -128,6 +128,15 @@ pub(super) enum Outer {
     Interface(String),
 }
 
+impl Outer {
+    /// The interface of the node where packets of the slice could be routed.
+    pub(super) fn end(&self) -> &str {
+        match self {
+            Self::Bridge { name, .. } | Self::Interface(name) => name,
+        }
+    }
+}
+
 /// A WireGuard interface as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ObservedInterface {
@@ -183,6 +192,15 @@ pub(super) trait Plane: Send + Sync {
 
     /// Largest packet that this backend can carry.
     fn largest_mtu(&self, backend: BackendInUse) -> u16;
+
+    /// Says which slices will be attached where, before their networks are looked at one by one: what keeps them apart is to
+    /// hold for all of them from the first one on. Nothing to say where nothing keeps them apart.
+    ///
+    /// # Errors
+    /// They cannot be kept apart.
+    fn expect(&self, _: Vec<(String, Outer)>) -> BoxFuture<'_, Result<(), PlaneError>> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// Makes a slice's network what it should be, doing only what differs, and reads it back; what was done, in words.
     ///

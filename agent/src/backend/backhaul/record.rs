@@ -196,10 +196,7 @@ impl Ledger {
             .recursive(true)
             .mode(0o700)
             .create(directory)?;
-        let (path, new) = (
-            file(directory, slice),
-            directory.join(format!("{slice}.new")),
-        );
+        let (path, new) = (file(directory, slice), new_file(directory, slice));
         let text = serde_json::to_vec(record).map_err(io::Error::other)?;
         let mut out = OpenOptions::new()
             .create(true)
@@ -230,6 +227,7 @@ impl Ledger {
                 return Ok(());
             }
         };
+        if_there(fs::remove_file(new_file(directory, slice)))?;
         let path = file(directory, slice);
         match OpenOptions::new().write(true).open(&path) {
             // The time of the change says since when.
@@ -269,6 +267,28 @@ impl Ledger {
         Ok(())
     }
 
+    /// Removes what writes that were cut short left. Only while nothing is kept or removed.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub(super) fn sweep(&self) -> io::Result<()> {
+        let Self::Directory(directory) = self else {
+            return Ok(());
+        };
+        let entries = match fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let path = entry?.path();
+            if path.to_str().is_some_and(|path| path.ends_with(NEW)) {
+                if_there(fs::remove_file(&path))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The tunnels that have a record.
     ///
     /// # Errors
@@ -298,6 +318,7 @@ impl Ledger {
 
 const SUFFIX: &str = ".key";
 const REMOVED: &str = ".removed";
+const NEW: &str = ".new";
 
 fn read(path: &Path) -> io::Result<Option<Record>> {
     let text = match fs::read(path) {
@@ -321,6 +342,11 @@ fn if_there(removed: io::Result<()>) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
+}
+
+/// Where a record is written before it takes the place of the one that is kept.
+fn new_file(directory: &Path, slice: &str) -> PathBuf {
+    directory.join(format!("{slice}{NEW}"))
 }
 
 fn removed_file(directory: &Path, slice: &str) -> PathBuf {
@@ -383,6 +409,32 @@ mod tests {
             ledger.save("a", &record).unwrap();
             assert_eq!(ledger.load_removed("a", LONG).unwrap(), None);
         }
+    }
+
+    #[test]
+    fn what_a_write_that_was_cut_short_left_goes_with_the_tunnel_and_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::Directory(dir.path().to_owned());
+        let record = Record::new(51820);
+        let files = || {
+            let entries = fs::read_dir(dir.path()).unwrap();
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.collect::<std::collections::BTreeSet<_>>()
+        };
+        let cut_short = || fs::write(dir.path().join("a.new"), "{\"current\":\"SECRET\"").unwrap();
+        ledger.save("a", &record).unwrap();
+        cut_short();
+        ledger.remove("a").unwrap();
+        assert_eq!(files(), ["a.removed".to_owned()].into());
+        // Of a tunnel that was never kept.
+        cut_short();
+        ledger.remove("a").unwrap();
+        assert_eq!(files(), ["a.removed".to_owned()].into());
+        ledger.save("a", &record).unwrap();
+        cut_short();
+        Ledger::Directory(dir.path().to_owned()).sweep().unwrap();
+        assert_eq!(files(), ["a.key".to_owned()].into());
+        assert_eq!(ledger.load("a").unwrap(), Some(record));
     }
 
     #[test]
