@@ -22,7 +22,7 @@ use super::check::{OwnKeys, path};
 use super::config::TunnelConfig;
 use super::health::{Health, PeerState};
 use super::plane::{BackendInUse, Look, Plane, PlaneError};
-use super::record::{Ledger, Record};
+use super::record::{Ledger, Own, Record};
 use super::state::{Event, OwnKeyState, ProbeResult, Repair, TunnelState};
 use super::wanted::{self, Means};
 use super::{ProbeRequest, TunnelOperState};
@@ -107,9 +107,11 @@ pub(super) struct Tunnel {
     probes: FuturesUnordered<BoxFuture<'static, Probed>>,
     next_probe: Option<Instant>,
     next_rotation: Option<Instant>,
+    /// Until when a rotation that is due waits: somebody took the last one back.
+    rotation_rests: Option<Instant>,
     next_slow: Instant,
     next_check: Instant,
-    /// Since when the retiring interface has been silent, with the packets that had come out of it then.
+    /// Since when the retiring interface has been silent, with what had come out of it when it was looked at last.
     silence: Option<(Instant, u64)>,
 }
 
@@ -130,6 +132,7 @@ impl Tunnel {
             probes: FuturesUnordered::new(),
             next_probe: None,
             next_rotation: None,
+            rotation_rests: None,
             next_slow: Instant::now() + pace.slow,
             next_check: pace.first_check(slice),
             silence: None,
@@ -344,10 +347,7 @@ impl Tunnel {
             configured_port: port,
             ..Record::new(port.map_or_else(free, Ok)?)
         };
-        own.insert(
-            self.slice.clone(),
-            record.generations().map(Into::into).collect(),
-        );
+        own.insert(self.slice.clone(), Own::from(&record));
         Ok(record)
     }
 
@@ -384,10 +384,7 @@ impl Tunnel {
         {
             next.port = plane.free_port(&is_taken)?;
         }
-        own.insert(
-            self.slice.clone(),
-            record.generations().map(Into::into).collect(),
-        );
+        own.insert(self.slice.clone(), Own::from(&*record));
         Ok(())
     }
 
@@ -426,10 +423,7 @@ impl Tunnel {
     fn publish_keys(&self) {
         let mut own = self.own_keys();
         match &self.record {
-            Some(record) => {
-                let keys = record.generations().map(Into::into).collect();
-                own.insert(self.slice.clone(), keys);
-            }
+            Some(record) => drop(own.insert(self.slice.clone(), Own::from(record))),
             None => drop(own.remove(&self.slice)),
         }
     }
@@ -471,8 +465,8 @@ async fn on_disk<T: Send + 'static>(
     done.map_err(|error| PlaneError::new(format!("the key of the tunnel cannot be kept: {error}")))
 }
 
-/// Whether another tunnel of the node has a port, or is about to.
+/// Whether another tunnel of the node has a port, or may come to have it.
 fn is_taken(own: &OwnKeys, slice: &str, port: u16) -> bool {
     let mut others = own.iter().filter(|(other, _)| *other != slice);
-    others.any(|(_, keys)| keys.iter().any(|key| key.port == port))
+    others.any(|(_, own)| own.claims(port))
 }

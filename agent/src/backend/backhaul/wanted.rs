@@ -198,15 +198,20 @@ fn vxlan(config: &TunnelConfig, active: &ActivePeers) -> Option<Vxlan> {
     })
 }
 
-fn attachment(config: &AttachmentConfig, mtu: u16) -> Option<Attachment> {
-    let outer = match (&config.bridge, &config.interface) {
-        (Some(bridge), _) => Outer::Bridge {
+/// The node's end of an attachment, if there is to be one.
+pub(super) fn outer(config: &AttachmentConfig) -> Option<Outer> {
+    match (&config.bridge, &config.interface) {
+        (Some(bridge), _) => Some(Outer::Bridge {
             name: bridge.clone(),
             vlan: config.vlan,
-        },
-        (None, Some(interface)) => Outer::Interface(interface.clone()),
-        (None, None) => return None,
-    };
+        }),
+        (None, Some(interface)) => Some(Outer::Interface(interface.clone())),
+        (None, None) => None,
+    }
+}
+
+fn attachment(config: &AttachmentConfig, mtu: u16) -> Option<Attachment> {
+    let outer = outer(config)?;
     let gateways = config.gateways.iter().filter_map(|one| one.parse().ok());
     Some(Attachment {
         outer,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::backend::backhaul::suite::{self, BackhaulRig};
 use crate::backend::backhaul::tunnel::Pace;
-use crate::backend::backhaul::{BackhaulBackend as _, Event, PeerState, TunnelState};
+use crate::backend::backhaul::{BackhaulBackend as _, Event, PeerState, Phase, TunnelState};
 use crate::backend::{Backend as _, NodeConfig};
 
 struct Rig {
@@ -99,6 +99,54 @@ async fn the_key_of_a_removed_tunnel_is_gone_when_its_time_is_over() {
         assert!(tokio::time::Instant::now() < end, "the key is still there");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_that_is_due_and_was_cancelled_is_not_prepared_again_at_once() {
+    let mut node = Arc::<Underlay>::default().backhaul("node-1", None);
+    let mut events = node.events();
+    let mut due = suite::config(&[suite::tunnel(suite::EDGE, suite::SLICE)]);
+    due.backhaul.tunnels[0].rotation.interval_s = Some(0);
+    let plan = node.plan(&NodeConfig::default(), &due).unwrap();
+    node.apply(plan).await.unwrap();
+    let is_prepared = |event: &Event| matches!(event, Event::RotationPrepared { .. });
+    suite::heard(&mut events, is_prepared).await;
+    node.cancel_rotation(suite::SLICE).await.unwrap();
+    let cancelled = tokio::time::Instant::now();
+    while !is_prepared(&events.recv().await.unwrap()) {}
+    let after = cancelled.elapsed();
+    assert!((60..70).contains(&after.as_secs()), "after {after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_hears_its_old_interface_for_as_long_as_a_spoke_that_is_rarely_heard_has_not_moved() {
+    use suite::{DC, EDGE, SLICE, SPOKE};
+    let mut rig = Rig::new();
+    let bare = suite::told(&mut rig, |tunnel| tunnel["probe"]["interval"] = 1000.into()).await;
+    suite::until(&mut rig, SPOKE, "connected", |state| {
+        state
+            .peers
+            .iter()
+            .all(|peer| peer.latest_handshake.is_some())
+    })
+    .await;
+    let mut events = rig.node(EDGE).events();
+    suite::prepared(&mut rig, &bare).await;
+    for at in [EDGE, DC, SPOKE] {
+        suite::until(&mut rig, at, "ready", |state| {
+            let next = state.next.as_ref();
+            next.is_some_and(|next| next.phase == Phase::Ready)
+        })
+        .await;
+    }
+    rig.node(EDGE).complete_rotation(SLICE).await.unwrap();
+    rig.node(DC).complete_rotation(SLICE).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let waiting = suite::state(&mut rig, EDGE, SLICE).await;
+    assert!(waiting.retiring.is_some(), "{waiting:#?}");
+    rig.node(SPOKE).complete_rotation(SLICE).await.unwrap();
+    let is_over = |event: &Event| matches!(event, Event::RotationComplete { .. });
+    suite::heard(&mut events, is_over).await;
 }
 
 #[tokio::test]
