@@ -262,15 +262,6 @@ fn compare<'a>(wanted: &'a SteeringConfig, has: &'a NodeSteering) -> Compared<'a
     let ours = ours.filter(|chain| chain.owner() == Some(OWNER));
     foreign.chains.extend(ours.filter(stays).cloned());
     let needed = |name: &str| is_needed_by(&foreign, name);
-    let places: BTreeMap<&str, usize> = had.rules.iter().map(Entry::name).zip(0..).collect();
-    let (mut last, mut moved) = (None, BTreeSet::new());
-    for rule in &wanted.rules {
-        match places.get(rule.name()) {
-            Some(place) if last.is_none_or(|last| *place > last) => last = Some(*place),
-            Some(_) => drop(moved.insert(rule.name())),
-            None => {}
-        }
-    }
     Compared {
         ports: entries("port", &wanted.ports, &had.ports, &has.odd, needed),
         chains: entries("chain", &wanted.chains, &had.chains, &has.odd, |name| {
@@ -284,8 +275,22 @@ fn compare<'a>(wanted: &'a SteeringConfig, has: &'a NodeSteering) -> Compared<'a
             &has.odd,
             |_| false,
         ),
-        moved,
+        moved: moved(wanted, had),
     }
+}
+
+/// Rules of ours that are there, but before one that they should be behind.
+fn moved<'a>(wanted: &'a SteeringConfig, had: &SteeringConfig) -> BTreeSet<&'a str> {
+    let places: BTreeMap<&str, usize> = had.rules.iter().map(Entry::name).zip(0..).collect();
+    let (mut last, mut moved) = (None, BTreeSet::new());
+    for rule in &wanted.rules {
+        match places.get(rule.name()) {
+            Some(place) if last.is_none_or(|last| *place > last) => last = Some(*place),
+            Some(_) => drop(moved.insert(rule.name())),
+            None => {}
+        }
+    }
+    moved
 }
 
 /// How what a node has of ours differs from what it should have, in words.

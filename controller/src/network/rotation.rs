@@ -22,7 +22,6 @@ pub(crate) use self::part::PortRange;
 pub(crate) use self::wait::{Waiting, Waits};
 use super::Network;
 use super::hold::HeldByRotation;
-use crate::device::{tunnels_filter, tunnels_of};
 use crate::intent::{NodePlan, OwnKey, PeerConfig, Role, Tunnel, TunnelConfig, in_use};
 use crate::inventory::{NodeName, Observed};
 
@@ -70,6 +69,14 @@ pub enum RotationError {
         node: NodeName,
         /// Its words.
         why: String,
+    },
+    /// It was taken back, but for a node that refused or did not answer.
+    #[error("{why}; but node {node} still has a next key, which goes when it answers")]
+    NotBack {
+        /// Why it was taken back.
+        why: String,
+        /// The first such node.
+        node: NodeName,
     },
     /// Traffic has moved to the new keys at some nodes, and one did not follow: it is carried on when that answers.
     #[error(
@@ -142,13 +149,17 @@ impl Network {
             }
             (false, _) => {
                 rotation.take_back().await;
-                Ok(())
+                Err(RotationError::GivenUp)
             }
         };
         self.read_again(&nodes).await;
         drop(held);
         self.check_all(&nodes);
-        Some(done)
+        Some(match done.map_err(|why| self.or_not_back(slice, why)) {
+            // It was to be.
+            Err(RotationError::GivenUp) => Ok(()),
+            done => done,
+        })
     }
 
     /// Rotates from wherever it is, with the nodes held but while somebody else is waited for.
@@ -199,7 +210,24 @@ impl Network {
         self.check_all(&nodes);
         // Who gave it up is answered when everything is as before.
         drop(waited);
-        done
+        done.map_err(|why| self.or_not_back(&rotation.slice, why))
+    }
+
+    /// Why keys were not rotated, with the node that is not as before, if there is one.
+    fn or_not_back(&self, slice: &str, why: RotationError) -> RotationError {
+        match (why, self.rotating_at(slice)) {
+            (why @ RotationError::Halfway { .. }, _) | (why, None) => why,
+            (why, Some(node)) => RotationError::NotBack {
+                why: why.to_string(),
+                node,
+            },
+        }
+    }
+
+    /// The first node of a slice that is in the middle of a rotation, as it was last read.
+    pub(crate) fn rotating_at(&self, slice: &str) -> Option<NodeName> {
+        let mut nodes = self.nodes_of(slice).into_iter();
+        nodes.find(|node| self.rotates_at(node, slice))
     }
 
     /// Slices with tunnels at a node that are in the middle of a rotation, there or at a peer: a node that comes back may be the one
@@ -474,34 +502,18 @@ impl Rotation {
         }
     }
 
-    /// Everything as before, as far as nodes answer.
+    /// Everything as before, at every node that answers.
     async fn take_back(&mut self) {
-        if let Err(error) = self.look().await {
-            tracing::warn!(slice = self.slice, %error, "a node could not be read");
-        }
-        for part in &self.parts {
-            let edit = part.without_next(&self.slice);
-            if let Err(error) = part.edit(&edit).await {
-                tracing::warn!(slice = self.slice, %error, "the peers' next keys could not be removed");
-                // With them and without its own next key it would look as if it had moved.
-                continue;
-            }
-            if part.has.state.next.is_none() {
-                continue;
-            }
-            if let Err(error) = part.act(&self.slice, "<cancel-rotation/>").await {
-                tracing::warn!(slice = self.slice, %error, "a rotation could not be cancelled");
+        for part in &mut self.parts {
+            if let Err(error) = part.take_back(&self.slice).await {
+                tracing::warn!(slice = self.slice, %error, "a node keeps its next key for now");
             }
         }
     }
 
     async fn look(&mut self) -> Result<(), RotationError> {
         for part in &mut self.parts {
-            let data = part.client.get(Some(tunnels_filter()), None).await;
-            let data = data.map_err(|error| part.failed(error.to_string()))?;
-            let tunnels = tunnels_of(&data).map_err(|error| part.failed(error.to_string()))?;
-            let tunnel = tunnels.get(&self.slice).cloned();
-            part.has = tunnel.ok_or_else(|| part.failed("its tunnel is gone"))?;
+            part.look(&self.slice).await?;
         }
         Ok(())
     }

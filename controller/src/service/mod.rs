@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tranche_netconf::error::{ErrorTag, RpcError};
@@ -91,8 +91,8 @@ struct Live {
     commits: VecDeque<CommitInfo>,
     /// When what was done for the backhaul of a slice.
     lifecycles: BTreeMap<String, Lifecycle>,
-    /// Slices whose rotation is being carried on, and whether a node in it was read meanwhile.
-    rotating: BTreeMap<String, bool>,
+    /// Slices whose rotation is being carried on, with what tells that it may go better now.
+    rotating: BTreeMap<String, Arc<Notify>>,
     /// How often traffic moved from one hub to another, by slice.
     failovers: BTreeMap<String, u64>,
 }

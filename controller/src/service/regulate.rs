@@ -145,7 +145,10 @@ pub(super) async fn listen(service: Arc<Service>, shutdown: CancellationToken) {
             }
         };
         match event {
-            Ok(DeviceEvent::State { node }) => service.tell_state(&node),
+            Ok(DeviceEvent::State { node }) => {
+                service.tell_state(&node);
+                service.hurry_rotations(&node);
+            }
             Ok(DeviceEvent::Read { node }) if service.network.wanted(&node).is_none() => {
                 due.get_or_insert_with(|| Instant::now() + GATHER);
             }

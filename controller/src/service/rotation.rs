@@ -1,23 +1,39 @@
 //! Rotation of a slice's keys: on request, when a node says that one is due, and after a controller left one halfway.
 
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rand::RngExt as _;
+use tokio::sync::Notify;
+use tokio::time::sleep;
 use tranche_netconf::error::{ErrorTag, RpcError};
 use tranche_yang::Operation;
 
 use super::{Live, Service};
+use crate::device::{DeviceState, pause};
 use crate::intent::given;
 use crate::network::{PortRange, PortRanges, RotationError};
 
 /// How long ends whose keys are elsewhere are waited for where nobody says, in seconds: the default of the model.
 const WAIT_S: u64 = 600;
+const NOT_BACK: &str = "rotation-not-taken-back";
+/// Between two attempts to carry a rotation on: the first pause, which doubles, and the longest.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 impl Service {
     /// The action `cancel-rotation`.
     pub(super) async fn cancel_rotation(&self, slice: &str) -> Result<(), Vec<RpcError>> {
         let (app_tag, message) = match self.network.waits().give_up(slice).await {
-            Ok(true) => return Ok(()),
+            Ok(true) => match self.network.rotating_at(slice) {
+                None => return Ok(()),
+                Some(node) => {
+                    let why = RotationError::GivenUp.to_string();
+                    let error = RotationError::NotBack { why, node };
+                    (NOT_BACK, error.to_string())
+                }
+            },
             Ok(false) => (
                 "no-rotation",
                 format!("no rotation of slice {slice} waits for anybody"),
@@ -57,6 +73,7 @@ impl Service {
                 RotationError::Node { .. } | RotationError::GivenUp | RotationError::Stopping => {
                     "rotation-cancelled"
                 }
+                RotationError::NotBack { .. } => NOT_BACK,
                 RotationError::Halfway { .. } => "rotation-halfway",
             };
             let refusal = RpcError::new(ErrorTag::OperationFailed, error.to_string());
@@ -75,29 +92,45 @@ impl Service {
         Ok(output)
     }
 
-    /// Carries on the rotations that a node was just seen to be in the middle of.
+    /// Carries on the rotations that a node was just seen to be in the middle of, until they are over.
     pub(super) fn resume_rotations(self: &Arc<Self>, node: &str) {
         for slice in self.network.rotating(node) {
-            let mut live = self.live();
-            if let Some(seen_again) = live.rotating.get_mut(&slice) {
-                // It may have come back just after it was found to be away.
-                *seen_again = true;
-                continue;
-            }
-            live.rotating.insert(slice.clone(), false);
-            drop(live);
+            let again = match self.live().rotating.entry(slice.clone()) {
+                Entry::Occupied(_) => continue,
+                Entry::Vacant(entry) => Arc::clone(entry.insert(Arc::default())),
+            };
             let service = Arc::clone(self);
             self.tasks.spawn(async move {
-                loop {
-                    let is_over = service.resume_rotation(&slice).await;
-                    let mut live = service.live();
-                    let seen_again = live.rotating.insert(slice.clone(), false);
-                    if is_over || seen_again != Some(true) {
-                        live.rotating.remove(&slice);
-                        return;
-                    }
-                }
+                service.until_over(&slice, &again).await;
+                service.live().rotating.remove(&slice);
             });
+        }
+    }
+
+    /// Rotations that a node is in need not wait for it any longer, where it has come.
+    pub(super) fn hurry_rotations(&self, node: &str) {
+        let device = self.network.fleet().device(node);
+        if device.is_none_or(|device| device.status().state != DeviceState::Connected) {
+            return;
+        }
+        let slices = self.network.rotating(node);
+        let live = self.live();
+        for again in slices.iter().filter_map(|slice| live.rotating.get(slice)) {
+            again.notify_one();
+        }
+    }
+
+    /// A node that was read is no sign that it goes better now: every attempt reads them all.
+    async fn until_over(&self, slice: &str, again: &Notify) {
+        let mut failures = 0;
+        while !self.resume_rotation(slice).await {
+            failures += 1;
+            let pause = pause(MIN_PAUSE, MAX_PAUSE, failures, rand::rng().random());
+            tokio::select! {
+                () = self.network.waits().stopping().cancelled() => return,
+                () = again.notified() => failures = 0,
+                () = sleep(pause) => {}
+            }
         }
     }
 
@@ -109,7 +142,7 @@ impl Service {
         let due = backhaul.is_some_and(|b| b.rotation.interval.is_some());
         let ranges = self.port_ranges(slice);
         match self.network.resume_rotation(slice, &ranges, due).await {
-            None => true,
+            None | Some(Err(RotationError::NoTunnels(_))) => true,
             Some(Ok(())) => {
                 tracing::info!(slice, "a rotation of keys was carried on or taken back");
                 true

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::away::Way;
 use crate::backhaul::{one_hub, put, put_two, slice_with, three, tunnel, until_up};
 use crate::backhaul_operations::{act, keys};
-use crate::nodes::{Site, permit_all, wait};
+use crate::nodes::{Site, oper_state, permit_all, wait};
 use crate::support::{Instance, config, error};
 
 /// A controller that died after the nodes had made their next keys.
@@ -24,15 +24,7 @@ async fn a_rotation_that_was_left_halfway_is_taken_back_or_carried_on() {
     instance.stop().await;
     site.act(0, "a", "<rotate-key/>").await;
     let instance = site.controller(&factory).await;
-    let begin = Instant::now();
-    while site
-        .get(0, "backhaul", "urn:tranche:yang:tranche-backhaul")
-        .await
-        .contains("<phase>")
-    {
-        assert!(begin.elapsed() < Duration::from_secs(60));
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until_back(&site, 0).await;
     assert_eq!(keys(&instance, "a").await, before, "taken back");
     // With an interval the same is what a node does by itself when it is due.
     let mut wanted = slice_with("a", &["node-1"], one_hub());
@@ -148,12 +140,8 @@ async fn a_rotation_in_which_a_node_has_moved_is_completed_by_a_controller_that_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_does_not_follow_holds_up_no_other_and_follows_later() {
-    let deny = json!([{ "name": "stay", "group": ["controllers"], "rule": [{
-        "name": "stay", "module-name": "tranche-backhaul",
-        "path": "/tranche-backhaul:backhaul/tunnel/complete-rotation",
-        "access-operations": "exec", "action": "deny",
-    }] }, permit_all()[0]]);
-    let site = Site::of(&[&deny, &permit_all(), &permit_all()]).await;
+    let rules = [&all_but("complete-rotation"), &permit_all(), &permit_all()];
+    let site = Site::of(&rules).await;
     let instance = site.controller(&site.inventory()).await;
     put_two(&instance).await;
     let before = keys(&instance, "a").await;
@@ -170,16 +158,8 @@ async fn a_node_that_does_not_follow_holds_up_no_other_and_follows_later() {
     let moved: Vec<bool> = before.iter().map(|key| !halfway.contains(key)).collect();
     assert_eq!(moved, [false, true, true], "{before:?} {halfway:?}");
 
-    let nacm = "urn:ietf:params:xml:ns:yang:ietf-netconf-acm";
-    site.edit(
-        0,
-        &format!(
-            "<nacm xmlns=\"{nacm}\" xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\">\
-             <rule-list nc:operation=\"delete\"><name>stay</name></rule-list></nacm>"
-        ),
-    )
-    .await;
-    // It is carried on when the node is read again, as after this change of it, or when somebody asks.
+    permit(&site, 0).await;
+    // It is carried on after a pause, or when somebody asks.
     let (status, output) = act(&instance, "a", "rotate-keys", json!({})).await;
     assert_eq!(status, 200, "{output}");
     let after = keys(&instance, "a").await;
@@ -285,5 +265,111 @@ async fn a_change_of_a_node_that_a_rotation_holds_is_refused_and_holds_up_no_oth
     let changed = put_plain(&instance, "c", "node-3", hidden).await;
     assert!(changed.status().is_success(), "it is let go");
     Arc::into_inner(instance).unwrap().stop().await;
+    site.agent.shutdown().await;
+}
+
+/// Whether a node has a key that it does not use yet.
+async fn has_next(site: &Site, node: usize) -> bool {
+    site.get(node, "backhaul", TUNNELS)
+        .await
+        .contains("<phase>")
+}
+
+async fn until_back(site: &Site, node: usize) {
+    let begin = Instant::now();
+    while has_next(site, node).await {
+        assert!(begin.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A number in the state of a node.
+async fn count(site: &Site, node: usize, (name, namespace): (&str, &str), leaf: &str) -> u32 {
+    let state = site.get(node, name, namespace).await;
+    let number = between(&state, &format!("<{leaf}>"), &format!("</{leaf}>"));
+    number.parse().unwrap()
+}
+
+const NACM: &str = "urn:ietf:params:xml:ns:yang:ietf-netconf-acm";
+
+/// Access control of a node that refuses one action on tunnels to the controller.
+fn all_but(action: &str) -> serde_json::Value {
+    json!([{ "name": "stay", "group": ["controllers"], "rule": [{
+        "name": "stay", "module-name": "tranche-backhaul",
+        "path": format!("/tranche-backhaul:backhaul/tunnel/{action}"),
+        "access-operations": "exec", "action": "deny",
+    }] }, permit_all()[0]])
+}
+
+/// Lets a node refuse nothing any more.
+async fn permit(site: &Site, node: usize) {
+    let config = format!(
+        "<nacm xmlns=\"{NACM}\" xmlns:nc=\"urn:ietf:params:xml:ns:netconf:base:1.0\">\
+         <rule-list nc:operation=\"delete\"><name>stay</name></rule-list></nacm>"
+    );
+    site.edit(node, &config).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_does_not_go_back_is_named_and_asked_again_now_and_then() {
+    let rules = [
+        &all_but("cancel-rotation"),
+        &all_but("rotate-key"),
+        &permit_all(),
+    ];
+    let site = Site::of(&rules).await;
+    let instance = site.controller(&site.inventory()).await;
+    put_two(&instance).await;
+    let before = keys(&instance, "a").await;
+    let (_, refusal) = act(&instance, "a", "rotate-keys", json!({})).await;
+    let refusal = &refusal["ietf-restconf:errors"]["error"][0];
+    assert_eq!(refusal["error-app-tag"], "rotation-not-taken-back");
+    let message = refusal["error-message"].as_str().unwrap();
+    assert!(
+        message.starts_with("node node-2: ")
+            && message
+                .ends_with("; but node node-1 still has a next key, which goes when it answers"),
+        "{message}"
+    );
+    assert!(has_next(&site, 0).await && !has_next(&site, 2).await);
+    let denied = async || count(&site, 0, ("nacm", NACM), "denied-operations").await;
+    let at_once = denied().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let later = denied().await;
+    assert!(later - at_once <= 6, "{at_once} {later}");
+    permit(&site, 0).await;
+    until_back(&site, 0).await;
+    assert_eq!(keys(&instance, "a").await, before);
+    permit(&site, 1).await;
+    let (status, output) = act(&instance, "a", "rotate-keys", json!({})).await;
+    assert_eq!(status, 200, "{output}");
+    instance.stop().await;
+    site.agent.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_node_of_a_rotation_is_away_the_others_are_asked_now_and_then() {
+    let site = three().await;
+    let way = Way::to(site.agent.nodes()[2].address()).await;
+    let mut factory = site.inventory();
+    factory["tranche-inventory:inventory"]["node"][2]["port"] = json!(way.port);
+    let instance = site.controller(&factory).await;
+    put(&instance, &[slice_with("a", &["node-1"], one_hub())]).await;
+    until_up(&instance, "a").await;
+    instance.stop().await;
+    site.act(0, "a", "<rotate-key/>").await;
+    way.cut();
+    let instance = Instance::run(config(&site.dir.path().join("controller"), &[])).await;
+    let monitoring = "urn:ietf:params:xml:ns:yang:ietf-netconf-monitoring";
+    let sessions = async || count(&site, 0, ("netconf-state", monitoring), "in-sessions").await;
+    wait(&instance, &oper_state("node-1"), |v| v == "connected").await;
+    let begin = sessions().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let end = sessions().await;
+    assert!(end - begin <= 10, "{begin} {end}");
+    assert!(has_next(&site, 0).await, "the hub may have moved");
+    way.mend();
+    until_back(&site, 0).await;
+    instance.stop().await;
     site.agent.shutdown().await;
 }

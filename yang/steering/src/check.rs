@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::{
     ChainConfig, MatchConfig, OnFailure, PortRange, Prefix, RuleConfig, SteeringConfig, WayOut,
     Written, answer_pattern, answers, arrival_pattern, health::check_health, patterns,
-    queries::check_queries, resolver::check_resolvers,
+    queries::check_queries, resolver::check_resolvers, tunnels::check_tunnels,
 };
 
 /// Rules of a node at most.
@@ -116,7 +116,7 @@ pub fn check(config: &SteeringConfig) -> Checked {
     }
     checker.circles()?;
     check_resolvers(config)?;
-    check_teids(config)?;
+    check_tunnels(config)?;
     let patterns = patterns(config);
     if patterns.len() > RULES {
         let message = format!(
@@ -416,67 +416,6 @@ fn check_family(at: &str, one: Option<Prefix>, other: Option<Prefix>) -> Checked
         }
         _ => Ok(()),
     }
-}
-
-/// A tunnel of users is of one slice: who has its identifier in another one would get their packets.
-fn check_teids(config: &SteeringConfig) -> Checked {
-    let mut known: HashMap<u32, Vec<&RuleConfig>> = HashMap::new();
-    for rule in &config.rules {
-        let Some(teid) = rule.matching.gtp.as_ref().and_then(|gtp| gtp.teid) else {
-            continue;
-        };
-        let others = known.entry(teid).or_default();
-        if let Some(other) = others
-            .iter()
-            .find(|other| other.slice != rule.slice && meets(other, rule))
-        {
-            let message = format!(
-                "TEID {teid} is of slice {} already, by rule {}",
-                other.slice, other.name
-            );
-            return Err(bad(
-                format!("{}/match/gtp/teid", rule_path(&rule.name)),
-                message,
-            ));
-        }
-        // One of each kind is enough to meet.
-        if !others
-            .iter()
-            .any(|other| other.slice == rule.slice && is_same_end(other, rule))
-        {
-            others.push(rule);
-        }
-    }
-    Ok(())
-}
-
-fn is_same_end(one: &RuleConfig, other: &RuleConfig) -> bool {
-    let end = |rule: &RuleConfig| {
-        (
-            rule.matching.in_port.clone(),
-            rule.matching.destination_prefix.clone(),
-            rule.matching.vlan_id,
-        )
-    };
-    end(one) == end(other)
-}
-
-/// Whether a packet of one tunnel may match both: at one port, in one VLAN, to one address.
-fn meets(one: &RuleConfig, other: &RuleConfig) -> bool {
-    fn may_be_same<T: PartialEq>(one: Option<&T>, other: Option<&T>) -> bool {
-        one.zip(other).is_none_or(|(one, other)| one == other)
-    }
-    let (one, other) = (&one.matching, &other.matching);
-    let prefix = |wanted: &MatchConfig| {
-        wanted
-            .destination_prefix
-            .as_ref()
-            .and_then(|written| written.parse().ok())
-    };
-    let ends: Option<(Prefix, Prefix)> = prefix(one).zip(prefix(other));
-    may_be_same(one.in_port.as_ref(), other.in_port.as_ref())
-        && may_be_same(one.vlan_id.as_ref(), other.vlan_id.as_ref())
-        && ends.is_none_or(|(one, other)| one.overlaps(other))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod key;
 mod mac;
 mod queries;
 mod resolver;
+mod tunnels;
 
 pub use address::{Prefix, Written};
 pub use check::{

@@ -453,7 +453,7 @@ mod tests {
         let files = || {
             let entries = fs::read_dir(dir.path()).unwrap();
             let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-            names.collect::<std::collections::BTreeSet<_>>()
+            names.collect::<BTreeSet<_>>()
         };
         let cut_short = || fs::write(dir.path().join("a.new"), "{\"current\":\"SECRET\"").unwrap();
         ledger.save("a", &record).unwrap();

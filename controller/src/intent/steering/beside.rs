@@ -1,6 +1,6 @@
 //! What is ours at one node, checked as the node will check it, beside what is somebody else's there.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
 use tranche_steering::{
@@ -22,8 +22,9 @@ pub(super) fn check_beside(
 ) -> Result<(), IntentError> {
     let foreign = has.steering.foreign();
     let whose = Whose { node, placed };
+    let names: HashSet<&str> = foreign.rules.iter().map(|one| one.name.as_str()).collect();
     for rule in &plan.rules {
-        if foreign.rules.iter().any(|theirs| theirs.name == rule.name) {
+        if names.contains(rule.name.as_str()) {
             return Err(whose.clash(&rule_path(&rule.name), "rule", &rule.name));
         }
     }

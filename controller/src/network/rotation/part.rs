@@ -11,7 +11,7 @@ use tranche_netconf::message::{
 use tranche_netconf::xml::Fragment;
 
 use super::RotationError;
-use crate::device::own_key;
+use crate::device::{own_key, tunnels_filter, tunnels_of};
 use crate::intent::{BACKHAUL, OwnKey, PeerConfig, Tunnel, TunnelConfig, leaf, write_endpoint};
 use crate::inventory::NodeName;
 use crate::rollout::action;
@@ -78,6 +78,27 @@ impl Part {
             node: self.node.clone(),
             why: why.into(),
         }
+    }
+
+    /// Reads what its tunnel is now.
+    pub(super) async fn look(&mut self, slice: &str) -> Result<(), RotationError> {
+        let data = self.client.get(Some(tunnels_filter()), None).await;
+        let data = data.map_err(|error| self.failed(error.to_string()))?;
+        let tunnels = tunnels_of(&data).map_err(|error| self.failed(error.to_string()))?;
+        let tunnel = tunnels.get(slice).cloned();
+        self.has = tunnel.ok_or_else(|| self.failed("its tunnel is gone"))?;
+        Ok(())
+    }
+
+    /// Has it as before, whatever it has of a rotation.
+    pub(super) async fn take_back(&mut self, slice: &str) -> Result<(), RotationError> {
+        self.look(slice).await?;
+        // First: with its peers' next keys and without its own it would look as if it had moved.
+        self.edit(&self.without_next(slice)).await?;
+        if self.has.state.next.is_some() {
+            self.act(slice, "<cancel-rotation/>").await?;
+        }
+        Ok(())
     }
 
     /// Peers that were not heard on their next keys: those that are nodes of ours, or the others.

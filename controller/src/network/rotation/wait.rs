@@ -87,6 +87,11 @@ impl Waits {
         self.stopping.cancel();
     }
 
+    /// Cancelled when the controller ends.
+    pub(crate) fn stopping(&self) -> &CancellationToken {
+        &self.stopping
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
         self.of_slices
             .lock()

@@ -51,7 +51,7 @@ pub(super) struct Observed {
     pub(super) is_connected: bool,
     /// The connection on which the gNB is told to end: on a later one it has read its file after that.
     ends_at: u64,
-    /// What it said instead of ending.
+    /// What it said when it was told to end: it runs on with what it had.
     pub(super) refusal: Option<ControlError>,
     /// Cells; nothing was heard of them yet where absent.
     pub(super) cells: Option<Vec<Cell>>,
@@ -60,9 +60,9 @@ pub(super) struct Observed {
 }
 
 impl Observed {
-    /// Whether it is connected, and need not end.
+    /// Whether it is connected, and need not end nor refused to.
     pub(super) fn is_in_service(&self) -> bool {
-        self.is_connected && self.connections > self.ends_at
+        self.is_connected && self.connections > self.ends_at && self.refusal.is_none()
     }
 
     /// Whether it is connected, and is told to end.
@@ -146,8 +146,14 @@ impl Control {
     pub(super) fn end(&self) {
         let mut observed = lock(&self.shared.observed);
         observed.ends_at = observed.connections + u64::from(!observed.is_connected);
+        observed.refusal = None;
         drop(observed);
         self.shared.to_end.notify_one();
+    }
+
+    /// Takes a gNB that refused to end for one that need not. Whether it is still there.
+    pub(super) fn leave(&self) -> bool {
+        lock(&self.shared.observed).refusal.take().is_some()
     }
 
     /// Sends a command and waits for its answer.

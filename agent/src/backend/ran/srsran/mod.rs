@@ -2,7 +2,7 @@
 //!
 //! What changes the ratios of slices is told to the running gNB and written to its file. Everything else is written to the file,
 //! and the gNB told to end: whoever runs it (a service manager) starts it again, and a change counts as made when its
-//! metrics show the cell. A gNB that does not come back gets its former file, and the change is refused.
+//! metrics show the cell. A gNB that does not come back, or refuses to end, gets its former file, and the change is refused.
 //! Until the gNB is known to run with its file, the last line of that says so ([`OPEN`]): an agent that finds it at its start was
 //! killed meanwhile, and has the gNB begin anew.
 //!
@@ -173,6 +173,7 @@ impl SrsRan {
                 if let Err(refusal) = self.restart(new).await {
                     // What is not there need not come back now.
                     let undone = match self.0.control.observed().is_connected {
+                        _ if self.runs_as_told() => Ok(()),
                         true => self.restart(&old).await,
                         false => self.begin(&old),
                     };

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::render::in_service;
-use super::{ROOT, SrsRan, lock, shows};
+use super::{ROOT, SrsRan, also, lock, shows};
 use crate::backend::Refusal;
 use crate::backend::ran::{RanConfig, cell_path};
 
@@ -12,9 +12,26 @@ pub(super) const POLL: Duration = Duration::from_millis(50);
 
 impl SrsRan {
     /// Has the gNB begin with a configuration, and waits until it shows its cell; one that serves nothing is only told to end.
+    /// One that refuses to end runs on as it was told before, if it did: then its file is the former one as well.
     pub(super) async fn restart(&self, ran: &RanConfig) -> Result<(), Refusal> {
+        let ran_as_told = self.runs_as_told();
         self.begin(ran)?;
-        self.finish(ran).await
+        let Err(refusal) = self.finish(ran).await else {
+            return Ok(());
+        };
+        if ran_as_told && self.0.control.observed().refusal.is_some() {
+            let written = self.write(self.text(&self.told()).as_deref());
+            if written.is_ok() && self.0.control.leave() {
+                *lock(&self.0.awaited) = None;
+            }
+            return Err(also(refusal, written));
+        }
+        Err(refusal)
+    }
+
+    /// Whether the gNB is there and known to run with what it was told.
+    pub(super) fn runs_as_told(&self) -> bool {
+        self.0.control.observed().is_in_service() && lock(&self.0.awaited).is_none()
     }
 
     pub(super) async fn finish(&self, ran: &RanConfig) -> Result<(), Refusal> {
@@ -43,7 +60,8 @@ impl SrsRan {
         loop {
             let now = self.0.control.observed();
             if let Some(refusal) = &now.refusal {
-                return Err(Refusal::new(ROOT, refusal.to_string()));
+                let message = format!("told to end and start again, {refusal}");
+                return Err(Refusal::new(ROOT, message).tagged("gnb-refuses"));
             }
             let has_begun = match wanted {
                 Some(cell) => now.is_in_service() && shows(&now, cell.pci),

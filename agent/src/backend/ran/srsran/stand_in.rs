@@ -40,6 +40,8 @@ pub(super) struct Running {
     pub(super) asked: u32,
     /// It takes policies and never answers.
     pub(super) stalls: Option<Stall>,
+    /// What it answers instead of ending.
+    pub(super) stays: Option<&'static str>,
     /// It ends and nobody starts it again.
     pub(super) stays_away: bool,
     /// AMFs refuse.
@@ -148,11 +150,16 @@ async fn connection(stream: TcpStream, running: &Mutex<Running>) -> bool {
                 };
                 let command: Value = serde_json::from_str(&text).unwrap();
                 is_subscribed |= command["cmd"] == "metrics_subscribe";
+                let mut running = running.lock().unwrap();
                 if command["cmd"] == "quit" {
-                    running.lock().unwrap().quits += 1;
-                    return true;
+                    running.quits += 1;
+                    match running.stays {
+                        Some(words) => vec![json!({ "error": words })],
+                        None => return true,
+                    }
+                } else {
+                    running.answer(command)
                 }
-                running.lock().unwrap().answer(command)
             }
         };
         for message in out {

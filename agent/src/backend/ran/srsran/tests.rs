@@ -3,6 +3,7 @@
 use tempfile::TempDir;
 
 mod away;
+mod stays;
 
 use super::restart::POLL;
 use super::stand_in::StandIn;

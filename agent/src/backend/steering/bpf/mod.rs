@@ -20,6 +20,8 @@ mod probe;
 mod replay;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod versions;
 
 use std::path::Path;
 use std::sync::Arc;

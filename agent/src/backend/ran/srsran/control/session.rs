@@ -141,8 +141,11 @@ impl<'a> Session<'a> {
             }
             (Some(Asked::End), Ok(())) => self.end = End::Agreed,
             (Some(Asked::End), Err(error)) => {
-                tracing::error!(%error, "the gNB does not run with its file, and does not end");
-                lock(&self.shared.observed).refusal = Some(error);
+                tracing::error!(%error, "the gNB does not end");
+                self.end = End::NotTold;
+                let mut observed = lock(&self.shared.observed);
+                observed.ends_at = self.number - 1;
+                observed.refusal = Some(error);
             }
             (None, _) => tracing::warn!("the gNB answered what was not asked"),
         }

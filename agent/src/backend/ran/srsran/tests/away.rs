@@ -4,7 +4,7 @@ use super::*;
 use crate::backend::ran::srsran::stand_in::{Running, Stall};
 
 impl Rig {
-    async fn until(&self, what: &str, is_so: impl Fn(&Running) -> bool) {
+    pub(super) async fn until(&self, what: &str, is_so: impl Fn(&Running) -> bool) {
         for _ in 0..1_000 {
             if is_so(&self.gnb.running.lock().unwrap()) {
                 return;
@@ -15,7 +15,7 @@ impl Rig {
         panic!("never {what}: {running:?}, its file {}", self.file());
     }
 
-    async fn until_state(&self, wanted: ProfileState) {
+    pub(super) async fn until_state(&self, wanted: ProfileState) {
         let mut found = None;
         for _ in 0..1_000 {
             found = Some(self.ran.profiles().await.unwrap()[0].oper_state);
@@ -28,7 +28,7 @@ impl Rig {
     }
 
     /// Another agent, that waits for the gNB for another time.
-    async fn with_restarts_of(&mut self, restart_wait: Duration) {
+    pub(super) async fn with_restarts_of(&mut self, restart_wait: Duration) {
         let settings = self.ran.0.settings.clone();
         let settings = SrsRanSettings {
             restart_wait,
@@ -37,16 +37,16 @@ impl Rig {
         self.renew(settings).await;
     }
 
-    fn tell(&self, change: impl FnOnce(&mut Running)) {
+    pub(super) fn tell(&self, change: impl FnOnce(&mut Running)) {
         change(&mut self.gnb.running.lock().unwrap());
     }
 
-    fn starts(&self) -> u32 {
+    pub(super) fn starts(&self) -> u32 {
         self.gnb.running.lock().unwrap().starts
     }
 
     /// What the gNB runs, by SST.
-    fn slices(&self) -> Vec<u64> {
+    pub(super) fn slices(&self) -> Vec<u64> {
         let running = self.gnb.running.lock().unwrap();
         running.slices.keys().map(|(sst, _)| *sst).collect()
     }
@@ -59,14 +59,14 @@ impl Rig {
     }
 }
 
-fn three() -> NodeConfig {
+pub(super) fn three() -> NodeConfig {
     let mut config = two();
     let third = profile(3, share(5.0, 100.0, 0.0));
     config.ran.profiles.push(plain(third, 3));
     config
 }
 
-fn other_ratios() -> NodeConfig {
+pub(super) fn other_ratios() -> NodeConfig {
     let mut config = two();
     config.ran.profiles[0].policies[0].share = share(30.0, 80.0, 0.0);
     config
