@@ -27,7 +27,7 @@ mod tests {
         let mut limit = getrlimit(Resource::Nofile);
         // Other tests of this process notice nothing of one less.
         limit.current = Some(limit.maximum.map_or(1 << 19, |hard| hard - 1));
-        setrlimit(Resource::Nofile, limit.clone()).unwrap();
+        setrlimit(Resource::Nofile, limit).unwrap();
         assert_eq!(raise_limit().unwrap(), limit.maximum);
         assert_eq!(getrlimit(Resource::Nofile).current, limit.maximum);
     }
