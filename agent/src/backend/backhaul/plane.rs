@@ -78,6 +78,13 @@ pub(super) struct TunnelInterface {
     pub(super) metric: u32,
 }
 
+impl TunnelInterface {
+    /// Whether it is the second one of a rotation, and carries nothing yet.
+    pub(super) fn is_coming(&self) -> bool {
+        self.metric == METRIC_NEXT && self.peers.is_some()
+    }
+}
+
 /// A peer as WireGuard knows it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct WgPeer {

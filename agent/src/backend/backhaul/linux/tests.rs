@@ -17,7 +17,7 @@ use rig::Rig;
 use tokio::time::timeout;
 
 use super::*;
-use crate::backend::backhaul::suite::{self, BackhaulRig, EDGE, SLICE, SPOKE};
+use crate::backend::backhaul::suite::{self, BackhaulRig, DC, EDGE, SLICE, SPOKE};
 use crate::backend::backhaul::{BackhaulBackend as _, Event, PeerState, TunnelOperState};
 use crate::backend::{Backend, NodeConfig};
 
@@ -301,4 +301,25 @@ async fn roaming_is_kept(mut rig: Rig) {
     rig.node(EDGE).reconcile(&other).await.unwrap();
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert!(is_home(&suite::state(&mut rig, EDGE, SLICE).await));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_leaves_no_socket_behind() {
+    if !rig::can_run() {
+        return;
+    }
+    let mut rig = Rig::new(BackendInUse::Userspace).await;
+    let configs = suite::connected(&mut rig).await;
+    let nudged = |rig: &Rig| {
+        let spaces = rig.plane(SPOKE).spaces();
+        spaces[SLICE].nudger.interfaces()
+    };
+    rig.node(SPOKE).rotate_key(SLICE, None).await.unwrap();
+    rig.node(SPOKE).cancel_rotation(SLICE).await.unwrap();
+    suite::rotate(&mut rig, &configs, [EDGE, DC, SPOKE]).await;
+    suite::until(&mut rig, SPOKE, "rid of the old key", |state| {
+        state.retiring.is_none()
+    })
+    .await;
+    assert_eq!(nudged(&rig), Vec::<String>::new());
 }
