@@ -109,6 +109,8 @@ pub(super) struct Tunnel {
     probes: FuturesUnordered<BoxFuture<'static, Probed>>,
     next_probe: Option<Instant>,
     next_rotation: Option<Instant>,
+    /// Until when a rotation that is due waits: somebody took the last one back.
+    rotation_rests: Option<Instant>,
     next_slow: Instant,
     next_check: Instant,
     /// Since when the retiring interface has been silent, with the packets that had come out of it then.
@@ -134,6 +136,7 @@ impl Tunnel {
             probes: FuturesUnordered::new(),
             next_probe: None,
             next_rotation: None,
+            rotation_rests: None,
             next_slow: Instant::now() + pace.slow,
             next_check: pace.first_check(slice),
             silence: None,

@@ -1,9 +1,9 @@
 //! The simulator of tunnels: the suite of its domain.
 
 use super::*;
-use crate::backend::backhaul::BackhaulBackend as _;
 use crate::backend::backhaul::suite::{self, BackhaulRig};
 use crate::backend::backhaul::tunnel::Pace;
+use crate::backend::backhaul::{BackhaulBackend as _, Event};
 use crate::backend::{Backend as _, NodeConfig};
 
 struct Rig {
@@ -99,6 +99,23 @@ async fn the_key_of_a_removed_tunnel_is_gone_when_its_time_is_over() {
         assert!(tokio::time::Instant::now() < end, "the key is still there");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_that_is_due_and_was_cancelled_is_not_prepared_again_at_once() {
+    let mut node = Arc::<Underlay>::default().backhaul("node-1", None);
+    let mut events = node.events();
+    let mut due = suite::config(&[suite::tunnel(suite::EDGE, suite::SLICE)]);
+    due.backhaul.tunnels[0].rotation.interval_s = Some(0);
+    let plan = node.plan(&NodeConfig::default(), &due).unwrap();
+    node.apply(plan).await.unwrap();
+    let is_prepared = |event: &Event| matches!(event, Event::RotationPrepared { .. });
+    suite::heard(&mut events, is_prepared).await;
+    node.cancel_rotation(suite::SLICE).await.unwrap();
+    let cancelled = tokio::time::Instant::now();
+    while !is_prepared(&events.recv().await.unwrap()) {}
+    let after = cancelled.elapsed();
+    assert!((60..70).contains(&after.as_secs()), "after {after:?}");
 }
 
 #[tokio::test]

@@ -19,6 +19,13 @@ use crate::backend::backhaul::wanted::{self, Side};
 /// Time between two packets that make an interface shake hands.
 const NUDGE: Duration = Duration::from_millis(200);
 
+/// How long a rotation that is due is not prepared again after somebody has taken it back, of its interval in seconds: who did so
+/// is not ready for it.
+fn rest(interval_s: u32) -> Duration {
+    let tenth = Duration::from_secs(interval_s.into()) / 10;
+    tenth.clamp(Duration::from_secs(60), Duration::from_secs(3600))
+}
+
 impl Tunnel {
     pub(super) async fn rotate(&mut self, port: Option<u16>) -> Result<OwnKeyState, PlaneError> {
         self.prepare(port, RotationReason::Requested).await
@@ -126,7 +133,10 @@ impl Tunnel {
         if let Some(record) = &mut self.record {
             record.next = None;
         }
-        self.put(before).await
+        self.put(before).await?;
+        let interval = self.config.as_ref().and_then(|one| one.rotation.interval_s);
+        self.rotation_rests = interval.map(|interval| Instant::now() + rest(interval));
+        Ok(())
     }
 
     /// Keeps the record and puts it in force; what was before comes back on an error.
@@ -184,6 +194,10 @@ impl Tunnel {
         let Some(interval) = config.rotation.interval_s else {
             return;
         };
+        let rests = self.rotation_rests;
+        if rests.is_some_and(|until| Instant::now() < until) {
+            return;
+        }
         let age = SystemTime::now().duration_since(record.current.made());
         let is_due = age.unwrap_or_default() >= Duration::from_secs(interval.into());
         if !is_due || record.next.is_some() || record.retiring.is_some() || record.has_turned {
@@ -273,6 +287,19 @@ impl Tunnel {
             public_key: generation.key.public(),
             listen_port: generation.port,
             interface: generation.interface(&self.prefix),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_took_a_rotation_back_has_a_tenth_of_its_interval_but_a_minute_at_least_and_an_hour_at_most()
+     {
+        for (interval_s, rests_s) in [(60, 60), (601, 60), (6000, 600), (31_536_000, 3600)] {
+            assert_eq!(rest(interval_s).as_secs(), rests_s, "{interval_s}");
         }
     }
 }
