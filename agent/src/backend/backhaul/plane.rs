@@ -18,6 +18,14 @@ pub(super) const METRIC: u32 = 100;
 /// Metric of the routes over an interface that carries nothing yet.
 pub(super) const METRIC_NEXT: u32 = 200;
 
+/// WireGuard fills packets up to a multiple of so many octets.
+pub(super) const PADDING: u64 = 16;
+/// By what a message of a handshake, the first or the answer, makes [`ObservedInterface::rx_content`] grow where it is counted. No
+/// packets do that: they are filled up, or as large as the MTU.
+pub(super) const HANDSHAKES: [u64; 2] = [148 - EMPTY, 92 - EMPTY];
+/// Octets of a message of WireGuard with nothing inside, which keeps a tunnel alive; every other message has more.
+pub(super) const EMPTY: u64 = 32;
+
 /// What encrypts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -150,8 +158,8 @@ pub(super) struct ObservedInterface {
     pub(super) name: String,
     pub(super) public_key: PublicKey,
     pub(super) port: u16,
-    /// Packets that came out of the tunnel.
-    pub(super) rx_packets: u64,
+    /// Grows with each packet that came out of the tunnel; not with what keeps it alive, and with handshakes by [`HANDSHAKES`] only.
+    pub(super) rx_content: u64,
     pub(super) peers: Vec<ObservedPeer>,
 }
 

@@ -434,7 +434,7 @@ async fn somebody_asks_for_a_peer(rig: &mut impl BackhaulRig) {
 }
 
 /// Prepares a rotation at all machines and tells each of the others' next keys.
-async fn prepared(
+pub(crate) async fn prepared(
     rig: &mut impl BackhaulRig,
     configs: &[NodeConfig; 3],
 ) -> ([OwnKeyState; 3], [NodeConfig; 3]) {

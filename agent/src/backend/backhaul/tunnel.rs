@@ -113,7 +113,7 @@ pub(super) struct Tunnel {
     rotation_rests: Option<Instant>,
     next_slow: Instant,
     next_check: Instant,
-    /// Since when the retiring interface has been silent, with the packets that had come out of it then.
+    /// Since when the retiring interface has been silent, with what had come out of it when it was looked at last.
     silence: Option<(Instant, u64)>,
 }
 

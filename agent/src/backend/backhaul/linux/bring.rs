@@ -291,7 +291,7 @@ pub(super) async fn observe(
     {
         if link.kind == kernel::KIND {
             let device = kernel::get(&space.net, &link.name).await?;
-            observed.extend(device.observed(&link.name, link.rx_packets));
+            observed.extend(device.observed(link));
         } else if let Some(device) = space.devices.lock().await.get(&link.name) {
             observed.push(device.observe(&link.name, link.rx_packets).await);
         }

@@ -14,10 +14,12 @@ use netlink_packet_wireguard::{
 };
 use rtnetlink::LinkWireguard;
 
-use super::net::Net;
+use super::net::{Link, Net};
 use crate::backend::backhaul::Prefix;
 use crate::backend::backhaul::key::{PrivateKey, PublicKey};
-use crate::backend::backhaul::plane::{ObservedInterface, ObservedPeer, TunnelInterface, WgPeer};
+use crate::backend::backhaul::plane::{
+    EMPTY, ObservedInterface, ObservedPeer, TunnelInterface, WgPeer,
+};
 use crate::backend::wifi::netlink::NetlinkError;
 
 /// Kind of the interfaces.
@@ -62,12 +64,13 @@ impl Device {
         self.public_key.map(PublicKey)
     }
 
-    pub(super) fn observed(self, name: &str, rx_packets: u64) -> Option<ObservedInterface> {
+    /// With what the kernel counted at its interface: messages of WireGuard as they came, of whatever kind.
+    pub(super) fn observed(self, link: &Link) -> Option<ObservedInterface> {
         Some(ObservedInterface {
-            name: name.to_owned(),
+            name: link.name.clone(),
             public_key: self.public_key()?,
             port: self.port,
-            rx_packets,
+            rx_content: link.rx_bytes.saturating_sub(link.rx_packets * EMPTY),
             peers: self.peers.into_iter().map(|peer| peer.observed).collect(),
         })
     }

@@ -60,6 +60,7 @@ pub(in crate::backend) struct Link {
     /// Of the port of a bridge, whether frames may leave where they came in.
     pub(in crate::backend) is_hairpin: bool,
     pub(in crate::backend) rx_packets: u64,
+    pub(in crate::backend) rx_bytes: u64,
 }
 
 /// A route of ours.
@@ -491,7 +492,9 @@ fn link(message: &LinkMessage) -> Link {
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Controller(index) => link.master = Some(*index).filter(|one| *one != 0),
             LinkAttribute::Link(index) => link.other_end = Some(*index),
-            LinkAttribute::Stats64(stats) => link.rx_packets = stats.rx_packets,
+            LinkAttribute::Stats64(stats) => {
+                (link.rx_packets, link.rx_bytes) = (stats.rx_packets, stats.rx_bytes);
+            }
             LinkAttribute::LinkInfo(infos) => {
                 let kind = infos.iter().find_map(|info| match info {
                     LinkInfo::Kind(kind) => Some(kind.to_string()),

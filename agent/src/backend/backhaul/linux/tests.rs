@@ -304,6 +304,30 @@ async fn roaming_is_kept(mut rig: Rig) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a kernel with WireGuard; run by make test-vm"]
+async fn an_old_interface_of_the_kernel_that_is_only_kept_alive_goes() {
+    let mut rig = Rig::new(BackendInUse::Kernel).await;
+    let mut configs = suite::connected(&mut rig).await;
+    for at in [EDGE, DC, SPOKE] {
+        let kept_alive = suite::changed(&configs[at], |tunnel| {
+            tunnel.rotation.overlap_ms = 3000;
+            for peer in &mut tunnel.peers {
+                peer.persistent_keepalive_s = Some(1);
+            }
+        });
+        suite::apply(&mut rig, at, &configs[at], &kept_alive).await;
+        configs[at] = kept_alive;
+    }
+    suite::rotate(&mut rig, &configs, [EDGE, DC, SPOKE]).await;
+    for at in [EDGE, DC, SPOKE] {
+        suite::until(&mut rig, at, "rid of the old key", |state| {
+            state.retiring.is_none()
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_leaves_no_socket_behind() {
     if !rig::can_run() {
         return;

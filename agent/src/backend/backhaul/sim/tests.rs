@@ -3,7 +3,7 @@
 use super::*;
 use crate::backend::backhaul::suite::{self, BackhaulRig};
 use crate::backend::backhaul::tunnel::Pace;
-use crate::backend::backhaul::{BackhaulBackend as _, Event};
+use crate::backend::backhaul::{BackhaulBackend as _, Event, Phase};
 use crate::backend::{Backend as _, NodeConfig};
 
 struct Rig {
@@ -116,6 +116,37 @@ async fn a_rotation_that_is_due_and_was_cancelled_is_not_prepared_again_at_once(
     while !is_prepared(&events.recv().await.unwrap()) {}
     let after = cancelled.elapsed();
     assert!((60..70).contains(&after.as_secs()), "after {after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_hears_its_old_interface_for_as_long_as_a_spoke_that_is_rarely_heard_has_not_moved() {
+    use suite::{DC, EDGE, SLICE, SPOKE};
+    let mut rig = Rig::new();
+    let bare = suite::told(&mut rig, |tunnel| tunnel["probe"]["interval"] = 1000.into()).await;
+    suite::until(&mut rig, SPOKE, "connected", |state| {
+        state
+            .peers
+            .iter()
+            .all(|peer| peer.latest_handshake.is_some())
+    })
+    .await;
+    let mut events = rig.node(EDGE).events();
+    suite::prepared(&mut rig, &bare).await;
+    for at in [EDGE, DC, SPOKE] {
+        suite::until(&mut rig, at, "ready", |state| {
+            let next = state.next.as_ref();
+            next.is_some_and(|next| next.phase == Phase::Ready)
+        })
+        .await;
+    }
+    rig.node(EDGE).complete_rotation(SLICE).await.unwrap();
+    rig.node(DC).complete_rotation(SLICE).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let waiting = suite::state(&mut rig, EDGE, SLICE).await;
+    assert!(waiting.retiring.is_some(), "{waiting:#?}");
+    rig.node(SPOKE).complete_rotation(SLICE).await.unwrap();
+    let is_over = |event: &Event| matches!(event, Event::RotationComplete { .. });
+    suite::heard(&mut events, is_over).await;
 }
 
 #[tokio::test]
