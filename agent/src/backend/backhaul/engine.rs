@@ -353,7 +353,7 @@ impl Backend for Backhaul {
         {
             let own = self.inner.shared.own.read();
             let own = own.unwrap_or_else(PoisonError::into_inner);
-            check(&new.backhaul, &new.wifi, &own)?;
+            check(&new.backhaul, &old.backhaul, &new.wifi, &own)?;
         }
         for tunnel in &new.backhaul.tunnels {
             if old.backhaul.tunnel(&tunnel.slice) != Some(tunnel) {

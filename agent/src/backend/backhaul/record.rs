@@ -109,6 +109,36 @@ impl Record {
 }
 
 /// What others may know of a record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Own {
+    /// The key in force, then those on their way in and out.
+    pub(super) keys: Vec<OwnKey>,
+    /// See [`Record::configured_port`]: after a rotation nobody need receive there.
+    pub(super) configured_port: Option<u16>,
+}
+
+impl Own {
+    /// Whether the tunnel receives at a port.
+    pub(super) fn receives_at(&self, port: u16) -> bool {
+        self.keys.iter().any(|key| key.port == port)
+    }
+
+    /// Whether a port is another tunnel's to leave alone: this one receives there, or may come back to it.
+    pub(super) fn claims(&self, port: u16) -> bool {
+        self.receives_at(port) || self.configured_port == Some(port)
+    }
+}
+
+impl From<&Record> for Own {
+    fn from(record: &Record) -> Self {
+        Self {
+            keys: record.generations().map(Into::into).collect(),
+            configured_port: record.configured_port,
+        }
+    }
+}
+
+/// A key as others may know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OwnKey {
     pub(super) public_key: PublicKey,

@@ -21,7 +21,7 @@ use super::check::{OwnKeys, path};
 use super::config::TunnelConfig;
 use super::health::{Health, PeerState};
 use super::plane::{BackendInUse, Look, Plane, PlaneError};
-use super::record::{Ledger, Record};
+use super::record::{Ledger, Own, Record};
 use super::state::{Event, OwnKeyState, ProbeResult, Repair, TunnelState};
 use super::wanted::{self, ActivePeers, Group, Means};
 use super::{ProbeRequest, TunnelOperState};
@@ -346,10 +346,7 @@ impl Tunnel {
             configured_port: port,
             ..Record::new(port.map_or_else(free, Ok)?)
         };
-        own.insert(
-            self.slice.clone(),
-            record.generations().map(Into::into).collect(),
-        );
+        own.insert(self.slice.clone(), Own::from(&record));
         Ok(record)
     }
 
@@ -386,10 +383,7 @@ impl Tunnel {
         {
             next.port = plane.free_port(&is_taken)?;
         }
-        own.insert(
-            self.slice.clone(),
-            record.generations().map(Into::into).collect(),
-        );
+        own.insert(self.slice.clone(), Own::from(&*record));
         Ok(())
     }
 
@@ -430,10 +424,7 @@ impl Tunnel {
     fn publish_keys(&self) {
         let mut own = self.own_keys();
         match &self.record {
-            Some(record) => {
-                let keys = record.generations().map(Into::into).collect();
-                own.insert(self.slice.clone(), keys);
-            }
+            Some(record) => drop(own.insert(self.slice.clone(), Own::from(record))),
             None => drop(own.remove(&self.slice)),
         }
     }
@@ -475,8 +466,8 @@ async fn on_disk<T: Send + 'static>(
     done.map_err(|error| PlaneError::new(format!("the key of the tunnel cannot be kept: {error}")))
 }
 
-/// Whether another tunnel of the node has a port, or is about to.
+/// Whether another tunnel of the node has a port, or may come to have it.
 fn is_taken(own: &OwnKeys, slice: &str, port: u16) -> bool {
     let mut others = own.iter().filter(|(other, _)| *other != slice);
-    others.any(|(_, keys)| keys.iter().any(|key| key.port == port))
+    others.any(|(_, own)| own.claims(port))
 }

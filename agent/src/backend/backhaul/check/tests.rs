@@ -43,9 +43,27 @@ fn tunnel(change: impl FnOnce(&mut Value)) -> Value {
 }
 
 fn verdict_of(tunnels: Vec<Value>, own: &OwnKeys) -> Checked {
-    let config = json!({ "tunnel": tunnels });
-    let config: BackhaulConfig = serde_json::from_value(config).unwrap();
-    check(&config, &WifiConfig::default(), own)
+    verdict_after(&BackhaulConfig::default(), &backhaul(tunnels), own)
+}
+
+fn verdict_after(before: &BackhaulConfig, config: &BackhaulConfig, own: &OwnKeys) -> Checked {
+    check(config, before, &WifiConfig::default(), own)
+}
+
+fn backhaul(tunnels: Vec<Value>) -> BackhaulConfig {
+    serde_json::from_value(json!({ "tunnel": tunnels })).unwrap()
+}
+
+/// What a tunnel has that receives at these ports, the first being that of the key in force.
+fn receiving(ports: &[u16]) -> Own {
+    let keys = ports.iter().map(|port| OwnKey {
+        public_key: PrivateKey::generate().public(),
+        port: *port,
+    });
+    Own {
+        keys: keys.collect(),
+        configured_port: None,
+    }
 }
 
 /// The refusal of a changed tunnel: the path below the tunnel, and the words.
@@ -79,10 +97,8 @@ fn keys_that_protect_nothing_are_refused() {
 #[test]
 fn ones_own_key_is_no_peer() {
     let own = PrivateKey::generate().public();
-    let keys = vec![OwnKey {
-        public_key: own,
-        port: 51820,
-    }];
+    let mut keys = receiving(&[51820]);
+    keys.keys[0].public_key = own;
     let changed = tunnel(|t| t["peer"][0]["public-key"] = own.to_string().into());
     let keys = OwnKeys::from([("a".to_owned(), keys)]);
     let refusal = verdict_of(vec![changed], &keys).unwrap_err();
@@ -193,11 +209,7 @@ fn addresses_in_the_tunnel_are_of_one_host_each() {
 
 #[test]
 fn a_port_that_another_tunnel_chose_is_taken() {
-    let keys = vec![OwnKey {
-        public_key: PrivateKey::generate().public(),
-        port: 51820,
-    }];
-    let own = OwnKeys::from([("b".to_owned(), keys)]);
+    let own = OwnKeys::from([("b".to_owned(), receiving(&[51820]))]);
     let other = tunnel(|t| {
         t["slice"] = "b".into();
         t["listen-port"] = Value::Null;
@@ -208,6 +220,28 @@ fn a_port_that_another_tunnel_chose_is_taken() {
         refusal.message,
         "the tunnel of slice b receives at port 51820"
     );
+}
+
+#[test]
+fn a_port_that_a_rotation_has_left_may_be_somebody_elses() {
+    let other = || {
+        tunnel(|t| {
+            t["slice"] = "b".into();
+            t["listen-port"] = Value::Null;
+        })
+    };
+    let before = backhaul(vec![tunnel(|_| {}), other()]);
+    let elsewhere = tunnel(|t| t["mtu"] = 1300.into());
+    let after = backhaul(vec![elsewhere, other()]);
+    let mut own = OwnKeys::from([
+        ("a".to_owned(), receiving(&[60000])),
+        ("b".to_owned(), receiving(&[50000, 51820])),
+    ]);
+    verdict_after(&before, &after, &own).unwrap();
+    // Of a tunnel that receives there it is not.
+    own.insert("a".to_owned(), receiving(&[51820]));
+    let refusal = verdict_after(&before, &after, &own).unwrap_err();
+    assert_eq!(refusal.path, format!("{TUNNEL}/listen-port"));
 }
 
 #[test]

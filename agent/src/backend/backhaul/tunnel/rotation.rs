@@ -98,16 +98,19 @@ impl Tunnel {
         Ok(answer)
     }
 
-    /// The port, if no tunnel of this node has it.
+    /// The port, if no tunnel of this node has it and no other one is configured to have it.
     fn unused(&self, port: u16) -> Result<u16, PlaneError> {
         let own = self.shared.own.read();
         let own = own.unwrap_or_else(std::sync::PoisonError::into_inner);
-        let taken = own
-            .iter()
-            .find(|(_, keys)| keys.iter().any(|key| key.port == port));
-        match taken {
-            Some((slice, _)) => Err(PlaneError::new(format!(
+        if let Some((slice, _)) = own.iter().find(|(_, own)| own.receives_at(port)) {
+            return Err(PlaneError::new(format!(
                 "the tunnel of slice {slice} receives at port {port}"
+            )));
+        }
+        let mut others = own.iter().filter(|(slice, _)| **slice != self.slice);
+        match others.find(|(_, own)| own.claims(port)) {
+            Some((slice, _)) => Err(PlaneError::new(format!(
+                "port {port} is the listen-port of the tunnel of slice {slice}"
             ))),
             None => Ok(port),
         }
