@@ -1,5 +1,7 @@
 //! What makes no sense for a tunnel, beyond what the schema can say. Pure; every refusal has the path of the node at fault.
 
+mod management;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
@@ -45,6 +47,7 @@ pub(super) fn check(
     for tunnel in &config.tunnels {
         check_tunnel(tunnel, own)?;
     }
+    management::check_routes(config)?;
     check_ports(config, before, own)?;
     check_attachments(config, wifi)
 }
@@ -200,11 +203,6 @@ fn check_endpoints(tunnel: &TunnelConfig, peer: &PeerConfig) -> Checked {
 }
 
 fn check_prefixes(tunnel: &TunnelConfig, peer: &PeerConfig) -> Checked {
-    let endpoints = tunnel.peers.iter().flat_map(|peer| {
-        let next = peer.next.as_ref().and_then(|next| next.endpoint);
-        [peer.endpoint, next].into_iter().flatten()
-    });
-    let endpoints: Vec<EndpointConfig> = endpoints.collect();
     for written in &peer.allowed_prefixes {
         let at = prefix_path(tunnel, peer, written);
         let prefix = written
@@ -229,7 +227,7 @@ fn check_prefixes(tunnel: &TunnelConfig, peer: &PeerConfig) -> Checked {
             }
             continue;
         }
-        if let Some(inside) = endpoints.iter().find(|one| prefix.contains(one.address)) {
+        if let Some(inside) = endpoints(tunnel).find(|one| prefix.contains(one.address)) {
             let message = format!("the endpoint {} is in this prefix", inside.address);
             return Err(bad(at, message));
         }
@@ -240,8 +238,24 @@ fn check_prefixes(tunnel: &TunnelConfig, peer: &PeerConfig) -> Checked {
         if let Some(own) = own {
             return Err(bad(at, format!("{own} is the address of this node itself")));
         }
+        // One that is shorter may hold it: WireGuard and routes take the longest.
+        let is_address =
+            |other: &&PeerConfig| other.tunnel_address.map(Prefix::host) == Some(prefix);
+        let mut others = tunnel.peers.iter().filter(|other| other.name != peer.name);
+        if let Some(other) = others.find(is_address) {
+            let message = format!("{} is the address of peer {}", prefix.address, other.name);
+            return Err(bad(at, message));
+        }
     }
     Ok(())
+}
+
+/// Where the peers of a tunnel are called, now or next.
+fn endpoints(tunnel: &TunnelConfig) -> impl Iterator<Item = EndpointConfig> {
+    tunnel.peers.iter().flat_map(|peer| {
+        let next = peer.next.as_ref().and_then(|next| next.endpoint);
+        [peer.endpoint, next].into_iter().flatten()
+    })
 }
 
 fn prefix_path(tunnel: &TunnelConfig, peer: &PeerConfig, written: &Written) -> String {
