@@ -1,16 +1,18 @@
 //! The network as one thing to change: what every node should have, and the one way to change that.
 //!
 //! Owns the wanted plans and which node is being changed. Changes come one after the other; a change holds only the nodes it
-//! concerns, so a node that hangs in a repair delays nobody else. What a node has is read from it, never taken from here.
+//! concerns, so a node that hangs in a repair or a rotation delays nobody before somebody changes it (`hold`). What a node has is
+//! read from it, never taken from here.
 
 mod forecast;
+mod hold;
 mod rotation;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt as _;
-use tokio::sync::{OwnedMutexGuard, broadcast};
+use tokio::sync::broadcast;
 use tranche_netconf::Error;
 
 use crate::device::{Device, DeviceError, DeviceState, Fleet};
@@ -23,7 +25,7 @@ use crate::rollout::{
 
 pub(crate) use self::forecast::{Answer, NodeForecast};
 pub use self::rotation::RotationError;
-pub(crate) use self::rotation::{PortRanges, Waiting, Waits};
+pub(crate) use self::rotation::{PortRange, PortRanges, Waiting, Waits};
 
 /// Changes of agreement that a listener may be behind before it misses some.
 const EVENTS: usize = 1024;
@@ -82,8 +84,12 @@ struct State {
     wanted: BTreeMap<NodeName, Wanted>,
     sync: BTreeMap<NodeName, SyncState>,
     busy: HashMap<NodeName, Arc<tokio::sync::Mutex<()>>>,
+    /// Slices whose rotations hold nodes, by node.
+    rotations: HashMap<NodeName, String>,
     /// Slices that are or were ours: their tunnels are ours.
     slices: HashSet<String>,
+    /// Slices that changes brought tunnels of, those that failed too: what nodes may still be undoing is not somebody else's.
+    tried: HashSet<String>,
     /// What the first tunnel of each slice showed when it answered in the last change that brought some.
     heard: HashMap<String, Heard>,
 }
@@ -179,7 +185,7 @@ impl Network {
     /// committed, and all undo it if it fails. Only the nodes named in `plans` are wanted anything of afterwards.
     ///
     /// # Errors
-    /// Whoever was away, refused or failed; then everything is as it was.
+    /// Whoever was away, refused or failed, or is held by a rotation; then everything is as it was.
     pub async fn change(
         &self,
         plans: BTreeMap<NodeName, NodePlan>,
@@ -188,8 +194,10 @@ impl Network {
     ) -> Result<ChangeDone, RolloutFailed> {
         let _one_at_a_time = self.changing.lock().await;
         let concerned = self.concerned(&plans);
-        let held = self.hold(&concerned).await;
+        let held = self.hold_for_change(&concerned).await?;
         let (nodes, queued) = self.nodes(&plans, &concerned, mode).await?;
+        let tunnels = plans.values().flat_map(|plan| plan.tunnels.keys());
+        self.state().tried.extend(tunnels.cloned());
         let done = self.carry_out(nodes, keep).await?;
         self.settle(plans, &concerned, &done, &queued);
         // While nobody else looks at them: what was read before would be taken for what they have now.
@@ -437,6 +445,12 @@ impl Network {
         self.state().heard.get(slice).cloned()
     }
 
+    /// Whether nodes have tunnels of a slice from here and from nobody else.
+    pub(crate) fn is_ours(&self, slice: &str) -> bool {
+        let state = self.state();
+        state.slices.contains(slice) || state.tried.contains(slice)
+    }
+
     /// From now on these slices are ours.
     pub(crate) fn know_slices(&self, slices: impl IntoIterator<Item = String>) {
         self.state().slices.extend(slices);
@@ -520,16 +534,6 @@ impl Network {
         for error in read.into_iter().filter_map(Result::err) {
             tracing::warn!(%error, "the node could not be read after a change");
         }
-    }
-
-    /// Keeps others from changing these nodes. Always in the order of names, so that nobody waits in a circle.
-    async fn hold(&self, nodes: &[NodeName]) -> Vec<OwnedMutexGuard<()>> {
-        let mut held = Vec::with_capacity(nodes.len());
-        for node in nodes {
-            let busy = self.busy(node);
-            held.push(busy.lock_owned().await);
-        }
-        held
     }
 
     fn busy(&self, node: &str) -> Arc<tokio::sync::Mutex<()>> {

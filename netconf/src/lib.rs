@@ -31,6 +31,7 @@ pub mod client;
 pub mod error;
 pub mod framing;
 pub mod message;
+pub mod open_files;
 pub mod server;
 pub mod transport;
 pub mod xml;

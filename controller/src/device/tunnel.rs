@@ -110,6 +110,7 @@ pub(super) fn tunnels(backhaul: &Element) -> Result<BTreeMap<String, Tunnel>, Re
             has_next: tunnel
                 .children("peer")
                 .any(|peer| peer.child("next").is_some()),
+            listen_port: parsed(tunnel, "tunnel", "listen-port")?,
             state: state.unwrap_or_default(),
         };
         Ok((slice, read))

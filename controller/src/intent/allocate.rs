@@ -218,12 +218,9 @@ impl Ports {
         let mut ports = Self {
             taken: BTreeMap::new(),
         };
-        for slice in intent.slices.values().chain(before.slices.values()) {
-            let backhaul = slice.backhaul.iter();
-            for one in backhaul.flat_map(|backhaul| &backhaul.allocations) {
-                if let Some(port) = one.listen_port {
-                    ports.take(&one.name, port);
-                }
+        for intent in [intent, before] {
+            for (_, node, port) in given(intent) {
+                ports.take(node, port);
             }
         }
         for (name, node) in &inventory.nodes {
@@ -270,13 +267,19 @@ impl Ports {
     }
 }
 
-/// Ports that a node receives at, by slice.
+/// Ports that the nodes were given, by slice and node. A slice that is off, or that its node has not got yet, keeps its own.
+pub(crate) fn given(intent: &Intent) -> impl Iterator<Item = (&str, &str, u16)> {
+    intent.slices.values().flat_map(|slice| {
+        let backhaul = slice.backhaul.iter();
+        let all = backhaul.flat_map(|backhaul| &backhaul.allocations);
+        all.filter_map(|one| Some((slice.id.as_str(), one.name.as_str(), one.listen_port?)))
+    })
+}
+
+/// Ports that a node receives at or is told to, by slice. They differ between a rotation and the one after it.
 pub(crate) fn in_use(observed: &Observed) -> impl Iterator<Item = (&str, u16)> {
     observed.tunnels.iter().flat_map(|(slice, tunnel)| {
-        let state = &tunnel.state;
-        let next = state.next.as_ref().map(|(key, _)| key);
-        let keys = [state.key.as_ref(), next, state.retiring.as_ref()];
-        let keys = keys.into_iter().flatten();
-        keys.map(move |key| (slice.as_str(), key.listen_port))
+        let ports = tunnel.receives_at().chain(tunnel.listen_port);
+        ports.map(move |port| (slice.as_str(), port))
     })
 }

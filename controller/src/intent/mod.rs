@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 pub use allocate::allocate;
-pub(crate) use allocate::in_use;
+pub(crate) use allocate::{given, in_use};
 pub use backhaul::{
     Allocation, Backhaul, Endpoint, ForeignPeer, Hub, HubAttachment, Layer, Probe, Rotation,
     Topology,
@@ -53,7 +53,7 @@ pub use tunnel::{
     TunnelConfig, TunnelState,
 };
 pub use tunnels::{Tunnels, compile_tunnels};
-pub(crate) use tunnels::{check_keys, underlay};
+pub(crate) use tunnels::{check_keys, check_rotations, check_tunnel_names, underlay};
 pub(crate) use vif::leaf;
 pub use vif::{
     AccessPoint, Attachment, Radius, Roaming, Secret, Security, SecurityMode, VifConfig, is_ours,

@@ -163,8 +163,20 @@ pub struct Tunnel {
     pub config: Option<TunnelConfig>,
     /// Whether peers have a second key, whatever else is configured.
     pub has_next: bool,
+    /// UDP port that it is told to receive at, whatever else is configured.
+    pub listen_port: Option<u16>,
     /// What it does.
     pub state: TunnelState,
+}
+
+impl Tunnel {
+    /// Ports of its keys.
+    pub(crate) fn receives_at(&self) -> impl Iterator<Item = u16> {
+        let state = &self.state;
+        let next = state.next.as_ref().map(|(key, _)| key);
+        let keys = [state.key.as_ref(), next, state.retiring.as_ref()];
+        keys.into_iter().flatten().map(|key| key.listen_port)
+    }
 }
 
 /// What a tunnel does, as the node tells.

@@ -1,6 +1,8 @@
 //! From the backhauls of all slices to the tunnels of every node, or all that is wrong with them. Pure, and without anything
 //! that was observed: a node that is away keeps its place among the peers of the others.
 
+mod fresh;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
@@ -10,6 +12,7 @@ use super::allocate::selected;
 use super::backhaul::{Backhaul, ForeignPeer, Hub, Layer, Topology};
 use super::tunnel::{PeerConfig, PeerEndpoint, Role, TunnelAttachment, TunnelConfig};
 use super::{ErrorKind, Intent, IntentError, Prefix, Slice};
+pub(crate) use fresh::{check_rotations, check_tunnel_names};
 
 /// Nodes of a mesh at most: tunnels grow with the square.
 const LARGEST_MESH: usize = 16;

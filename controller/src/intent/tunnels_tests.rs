@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::intent::allocate;
+use crate::intent::{OwnKey, Tunnel, TunnelState, allocate};
 use crate::inventory::Inventory;
 
 fn intent(slices: &[Value]) -> Intent {
@@ -194,6 +194,31 @@ fn ports_come_out_of_the_nodes_range_until_none_is_left() {
         errors[0].path,
         "/tranche-inventory:inventory/node[name='n3']/underlay/last-port"
     );
+}
+
+#[test]
+fn a_port_that_a_tunnel_receives_at_or_is_told_to_is_given_to_no_other() {
+    let mut nodes = inventory(3);
+    let hub = nodes.nodes.get_mut("n3").expect("exists");
+    let underlay = &mut hub.config.underlay;
+    (underlay.first_port, underlay.last_port) = (Some(50_000), Some(50_002));
+    // Rotated by hand: it is told one and receives at the other.
+    let key = OwnKey {
+        listen_port: 50_001,
+        ..OwnKey::default()
+    };
+    let ops = Tunnel {
+        listen_port: Some(50_000),
+        state: TunnelState {
+            key: Some(key),
+            ..TunnelState::default()
+        },
+        ..Tunnel::default()
+    };
+    let observed = hub.observed.insert(crate::inventory::Observed::default());
+    observed.tunnels.insert("ops".to_owned(), ops);
+    let tunnels = compiled(intent(&[slice("a", &["n1"], one_hub("n3"))]), &nodes);
+    assert_eq!(tunnels["n3"]["a"].listen_port, Some(50_002));
 }
 
 #[test]

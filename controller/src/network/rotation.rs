@@ -15,12 +15,13 @@ mod wait;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, sleep};
 
 use self::part::Part;
+pub(crate) use self::part::PortRange;
 pub(crate) use self::wait::{Waiting, Waits};
 use super::Network;
+use super::hold::HeldByRotation;
 use crate::intent::{NodePlan, OwnKey, PeerConfig, Role, Tunnel, TunnelConfig, in_use};
 use crate::inventory::{NodeName, Observed};
 
@@ -90,10 +91,10 @@ pub enum RotationError {
 }
 
 /// Nodes, and what holds them.
-type Held = (Vec<NodeName>, Vec<OwnedMutexGuard<()>>);
+type Held<'a> = (Vec<NodeName>, HeldByRotation<'a>);
 
-/// The ports out of which a node's next port is taken.
-pub(crate) type PortRanges = BTreeMap<NodeName, (u16, u16)>;
+/// The ports out of which a node's next port is taken, of those that have a range.
+pub(crate) type PortRanges = BTreeMap<NodeName, PortRange>;
 
 impl Network {
     /// Rotates the keys of all nodes of a slice. `ranges` are the ports of those nodes that have a range; ends whose keys are elsewhere
@@ -165,7 +166,7 @@ impl Network {
     async fn turn(
         &self,
         mut rotation: Rotation,
-        (nodes, mut held): Held,
+        (nodes, mut held): Held<'_>,
         ranges: &PortRanges,
         wait: Duration,
     ) -> Result<BTreeMap<NodeName, OwnKey>, RotationError> {
@@ -180,7 +181,7 @@ impl Network {
             ready = self
                 .until_nobody_is_absent(&mut rotation, &waiting, wait)
                 .await;
-            held = self.hold(&nodes).await;
+            held = self.hold_for_rotation(&rotation.slice, &nodes).await;
             if ready.is_ok() {
                 // Who changed the slice meanwhile was let through.
                 ready = self.look_again(&mut rotation).await;
@@ -276,11 +277,11 @@ impl Network {
     }
 
     /// Holds the nodes of a slice, and nothing else: changes of other nodes go on meanwhile. Who changes the slice changes a node
-    /// that has it, and waits.
-    async fn hold_slice(&self, slice: &str) -> Held {
+    /// that has it, and waits, or gives up (`hold_for_change`).
+    async fn hold_slice(&self, slice: &str) -> Held<'_> {
         loop {
             let nodes = self.nodes_of(slice);
-            let held = self.hold(&nodes).await;
+            let held = self.hold_for_rotation(slice, &nodes).await;
             if nodes == self.nodes_of(slice) {
                 return (nodes, held);
             }
@@ -331,7 +332,7 @@ impl Network {
                 wanted,
                 client,
                 has,
-                ports: in_use(&observed).map(|(_, port)| port).collect(),
+                ports: ports(slice, &observed),
             });
         }
         if parts.is_empty() {
@@ -343,6 +344,14 @@ impl Network {
             parts,
         })
     }
+}
+
+/// Ports that a node receives at, and that other slices are told to: a rotation goes away from its own, and back to it.
+fn ports(slice: &str, observed: &Observed) -> BTreeSet<u16> {
+    let others = in_use(observed).filter(|(other, _)| *other != slice);
+    let own = observed.tunnels.get(slice).into_iter();
+    let own = own.flat_map(|tunnel| tunnel.receives_at());
+    others.map(|(_, port)| port).chain(own).collect()
 }
 
 /// Whether a tunnel has a second key, or peers that have one.
@@ -420,13 +429,9 @@ impl Rotation {
     async fn prepare(&mut self, ranges: &PortRanges) -> Result<(), RotationError> {
         let mut keys = BTreeMap::new();
         for part in &self.parts {
-            let port = match (ranges.get(&part.node), &part.has.state.next) {
-                // The node keeps what it has prepared.
-                (None, _) | (_, Some(_)) => None,
-                (Some((first, last)), None) => {
-                    let free = (*first..=*last).find(|port| !part.ports.contains(port));
-                    Some(free.ok_or_else(|| part.failed("it has no port left for the next key"))?)
-                }
+            let port = match ranges.get(&part.node) {
+                Some(range) => part.next_port(&self.slice, range).await?,
+                None => None,
             };
             keys.insert(part.node.clone(), part.rotate_key(&self.slice, port).await?);
         }

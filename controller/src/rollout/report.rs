@@ -10,6 +10,8 @@ use crate::inventory::NodeName;
 /// Where in a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
+    /// Waiting until nobody else changes it.
+    Hold,
     /// Making a session.
     Connect,
     /// Locking candidate and running.
@@ -35,6 +37,7 @@ impl Phase {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Hold => "the change",
             Self::Connect => "to connect",
             Self::Lock => "the lock",
             Self::Edit => "the edit",

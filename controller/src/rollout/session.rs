@@ -104,7 +104,7 @@ impl Session {
     /// One phase of the rollout after [`Session::open`].
     pub(super) async fn step(&mut self, phase: Phase) -> Result<(), NodeFailure> {
         let done = match phase {
-            Phase::Connect | Phase::Tunnels => Ok(()),
+            Phase::Hold | Phase::Connect | Phase::Tunnels => Ok(()),
             Phase::Lock => self.lock().await,
             Phase::Edit => self.edit().await,
             Phase::Validate => self.validate().await,

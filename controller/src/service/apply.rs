@@ -13,7 +13,7 @@ use crate::device::DeviceState;
 use crate::intent::NodePlan;
 use crate::inventory::{Inventory, Node, NodeName, Observed};
 use crate::network::{ChangeDone, Mode};
-use crate::rollout::{NodeFailure, RolloutFailed};
+use crate::rollout::{NodeFailure, Phase, RolloutFailed};
 
 /// What a change means for the nodes.
 #[derive(Debug)]
@@ -104,6 +104,7 @@ impl Service {
         before: &Desired,
     ) -> Result<BTreeMap<NodeName, NodePlan>, Vec<RpcError>> {
         let mut observed = self.observed(desired);
+        desired.check_tunnel_names(&observed, |slice| self.network.is_ours(slice))?;
         let errors = match desired.plans(before, &observed) {
             Ok(plans) => return Ok(plans),
             Err(errors) => errors,
@@ -321,6 +322,7 @@ pub(super) fn refused(failed: &RolloutFailed) -> Vec<RpcError> {
     let left: Vec<String> = failed.not_undone.iter().map(ToString::to_string).collect();
     let tell = |failure: &NodeFailure| {
         let (tag, app_tag) = match failure.errors.first() {
+            Some(error) if failure.phase == Phase::Hold => (error.tag, "rotation-under-way"),
             Some(error) => (error.tag, "node-refused"),
             None => (ErrorTag::OperationFailed, "node-failed"),
         };
@@ -343,7 +345,6 @@ mod tests {
     use super::*;
     use crate::intent::Intent;
     use crate::inventory::{Radio, Vif};
-    use crate::rollout::Phase;
     use serde_json::json;
 
     #[test]

@@ -13,7 +13,8 @@ use tranche_yang::{Format, Tree};
 use crate::device::DeviceConfig;
 use crate::intent::{
     Allocation, Application, ErrorKind, Intent, IntentError, NodePlan, Share, Slice, allocate,
-    check_keys, compile, compile_change, compile_steering, compile_tunnels, mec_names, mec_rules,
+    check_keys, check_rotations, check_tunnel_names, compile, compile_change, compile_steering,
+    compile_tunnels, mec_names, mec_rules,
 };
 use crate::inventory::{Inventory, NodeConfig, NodeName};
 use crate::scheduler::{PrbSla, Sla, SlaTable};
@@ -162,6 +163,7 @@ impl Desired {
         compile(&changed, observed).map_err(rpc_errors)?;
         let mut errors = check_keys(&changed, observed);
         errors.extend(unread_hubs(&changed, observed));
+        errors.extend(check_rotations(&changed));
         if !errors.is_empty() {
             return Err(rpc_errors(errors));
         }
@@ -186,6 +188,22 @@ impl Desired {
             }
         }
         Ok(plans)
+    }
+
+    /// Refuses slices whose name a tunnel of somebody else has. `is_ours` says whose names are known to be ours.
+    ///
+    /// # Errors
+    /// Each of them, with a node that has such a tunnel.
+    pub(super) fn check_tunnel_names(
+        &self,
+        observed: &Inventory,
+        is_ours: impl Fn(&str) -> bool,
+    ) -> Result<(), Vec<RpcError>> {
+        let errors = check_tunnel_names(&self.intent, observed, is_ours);
+        match errors.is_empty() {
+            true => Ok(()),
+            false => Err(rpc_errors(errors)),
+        }
     }
 
     /// What the ends of every backhaul should be given, where that is not what they have.
@@ -312,8 +330,10 @@ fn rpc_errors(errors: Vec<IntentError>) -> Vec<RpcError> {
             | ErrorKind::PriorityClash
             | ErrorKind::PeerNameClash
             | ErrorKind::KeyClash
+            | ErrorKind::KeyElsewhere
             | ErrorKind::VniClash
             | ErrorKind::BridgeClash
+            | ErrorKind::TunnelClash
             | ErrorKind::NoUnderlay
             | ErrorKind::RatMismatch
             | ErrorKind::SdNotCanonical

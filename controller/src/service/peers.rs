@@ -263,7 +263,13 @@ impl Service {
         };
         let text = match side {
             Side::Current => text,
-            Side::Next => of_second_interface(&text),
+            Side::Next => match default_route(&text) {
+                None => of_second_interface(&text),
+                Some(message) => {
+                    let refusal = RpcError::new(ErrorTag::OperationNotSupported, message);
+                    return Err(vec![refusal.with_app_tag("default-route").at(&path)]);
+                }
+            },
         };
         let mut output = self
             .schema
@@ -344,6 +350,32 @@ enum Side {
     Current,
     /// Those that a rotation waits with.
     Next,
+}
+
+/// Why there is no file of a second interface beside one with a default route, and what is needed without one. For such a route wg-quick
+/// drops what is sent to the address of its interface and comes in on another one (`preraw`), and takes away the rules of all such
+/// interfaces with one of them.
+fn default_route(text: &str) -> Option<String> {
+    let is_default = |one: &&str| {
+        one.parse::<Prefix>()
+            .is_ok_and(|prefix| prefix.is_default())
+    };
+    let allowed = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("AllowedIPs = "));
+    let prefix = allowed.flat_map(|all| all.split(", ")).find(is_default)?;
+    let peers = text.split("\n\n# ").skip(1).map(|peer| {
+        let name = peer.lines().next().unwrap_or_default();
+        let after = |start| peer.lines().find_map(|line| line.strip_prefix(start));
+        let key = after("PublicKey = ").unwrap_or_default();
+        let at = after("Endpoint = ").map(|at| format!(" at {at}"));
+        format!("peer {name} with the key {key}{}", at.unwrap_or_default())
+    });
+    let peers: Vec<String> = peers.collect();
+    Some(format!(
+        "there is no file for it: beside an interface with the route {prefix}, wg-quick lets nothing in on a second one; bring that up by other means, with the fwmark of the first and routing rules of its own, and with {}",
+        peers.join(" and ")
+    ))
 }
 
 /// The file of a second interface. It takes over what is sent to a peer once that has shaken hands, by routes in place of those of

@@ -12,7 +12,8 @@ use tranche_yang::Operation;
 
 use super::{Live, Service};
 use crate::device::{DeviceState, pause};
-use crate::network::{PortRanges, RotationError};
+use crate::intent::given;
+use crate::network::{PortRange, PortRanges, RotationError};
 
 /// How long ends whose keys are elsewhere are waited for where nobody says, in seconds: the default of the model.
 const WAIT_S: u64 = 600;
@@ -58,7 +59,7 @@ impl Service {
         let (service, id) = (Arc::clone(self), slice.clone());
         // A caller that goes away doesn't stop it halfway.
         let task = self.tasks.spawn(async move {
-            let ranges = service.port_ranges();
+            let ranges = service.port_ranges(&id);
             service.network.rotate(&id, &ranges, wait).await
         });
         let rotated = task.await;
@@ -139,7 +140,7 @@ impl Service {
         let backhaul = desired.intent.slices.get(slice);
         let backhaul = backhaul.and_then(|slice| slice.backhaul.as_ref());
         let due = backhaul.is_some_and(|b| b.rotation.interval.is_some());
-        let ranges = self.port_ranges();
+        let ranges = self.port_ranges(slice);
         match self.network.resume_rotation(slice, &ranges, due).await {
             None | Some(Err(RotationError::NoTunnels(_))) => true,
             Some(Ok(())) => {
@@ -157,16 +158,23 @@ impl Service {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The ports of the nodes that have a range.
-    fn port_ranges(&self) -> PortRanges {
+    /// The ports of the nodes that have a range, for the next key of a slice.
+    fn port_ranges(&self, slice: &str) -> PortRanges {
         let desired = Arc::clone(&self.published().desired);
-        let nodes = desired.inventory.nodes.iter();
         let range = |node: &crate::inventory::Node| {
             let underlay = node.config.underlay;
-            underlay.first_port.zip(underlay.last_port)
+            Some(underlay.first_port?..=underlay.last_port?)
         };
-        nodes
-            .filter_map(|(name, node)| Some((name.clone(), range(node)?)))
-            .collect()
+        let of = |name: &str| {
+            let given = given(&desired.intent);
+            let others = given.filter(|(other, node, _)| *other != slice && *node == name);
+            others.map(|(_, _, port)| port).collect()
+        };
+        let nodes = desired.inventory.nodes.iter();
+        let nodes = nodes.filter_map(|(name, node)| {
+            let (all, given) = (range(node)?, of(name));
+            Some((name.clone(), PortRange { all, given }))
+        });
+        nodes.collect()
     }
 }

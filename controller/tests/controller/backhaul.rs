@@ -380,6 +380,7 @@ async fn what_makes_no_sense_is_refused_where_it_stands() {
         (json!({ "pool": "127.0.0.0/8" }), "/pool", "invalid-value", "covers-underlay"),
         (json!({ "client-pool": "10.77.0.0/16" }), "/client-pool", "invalid-value", "prefix-overlap"),
         (json!({ "hub": [] }), "", "operation-failed", "no-hub"),
+        (json!({ "hub": [hub("node-3", 1), tenant], "rotation": { "interval": 86_400 } }), "/rotation/interval", "invalid-value", "key-elsewhere"),
         (json!({ "hub": twice }), "/hub[name='x']/node", "invalid-value", "hub-clash"),
         (json!({ "hub": [hub("node-2", 1), hub("node-3", 1)] }), "/hub[name='hub-node-3']/priority", "invalid-value", "priority-clash"),
         (json!({ "foreign-peer": laptop("0.0.0.0/0") }), "/foreign-peer[name='laptop']/allowed-prefix[.='0.0.0.0/0']", "invalid-value", "default-route"),

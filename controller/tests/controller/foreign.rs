@@ -46,7 +46,11 @@ fn hub_peer(key: &str, port: &str, next: &str) -> String {
 
 /// Slice `a` at the first node with its hub at the third, and the second node as an end `lab` that calls the hub.
 async fn with_lab(site: &Site, instance: &Arc<Instance>) -> String {
-    put(instance, &[slice_with("a", &["node-1"], one_hub())]).await;
+    with_lab_in(site, instance, one_hub()).await
+}
+
+async fn with_lab_in(site: &Site, instance: &Arc<Instance>, backhaul: Value) -> String {
+    put(instance, &[slice_with("a", &["node-1"], backhaul)]).await;
     lab(site, "10.77.0.99", "").await;
     let (key, _) = own_key(site, LAB, "lab").await;
     let input = json!({ "name": "lab", "public-key": key });
@@ -270,6 +274,12 @@ async fn a_rotation_that_a_node_prepares_waits_too_and_one_with_an_end_that_is_c
         "name": "office", "public-key": "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=",
         "endpoint": { "address": "127.0.0.1", "port": 51820 },
     });
+    let (status, refusal) = act(&instance, "a", "add-peer", called.clone()).await;
+    assert_eq!(status, 400, "{refusal}");
+    let (app_tag, sentence) = words(&refusal);
+    assert_eq!(app_tag, "key-elsewhere", "{sentence}");
+    assert_eq!(instance.delete(path).await.status(), 204);
+    // Without an interval it may be, until somebody asks.
     let (status, answer) = act(&instance, "a", "add-peer", called).await;
     assert_eq!(status, 200, "{answer}");
     let (_, refusal) = act(&instance, "a", "rotate-keys", json!({})).await;
@@ -303,5 +313,33 @@ async fn a_rotation_that_waits_ends_with_its_controller_and_the_next_one_takes_i
     }
     everything_is_as_it_was(&site, &instance, &before).await;
     instance.stop().await;
+    site.agent.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_is_no_file_of_a_second_interface_with_a_default_route() {
+    let site = three().await;
+    let instance = Arc::new(site.controller(&site.inventory()).await);
+    let mut backhaul = one_hub();
+    backhaul["hub"][0]["prefix"] = json!(["0.0.0.0/0"]);
+    with_lab_in(&site, &instance, backhaul).await;
+    let current = json!({ "name": "lab" });
+    let (status, file) = act(&instance, "a", "peer-configuration", current).await;
+    assert_eq!(status, 200, "{file}");
+    assert!(file.to_string().contains("0.0.0.0/0"), "{file}");
+    let task = rotating(&instance, 120).await;
+    let next = json!({ "name": "lab", "key": "next" });
+    let (status, refusal) = act(&instance, "a", "peer-configuration", next).await;
+    assert!(status >= 400, "{refusal}");
+    let (app_tag, sentence) = words(&refusal);
+    assert_eq!(app_tag, "default-route", "{sentence}");
+    // It says what is needed to bring one up by other means.
+    let (hub_key, hub_port) = next_key(&site, HUB).await;
+    let peer = format!("peer hub-node-3 with the key {hub_key} at 127.0.0.1:{hub_port}");
+    assert!(sentence.contains(&peer), "{sentence}");
+    let (status, answer) = act(&instance, "a", "cancel-rotation", json!({})).await;
+    assert_eq!(status, 204, "{answer}");
+    assert_eq!(refused(task).await.0, "rotation-cancelled");
+    Arc::into_inner(instance).unwrap().stop().await;
     site.agent.shutdown().await;
 }

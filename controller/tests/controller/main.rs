@@ -24,6 +24,8 @@ mod process;
 mod resolvers;
 mod restconf;
 mod rotation;
+mod rotation_ports;
 mod steering;
 mod support;
+mod tunnel_names;
 mod unanswered;

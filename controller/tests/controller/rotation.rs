@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Method;
+use reqwest::{Method, Response};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -11,7 +11,7 @@ use crate::away::Way;
 use crate::backhaul::{one_hub, put, put_two, slice_with, three, tunnel, until_up};
 use crate::backhaul_operations::{act, keys};
 use crate::nodes::{Site, oper_state, permit_all, wait};
-use crate::support::{Instance, config};
+use crate::support::{Instance, config, error};
 
 /// A controller that died after the nodes had made their next keys.
 #[tokio::test(flavor = "multi_thread")]
@@ -169,6 +169,16 @@ async fn a_node_that_does_not_follow_holds_up_no_other_and_follows_later() {
     site.agent.shutdown().await;
 }
 
+/// Puts a slice without tunnels at one node.
+async fn put_plain(instance: &Instance, id: &str, node: &str, hidden: bool) -> Response {
+    let mut other = slice_with(id, &[node], json!({}));
+    other.as_object_mut().unwrap().remove("backhaul");
+    other["wifi"]["hidden"] = json!(hidden);
+    let body = json!({ "tranche-slice:slice": [other] });
+    let path = format!("tranche-slice:slices/slice={id}");
+    instance.send(Method::PUT, &path, &body).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_that_takes_its_time_holds_up_no_change_of_another_node() {
     let site = three().await;
@@ -182,12 +192,7 @@ async fn a_rotation_that_takes_its_time_holds_up_no_change_of_another_node() {
     let own = Arc::clone(&instance);
     let rotating = tokio::spawn(async move { act(&own, "a", "rotate-keys", json!({})).await });
     for hidden in [true, false, true] {
-        let mut other = slice_with("b", &["node-2"], json!({}));
-        other.as_object_mut().unwrap().remove("backhaul");
-        other["wifi"]["hidden"] = json!(hidden);
-        let body = json!({ "tranche-slice:slice": [other] });
-        let path = "tranche-slice:slices/slice=b";
-        let changed = instance.send(Method::PUT, path, &body).await;
+        let changed = put_plain(&instance, "b", "node-2", hidden).await;
         assert!(
             changed.status().is_success(),
             "{}",
@@ -210,6 +215,55 @@ async fn a_rotation_that_takes_its_time_holds_up_no_change_of_another_node() {
             .iter()
             .all(|key| !before.contains(key))
     );
+    Arc::into_inner(instance).unwrap().stop().await;
+    site.agent.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_a_node_that_a_rotation_holds_is_refused_and_holds_up_no_other() {
+    let site = three().await;
+    let way = Way::to(site.agent.nodes()[0].address()).await;
+    let mut factory = site.inventory();
+    factory["tranche-inventory:inventory"]["node"][0]["port"] = json!(way.port);
+    let instance = Arc::new(site.controller(&factory).await);
+    put(&instance, &[slice_with("a", &["node-1"], one_hub())]).await;
+    way.hold();
+    let own = Arc::clone(&instance);
+    let rotating = tokio::spawn(async move { act(&own, "a", "rotate-keys", json!({})).await });
+    // The hub answers, and is held with the node that hangs. Beside what is asked of it, another node is changed.
+    let mut hidden = false;
+    let refused = loop {
+        let own = Arc::clone(&instance);
+        let at_hub = tokio::spawn(async move { put_plain(&own, "c", "node-3", hidden).await });
+        let changed = put_plain(&instance, "b", "node-2", hidden).await;
+        let text = changed.text().await.unwrap();
+        let has = site.running(1).await;
+        assert!(
+            has.contains(&format!("<hidden>{hidden}</hidden>")),
+            "{text}"
+        );
+        let answer = at_hub.await.unwrap();
+        assert!(!rotating.is_finished(), "it was waited for");
+        if answer.status().is_client_error() {
+            break answer;
+        }
+        hidden = !hidden;
+    };
+    let refusal = error(refused).await;
+    assert_eq!(refusal["error-tag"], "in-use", "{refusal}");
+    assert_eq!(refusal["error-app-tag"], "rotation-under-way", "{refusal}");
+    let path = "/tranche-inventory:inventory/node[name='node-3']";
+    assert_eq!(refusal["error-path"], path, "{refusal}");
+    let message = refusal["error-message"].as_str().unwrap();
+    assert!(
+        message.contains("the keys of slice a are being rotated"),
+        "{message}"
+    );
+    way.mend();
+    let (status, output) = rotating.await.unwrap();
+    assert_eq!(status, 200, "{output}");
+    let changed = put_plain(&instance, "c", "node-3", hidden).await;
+    assert!(changed.status().is_success(), "it is let go");
     Arc::into_inner(instance).unwrap().stop().await;
     site.agent.shutdown().await;
 }

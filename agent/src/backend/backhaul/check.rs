@@ -1,5 +1,7 @@
 //! What makes no sense for a tunnel, beyond what the schema can say. Pure; every refusal has the path of the node at fault.
 
+mod management;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
@@ -7,7 +9,7 @@ use super::config::{
     AttachmentConfig, BackhaulConfig, EndpointConfig, PeerConfig, Role, TunnelConfig,
 };
 use super::key::PublicKey;
-use super::record::OwnKey;
+use super::record::{Own, OwnKey};
 use super::wanted::{prefixes, segment_mtu};
 use super::{Prefix, Written};
 use crate::backend::wifi::WifiConfig;
@@ -17,8 +19,8 @@ use crate::backend::{Refusal, Why};
 const SMALLEST_IPV4: u16 = 576;
 const SMALLEST_IPV6: u16 = 1280;
 
-/// The keys that this node has, by slice.
-pub(super) type OwnKeys = HashMap<String, Vec<OwnKey>>;
+/// The keys and ports that this node has, by slice.
+pub(super) type OwnKeys = HashMap<String, Own>;
 
 type Checked = Result<(), Refusal>;
 
@@ -32,15 +34,21 @@ pub(super) fn peer_path(slice: &str, peer: &str) -> String {
     format!("{}/peer[name='{peer}']", path(slice))
 }
 
-/// Checks a configuration against itself and against the keys that the node has.
+/// Checks a configuration against itself and against the keys that the node has; `before` is the one that is in force.
 ///
 /// # Errors
 /// The first thing that makes no sense.
-pub(super) fn check(config: &BackhaulConfig, wifi: &WifiConfig, own: &OwnKeys) -> Checked {
+pub(super) fn check(
+    config: &BackhaulConfig,
+    before: &BackhaulConfig,
+    wifi: &WifiConfig,
+    own: &OwnKeys,
+) -> Checked {
     for tunnel in &config.tunnels {
         check_tunnel(tunnel, own)?;
     }
-    check_ports(config, own)?;
+    management::check_routes(config)?;
+    check_ports(config, before, own)?;
     check_attachments(config, wifi)
 }
 
@@ -52,8 +60,7 @@ fn check_tunnel(tunnel: &TunnelConfig, own: &OwnKeys) -> Checked {
     check_addresses(tunnel)?;
     check_mtu(tunnel)?;
     check_gateways(tunnel)?;
-    let none = Vec::new();
-    let own = own.get(&tunnel.slice).unwrap_or(&none);
+    let own = own.get(&tunnel.slice).map_or(&[][..], |own| &own.keys);
     let mut tunnel_addresses: BTreeMap<IpAddr, &str> = BTreeMap::new();
     for peer in &tunnel.peers {
         check_keys(tunnel, peer, own)?;
@@ -196,11 +203,6 @@ fn check_endpoints(tunnel: &TunnelConfig, peer: &PeerConfig) -> Checked {
 }
 
 fn check_prefixes(tunnel: &TunnelConfig, peer: &PeerConfig) -> Checked {
-    let endpoints = tunnel.peers.iter().flat_map(|peer| {
-        let next = peer.next.as_ref().and_then(|next| next.endpoint);
-        [peer.endpoint, next].into_iter().flatten()
-    });
-    let endpoints: Vec<EndpointConfig> = endpoints.collect();
     for written in &peer.allowed_prefixes {
         let at = prefix_path(tunnel, peer, written);
         let prefix = written
@@ -225,7 +227,7 @@ fn check_prefixes(tunnel: &TunnelConfig, peer: &PeerConfig) -> Checked {
             }
             continue;
         }
-        if let Some(inside) = endpoints.iter().find(|one| prefix.contains(one.address)) {
+        if let Some(inside) = endpoints(tunnel).find(|one| prefix.contains(one.address)) {
             let message = format!("the endpoint {} is in this prefix", inside.address);
             return Err(bad(at, message));
         }
@@ -236,8 +238,24 @@ fn check_prefixes(tunnel: &TunnelConfig, peer: &PeerConfig) -> Checked {
         if let Some(own) = own {
             return Err(bad(at, format!("{own} is the address of this node itself")));
         }
+        // One that is shorter may hold it: WireGuard and routes take the longest.
+        let is_address =
+            |other: &&PeerConfig| other.tunnel_address.map(Prefix::host) == Some(prefix);
+        let mut others = tunnel.peers.iter().filter(|other| other.name != peer.name);
+        if let Some(other) = others.find(is_address) {
+            let message = format!("{} is the address of peer {}", prefix.address, other.name);
+            return Err(bad(at, message));
+        }
     }
     Ok(())
+}
+
+/// Where the peers of a tunnel are called, now or next.
+fn endpoints(tunnel: &TunnelConfig) -> impl Iterator<Item = EndpointConfig> {
+    tunnel.peers.iter().flat_map(|peer| {
+        let next = peer.next.as_ref().and_then(|next| next.endpoint);
+        [peer.endpoint, next].into_iter().flatten()
+    })
 }
 
 fn prefix_path(tunnel: &TunnelConfig, peer: &PeerConfig, written: &Written) -> String {
@@ -279,16 +297,21 @@ fn check_overlaps(tunnel: &TunnelConfig) -> Checked {
     Ok(())
 }
 
-/// A port that another tunnel receives at already, though nobody configured it there.
-fn check_ports(config: &BackhaulConfig, own: &OwnKeys) -> Checked {
+/// A port that another tunnel receives at already, though nobody configured it there. One that stays configured after a rotation
+/// has left it is nobody's reason to refuse a change of something else.
+fn check_ports(config: &BackhaulConfig, before: &BackhaulConfig, own: &OwnKeys) -> Checked {
     for tunnel in &config.tunnels {
         let Some(port) = tunnel.listen_port else {
             continue;
         };
-        let taken = own.iter().find(|(slice, keys)| {
-            **slice != tunnel.slice
-                && config.tunnel(slice).is_some()
-                && keys.iter().any(|key| key.port == port)
+        let earlier = before.tunnel(&tunnel.slice);
+        let is_news = earlier.and_then(|tunnel| tunnel.listen_port) != Some(port);
+        let in_force = own.get(&tunnel.slice).and_then(|own| own.keys.first());
+        if !is_news && in_force.is_none_or(|key| key.port != port) {
+            continue;
+        }
+        let taken = own.iter().find(|(slice, own)| {
+            **slice != tunnel.slice && config.tunnel(slice).is_some() && own.receives_at(port)
         });
         if let Some((slice, _)) = taken {
             let at = format!("{}/listen-port", path(&tunnel.slice));

@@ -20,12 +20,15 @@ use super::plane::{Plane, PlaneError};
 use super::record::Ledger;
 use super::state::{Event, OwnKeyState, ProbeResult, TunnelState};
 use super::tunnel::{Command, Pace, Reply, Shared, Tunnel};
-use super::{BackhaulBackend, ProbeRequest};
+use super::{BackhaulBackend, ProbeRequest, wanted};
 use crate::backend::{
     Applied, Backend, BoxFuture, Cost, NodeConfig, Plan, Reconciled, Refusal, Step, Why,
 };
 
 const DOMAIN: &str = "backhaul";
+/// Path of all tunnels.
+const TOP: &str = "/tranche-backhaul:backhaul";
+const STOPPING: &str = "the agent is stopping";
 /// Requests that wait for one tunnel.
 const QUEUE: usize = 16;
 /// Events that a reader may lag behind before it loses some.
@@ -71,6 +74,9 @@ impl Backhaul {
     /// The same with tunnels that look after themselves at another pace.
     pub(super) fn at_pace(plane: Arc<dyn Plane>, keys: Option<PathBuf>, pace: Pace) -> Self {
         let ledger = keys.map_or_else(|| Ledger::Memory(Mutex::default()), Ledger::Directory);
+        if let Err(error) = ledger.sweep() {
+            tracing::warn!(%error, "what a write of a key left half-way could not be removed");
+        }
         let (events, _) = broadcast::channel(EVENT_QUEUE);
         let shared = Arc::new(Shared {
             plane,
@@ -109,13 +115,21 @@ impl Backhaul {
         let tunnel = Tunnel::new(Arc::clone(&self.inner.shared), slice);
         let task = Task {
             commands: commands.clone(),
-            _task: AbortOnDropHandle::new(match &self.inner.runtime {
-                Some(runtime) => runtime.spawn(tunnel.run(queue)),
-                None => tokio::spawn(tunnel.run(queue)),
-            }),
+            _task: self.spawn(tunnel.run(queue)),
         };
         tasks.insert(slice.to_owned(), task);
         commands
+    }
+
+    /// Starts what touches the machine, where its threads are in the node's network namespace.
+    fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> AbortOnDropHandle<T> {
+        AbortOnDropHandle::new(match &self.inner.runtime {
+            Some(runtime) => runtime.spawn(work),
+            None => tokio::spawn(work),
+        })
     }
 
     /// Asks the task of a tunnel.
@@ -125,7 +139,7 @@ impl Backhaul {
         command: impl FnOnce(Reply<T>) -> Command,
     ) -> Result<T, Refusal> {
         let (reply, answer) = oneshot::channel();
-        let gone = || Refusal::new(path(slice), "the agent is stopping");
+        let gone = || Refusal::new(path(slice), STOPPING);
         let sent = self.tunnel(slice).send(command(reply)).await;
         sent.map_err(|_| gone())?;
         let answer = answer.await.map_err(|_| gone())?;
@@ -162,7 +176,7 @@ impl Backhaul {
 
     async fn repair(&self, wanted: NodeConfig) -> Result<Reconciled, Refusal> {
         let mut repaired = Vec::new();
-        let mut first = Ok(());
+        let mut first = self.expect(&wanted).await;
         for slice in self.leftovers(&wanted).await? {
             match self.remove(&slice).await {
                 Ok(()) => repaired.push(step(&slice, "remove a tunnel that is not configured")),
@@ -191,16 +205,31 @@ impl Backhaul {
         first.map(|()| Reconciled { repaired })
     }
 
+    /// Says what will be attached to the node.
+    async fn expect(&self, wanted: &NodeConfig) -> Result<(), Refusal> {
+        let tunnels = wanted.backhaul.tunnels.iter();
+        let attached = tunnels
+            .filter(|tunnel| tunnel.enabled)
+            .filter_map(|tunnel| Some((tunnel.slice.clone(), wanted::outer(&tunnel.attachment)?)));
+        let attached = attached.collect();
+        let plane = Arc::clone(&self.inner.shared.plane);
+        let told = async move { plane.expect(attached).await };
+        let told = self
+            .spawn(told)
+            .await
+            .map_err(|_| Refusal::new(TOP, STOPPING))?;
+        told.map_err(|error| Refusal::new(TOP, error.message))
+    }
+
     /// Slices with a network, a key or a task, but without a configuration.
     async fn leftovers(&self, wanted: &NodeConfig) -> Result<BTreeSet<String>, Refusal> {
-        let top = "/tranche-backhaul:backhaul";
         let shared = Arc::clone(&self.inner.shared);
         let networks = shared.plane.slices().await;
-        let networks = networks.map_err(|error| Refusal::new(top, error.message))?;
+        let networks = networks.map_err(|error| Refusal::new(TOP, error.message))?;
         let kept = tokio::task::spawn_blocking(move || shared.ledger.slices()).await;
-        let kept = kept.map_err(|_| Refusal::new(top, "the agent is stopping"))?;
+        let kept = kept.map_err(|_| Refusal::new(TOP, STOPPING))?;
         let kept =
-            kept.map_err(|error| Refusal::new(top, format!("the keys cannot be listed: {error}")))?;
+            kept.map_err(|error| Refusal::new(TOP, format!("the keys cannot be listed: {error}")))?;
         let tasks: Vec<String> = self.tasks().keys().cloned().collect();
         let all = networks.into_iter().chain(kept).chain(tasks);
         Ok(all
@@ -324,7 +353,7 @@ impl Backend for Backhaul {
         {
             let own = self.inner.shared.own.read();
             let own = own.unwrap_or_else(PoisonError::into_inner);
-            check(&new.backhaul, &new.wifi, &own)?;
+            check(&new.backhaul, &old.backhaul, &new.wifi, &own)?;
         }
         for tunnel in &new.backhaul.tunnels {
             if old.backhaul.tunnel(&tunnel.slice) != Some(tunnel) {

@@ -73,6 +73,12 @@ impl Health {
         self.probing_since = later(self.probing_since);
     }
 
+    /// What it is judged by begins now.
+    pub(super) fn forgive(&mut self, now: Instant) {
+        self.last_answer = self.last_answer.map(|_| now);
+        self.probing_since = now;
+    }
+
     /// Whether it answers. Remembers since when.
     pub(super) fn answers(&mut self, probe: &ProbeConfig, now: Instant) -> bool {
         let answers = self

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use super::Backhaul;
 use super::config::BackendChoice;
-use super::plane::{BackendInUse, Look, ObservedInterface, Plane, PlaneError, SliceNet};
+use super::plane::{BackendInUse, Look, ObservedInterface, Outer, Plane, PlaneError, SliceNet};
 use crate::backend::wifi::link::Links;
 use crate::backend::{BoxFuture, Why, namespace};
 use net::Net;
@@ -197,16 +197,36 @@ impl LinuxPlane {
                 false => drop(of_slices.insert(slice.to_owned(), ends)),
             }
         }
+        self.renew_wall(look).await
+    }
+
+    /// The same for all slices that will be there; none of those that are not among them is forgotten.
+    async fn expect_ends(&self, attached: Vec<(String, Outer)>) -> Result<(), PlaneError> {
+        let is_nobody = attached.is_empty();
+        {
+            let mut of_slices = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+            for (slice, outer) in attached {
+                of_slices.insert(slice, BTreeSet::from([outer.end().to_owned()]));
+            }
+        }
+        match self.renew_wall(Look::Changes).await {
+            // A kernel that has no nftables has no rules to be rid of.
+            Err(error) if is_nobody => tracing::debug!(%error, "the node's wall was not looked at"),
+            done => drop(done?),
+        }
+        Ok(())
+    }
+
+    /// Makes the node's wall what the ends of all slices ask for; whether it was not what it had been.
+    async fn renew_wall(&self, look: Look) -> Result<bool, PlaneError> {
         // Who waited here may find that it was done meanwhile, for all who came at once.
         let mut wall = self.wall.lock().await;
         let all: BTreeSet<String> = {
             let of_slices = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
             of_slices.values().flatten().cloned().collect()
         };
-        let is_news = match &*wall {
-            Some(wall) => wall.ends != all,
-            None => !all.is_empty(),
-        };
+        // What an earlier agent left is not known, also where there is nobody to keep apart any more.
+        let is_news = wall.as_ref().is_none_or(|wall| wall.ends != all);
         let mut has_fallen = false;
         if let (false, Look::Everything, Some(wall)) = (is_news, look, &mut *wall) {
             let table = wall::read_apart_again(&wall.table)?;
@@ -267,6 +287,10 @@ impl Plane for LinuxPlane {
             BackendInUse::Userspace => userspace::LARGEST_MTU,
             BackendInUse::Kernel | BackendInUse::Simulator => LARGEST,
         }
+    }
+
+    fn expect(&self, attached: Vec<(String, Outer)>) -> BoxFuture<'_, Result<(), PlaneError>> {
+        Box::pin(self.expect_ends(attached))
     }
 
     fn bring<'a>(

@@ -18,6 +18,14 @@ pub(super) const METRIC: u32 = 100;
 /// Metric of the routes over an interface that carries nothing yet.
 pub(super) const METRIC_NEXT: u32 = 200;
 
+/// WireGuard fills packets up to a multiple of so many octets.
+pub(super) const PADDING: u64 = 16;
+/// By what a message of a handshake, the first or the answer, makes [`ObservedInterface::rx_content`] grow where it is counted. No
+/// packets do that: they are filled up, or as large as the MTU.
+pub(super) const HANDSHAKES: [u64; 2] = [148 - EMPTY, 92 - EMPTY];
+/// Octets of a message of WireGuard with nothing inside, which keeps a tunnel alive; every other message has more.
+pub(super) const EMPTY: u64 = 32;
+
 /// What encrypts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -78,6 +86,13 @@ pub(super) struct TunnelInterface {
     pub(super) metric: u32,
 }
 
+impl TunnelInterface {
+    /// Whether it is the second one of a rotation, and carries nothing yet.
+    pub(super) fn is_coming(&self) -> bool {
+        self.metric == METRIC_NEXT && self.peers.is_some()
+    }
+}
+
 /// A peer as WireGuard knows it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct WgPeer {
@@ -128,14 +143,23 @@ pub(super) enum Outer {
     Interface(String),
 }
 
+impl Outer {
+    /// The interface of the node where packets of the slice could be routed.
+    pub(super) fn end(&self) -> &str {
+        match self {
+            Self::Bridge { name, .. } | Self::Interface(name) => name,
+        }
+    }
+}
+
 /// A WireGuard interface as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ObservedInterface {
     pub(super) name: String,
     pub(super) public_key: PublicKey,
     pub(super) port: u16,
-    /// Packets that came out of the tunnel.
-    pub(super) rx_packets: u64,
+    /// Grows with each packet that came out of the tunnel; not with what keeps it alive, and with handshakes by [`HANDSHAKES`] only.
+    pub(super) rx_content: u64,
     pub(super) peers: Vec<ObservedPeer>,
 }
 
@@ -183,6 +207,15 @@ pub(super) trait Plane: Send + Sync {
 
     /// Largest packet that this backend can carry.
     fn largest_mtu(&self, backend: BackendInUse) -> u16;
+
+    /// Says which slices will be attached where, before their networks are looked at one by one: what keeps them apart is to
+    /// hold for all of them from the first one on. Nothing to say where nothing keeps them apart.
+    ///
+    /// # Errors
+    /// They cannot be kept apart.
+    fn expect(&self, _: Vec<(String, Outer)>) -> BoxFuture<'_, Result<(), PlaneError>> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// Makes a slice's network what it should be, doing only what differs, and reads it back; what was done, in words.
     ///

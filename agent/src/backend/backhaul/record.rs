@@ -10,7 +10,7 @@
 //!                                              --time over--> gone
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -69,10 +69,13 @@ pub(super) struct Record {
     /// On its way out.
     #[serde(default)]
     pub(super) retiring: Option<Generation>,
-    /// Whether what is configured as `next` of peers belongs to the key in force: a rotation is complete, and nobody has
-    /// written that down yet.
+    /// Keys of peers that came into force with the one of this node, in its last rotation: where one of them is configured as
+    /// `next`, nobody has written that down yet, or what was written is taken back.
     #[serde(default)]
-    pub(super) has_turned: bool,
+    pub(super) turned: BTreeSet<PublicKey>,
+    /// Peers that somebody asked for in the place of a better one.
+    #[serde(default)]
+    pub(super) pinned: BTreeSet<String>,
     /// The port that was configured for it last, if any: who comes back with another one wants that.
     #[serde(default)]
     pub(super) configured_port: Option<u16>,
@@ -90,7 +93,8 @@ impl Record {
             current: Generation::new(1, port),
             next: None,
             retiring: None,
-            has_turned: false,
+            turned: BTreeSet::new(),
+            pinned: BTreeSet::new(),
             configured_port: None,
             heard: BTreeMap::new(),
         }
@@ -109,6 +113,36 @@ impl Record {
 }
 
 /// What others may know of a record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Own {
+    /// The key in force, then those on their way in and out.
+    pub(super) keys: Vec<OwnKey>,
+    /// See [`Record::configured_port`]: after a rotation nobody need receive there.
+    pub(super) configured_port: Option<u16>,
+}
+
+impl Own {
+    /// Whether the tunnel receives at a port.
+    pub(super) fn receives_at(&self, port: u16) -> bool {
+        self.keys.iter().any(|key| key.port == port)
+    }
+
+    /// Whether a port is another tunnel's to leave alone: this one receives there, or may come back to it.
+    pub(super) fn claims(&self, port: u16) -> bool {
+        self.receives_at(port) || self.configured_port == Some(port)
+    }
+}
+
+impl From<&Record> for Own {
+    fn from(record: &Record) -> Self {
+        Self {
+            keys: record.generations().map(Into::into).collect(),
+            configured_port: record.configured_port,
+        }
+    }
+}
+
+/// A key as others may know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OwnKey {
     pub(super) public_key: PublicKey,
@@ -196,10 +230,7 @@ impl Ledger {
             .recursive(true)
             .mode(0o700)
             .create(directory)?;
-        let (path, new) = (
-            file(directory, slice),
-            directory.join(format!("{slice}.new")),
-        );
+        let (path, new) = (file(directory, slice), new_file(directory, slice));
         let text = serde_json::to_vec(record).map_err(io::Error::other)?;
         let mut out = OpenOptions::new()
             .create(true)
@@ -230,6 +261,7 @@ impl Ledger {
                 return Ok(());
             }
         };
+        if_there(fs::remove_file(new_file(directory, slice)))?;
         let path = file(directory, slice);
         match OpenOptions::new().write(true).open(&path) {
             // The time of the change says since when.
@@ -269,6 +301,28 @@ impl Ledger {
         Ok(())
     }
 
+    /// Removes what writes that were cut short left. Only while nothing is kept or removed.
+    ///
+    /// # Errors
+    /// A file cannot be removed.
+    pub(super) fn sweep(&self) -> io::Result<()> {
+        let Self::Directory(directory) = self else {
+            return Ok(());
+        };
+        let entries = match fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let path = entry?.path();
+            if path.to_str().is_some_and(|path| path.ends_with(NEW)) {
+                if_there(fs::remove_file(&path))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The tunnels that have a record.
     ///
     /// # Errors
@@ -298,6 +352,7 @@ impl Ledger {
 
 const SUFFIX: &str = ".key";
 const REMOVED: &str = ".removed";
+const NEW: &str = ".new";
 
 fn read(path: &Path) -> io::Result<Option<Record>> {
     let text = match fs::read(path) {
@@ -321,6 +376,11 @@ fn if_there(removed: io::Result<()>) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
+}
+
+/// Where a record is written before it takes the place of the one that is kept.
+fn new_file(directory: &Path, slice: &str) -> PathBuf {
+    directory.join(format!("{slice}{NEW}"))
 }
 
 fn removed_file(directory: &Path, slice: &str) -> PathBuf {
@@ -383,6 +443,32 @@ mod tests {
             ledger.save("a", &record).unwrap();
             assert_eq!(ledger.load_removed("a", LONG).unwrap(), None);
         }
+    }
+
+    #[test]
+    fn what_a_write_that_was_cut_short_left_goes_with_the_tunnel_and_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::Directory(dir.path().to_owned());
+        let record = Record::new(51820);
+        let files = || {
+            let entries = fs::read_dir(dir.path()).unwrap();
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.collect::<BTreeSet<_>>()
+        };
+        let cut_short = || fs::write(dir.path().join("a.new"), "{\"current\":\"SECRET\"").unwrap();
+        ledger.save("a", &record).unwrap();
+        cut_short();
+        ledger.remove("a").unwrap();
+        assert_eq!(files(), ["a.removed".to_owned()].into());
+        // Of a tunnel that was never kept.
+        cut_short();
+        ledger.remove("a").unwrap();
+        assert_eq!(files(), ["a.removed".to_owned()].into());
+        ledger.save("a", &record).unwrap();
+        cut_short();
+        Ledger::Directory(dir.path().to_owned()).sweep().unwrap();
+        assert_eq!(files(), ["a.key".to_owned()].into());
+        assert_eq!(ledger.load("a").unwrap(), Some(record));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::Backhaul;
 use super::config::BackendChoice;
 use super::key::PublicKey;
 use super::plane::{
-    BackendInUse, Look, ObservedInterface, ObservedPeer, Plane, PlaneError, SliceNet,
+    BackendInUse, Look, ObservedInterface, ObservedPeer, PADDING, Plane, PlaneError, SliceNet,
     TunnelInterface, WgPeer,
 };
 use crate::backend::BoxFuture;
@@ -247,7 +247,7 @@ impl SimInterface {
             name: self.wanted.name.clone(),
             public_key: self.public_key,
             port: self.wanted.port,
-            rx_packets: self.rx_packets,
+            rx_content: self.rx_packets * PADDING,
             peers: peers.collect(),
         }
     }

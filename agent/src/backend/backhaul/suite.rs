@@ -2,6 +2,8 @@
 //!
 //! A rig is two machines on one underlay, or three; the cases make tunnels between them as a controller would.
 
+mod gateways;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -193,7 +195,9 @@ pub(crate) async fn run<R: BackhaulRig, F: Future<Output = R>>(new_rig: impl Fn(
     the_preferred_peer_need_not_hold_out_when_it_answers_for_the_first_time(&mut new_rig().await)
         .await;
     who_comes_back_to_a_port_that_is_taken_gets_another_one(&mut new_rig().await).await;
+    a_port_that_a_rotation_left_is_still_its_tunnels(&mut new_rig().await).await;
     somebody_asks_for_a_peer(&mut new_rig().await).await;
+    gateways::run(&new_rig).await;
     keys_rotate(&mut new_rig().await).await;
     a_rotation_is_cancelled(&mut new_rig().await).await;
     a_preshared_key_must_be_the_same(&mut new_rig().await).await;
@@ -395,6 +399,42 @@ async fn who_comes_back_to_a_port_that_is_taken_gets_another_one(rig: &mut impl 
     assert_eq!(own.listen_port, after.listen_port - 1000);
 }
 
+async fn a_port_that_a_rotation_left_is_still_its_tunnels(rig: &mut impl BackhaulRig) {
+    let nothing = NodeConfig::default();
+    let other = config(&[tunnel(EDGE, "other")]);
+    apply(rig, EDGE, &nothing, &other).await;
+    let chosen = state(rig, EDGE, "other").await.own_key.unwrap();
+    let port = chosen.listen_port - 1000;
+    let mut asked = tunnel(EDGE, SLICE);
+    asked["listen-port"] = port.into();
+    let mut both = other.clone();
+    both.backhaul
+        .tunnels
+        .extend(config(&[asked]).backhaul.tunnels);
+    apply(rig, EDGE, &other, &both).await;
+    rig.node(EDGE).rotate_key(SLICE, None).await.unwrap();
+    rig.node(EDGE).complete_rotation(SLICE).await.unwrap();
+    until(rig, EDGE, "rid of the old key", |state| {
+        state.retiring.is_none()
+    })
+    .await;
+    let refusal = rig
+        .node(EDGE)
+        .rotate_key("other", Some(port))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        refusal.message,
+        format!("port {port} is the listen-port of the tunnel of slice {SLICE}")
+    );
+    let next = rig.node(EDGE).rotate_key("other", None).await.unwrap();
+    assert_ne!(next.listen_port, port);
+    // Whoever has it configured may have it again.
+    apply(rig, EDGE, &both, &other).await;
+    apply(rig, EDGE, &other, &both).await;
+    rig.node(EDGE).rotate_key(SLICE, Some(port)).await.unwrap();
+}
+
 async fn somebody_asks_for_a_peer(rig: &mut impl BackhaulRig) {
     connected(rig).await;
     let from = rig.node(SPOKE).switch_over(SLICE, "dc").await.unwrap();
@@ -434,7 +474,7 @@ async fn somebody_asks_for_a_peer(rig: &mut impl BackhaulRig) {
 }
 
 /// Prepares a rotation at all machines and tells each of the others' next keys.
-async fn prepared(
+pub(crate) async fn prepared(
     rig: &mut impl BackhaulRig,
     configs: &[NodeConfig; 3],
 ) -> ([OwnKeyState; 3], [NodeConfig; 3]) {

@@ -1,14 +1,15 @@
 //! One tunnel, as one task: nothing else touches it.
 //!
-//! Owns bringing it up and down with its keys. Rotation is in `rotation.rs`, where peers were heard in `heard.rs`, probing and failover in `watch.rs`, what it looks
+//! Owns bringing it up and down with its keys. Rotation is in `rotation.rs`, where peers were heard in `heard.rs`, who has prefixes in `holders.rs`, probing and failover in `watch.rs`, what it looks
 //! like from outside in `observe.rs`.
 
 mod heard;
+mod holders;
 mod observe;
 mod rotation;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -21,11 +22,12 @@ use super::check::{OwnKeys, path};
 use super::config::TunnelConfig;
 use super::health::{Health, PeerState};
 use super::plane::{BackendInUse, Look, Plane, PlaneError};
-use super::record::{Ledger, Record};
+use super::record::{Ledger, Own, Record};
 use super::state::{Event, OwnKeyState, ProbeResult, Repair, TunnelState};
-use super::wanted::{self, ActivePeers, Group, Means};
+use super::wanted::{self, Means};
 use super::{ProbeRequest, TunnelOperState};
 use crate::backend::{BoxFuture, Why};
+use holders::Holders;
 
 /// How often a tunnel does what it does by itself.
 #[derive(Debug, Clone, Copy)]
@@ -99,19 +101,17 @@ pub(super) struct Tunnel {
     /// What the names of its interfaces begin with.
     prefix: String,
     last_error: Option<String>,
-    active: ActivePeers,
-    /// Groups whose peer somebody asked for.
-    pinned: BTreeSet<Group>,
-    /// Groups whose preferred peer has not answered yet: it need not hold out before it is given what is its own.
-    unsettled: BTreeSet<Group>,
+    holders: Holders,
     health: HashMap<String, Health>,
     states: BTreeMap<String, PeerState>,
     probes: FuturesUnordered<BoxFuture<'static, Probed>>,
     next_probe: Option<Instant>,
     next_rotation: Option<Instant>,
+    /// Until when a rotation that is due waits: somebody took the last one back.
+    rotation_rests: Option<Instant>,
     next_slow: Instant,
     next_check: Instant,
-    /// Since when the retiring interface has been silent, with the packets that had come out of it then.
+    /// Since when the retiring interface has been silent, with what had come out of it when it was looked at last.
     silence: Option<(Instant, u64)>,
 }
 
@@ -126,14 +126,13 @@ impl Tunnel {
             backend: None,
             prefix: String::new(),
             last_error: None,
-            active: ActivePeers::new(),
-            pinned: BTreeSet::new(),
-            unsettled: BTreeSet::new(),
+            holders: Holders::default(),
             health: HashMap::new(),
             states: BTreeMap::new(),
             probes: FuturesUnordered::new(),
             next_probe: None,
             next_rotation: None,
+            rotation_rests: None,
             next_slow: Instant::now() + pace.slow,
             next_check: pace.first_check(slice),
             silence: None,
@@ -179,15 +178,16 @@ impl Tunnel {
         let before = (
             self.config.clone(),
             self.record.clone(),
-            self.active.clone(),
+            self.holders.clone(),
         );
-        let brought = self.try_bring(config, Look::Changes).await;
+        let brought = self.try_bring(config, None, Look::Changes).await;
         let Err(mut error) = brought else {
             self.last_error = None;
             return Ok(());
         };
-        (self.config, self.record, self.active) = before;
-        if let Err(second) = self.restore().await {
+        let failed = self.config.take();
+        (self.config, self.record, self.holders) = before;
+        if let Err(second) = self.restore(failed).await {
             error.message = format!(
                 "{}; what was before could not be restored: {second}",
                 error.message
@@ -197,28 +197,37 @@ impl Tunnel {
         Err(error)
     }
 
-    /// Puts back in force what is remembered.
-    async fn restore(&mut self) -> Result<(), PlaneError> {
+    /// Puts back in force what is remembered, after what failed.
+    async fn restore(&mut self, failed: Option<TunnelConfig>) -> Result<(), PlaneError> {
         let (Some(config), Some(_)) = (self.config.clone(), &self.record) else {
             return self.remove().await;
         };
         self.save().await?;
-        self.try_bring(config, Look::Everything).await.map(drop)
+        let restored = self.try_bring(config, failed, Look::Everything).await;
+        restored.map(drop)
     }
 
     async fn reconcile(&mut self, config: TunnelConfig) -> Result<Vec<String>, PlaneError> {
         if self.record.is_none() {
             self.load().await?;
+            self.name_interfaces(&config);
             self.adopt(&config).await?;
         }
-        let done = self.try_bring(config, Look::Everything).await;
+        let done = self.try_bring(config, None, Look::Everything).await;
         self.last_error = done.as_ref().err().map(|error| error.message.clone());
         done
     }
 
+    fn name_interfaces(&mut self, config: &TunnelConfig) {
+        let is_of_node = config.management.is_some();
+        self.prefix = self.shared.plane.prefix(&self.slice, is_of_node);
+    }
+
+    /// Puts a configuration in force. `failed` may be in force in parts.
     async fn try_bring(
         &mut self,
         config: TunnelConfig,
+        failed: Option<TunnelConfig>,
         look: Look,
     ) -> Result<Vec<String>, PlaneError> {
         let backend = self.shared.plane.backend(config.backend);
@@ -227,16 +236,13 @@ impl Tunnel {
             why: Why::Unsupported,
         })?;
         self.remember(&config).await?;
-        let is_of_node = config.management.is_some();
-        self.prefix = self.shared.plane.prefix(&self.slice, is_of_node);
+        self.name_interfaces(&config);
         let before = self.config.replace(config);
+        self.backend = Some(backend);
+        self.settle(before.as_ref()).await?;
         let (Some(config), Some(record)) = (&self.config, &self.record) else {
             return Ok(Vec::new());
         };
-        self.backend = Some(backend);
-        let fresh =
-            watch::choose_active(config, before.as_ref(), &mut self.active, &mut self.pinned);
-        self.unsettled.extend(fresh);
         if !config.enabled {
             let was_there = self.shared.plane.remove(&self.slice).await?;
             self.rest();
@@ -246,9 +252,10 @@ impl Tunnel {
                 .collect());
         }
         let means = self.means(backend);
-        let net = wanted::net(config, before.as_ref(), record, &self.active, means);
+        let in_force = failed.as_ref().or(before.as_ref());
+        let net = wanted::net(config, in_force, record, &self.holders.active, means);
         let done = self.shared.plane.bring(&net, look).await?;
-        self.wake();
+        self.wake(before.as_ref());
         Ok(done)
     }
 
@@ -268,7 +275,7 @@ impl Tunnel {
             return;
         }
         let means = self.means(backend);
-        let net = wanted::net(config, Some(config), record, &self.active, means);
+        let net = wanted::net(config, Some(config), record, &self.holders.active, means);
         match self.shared.plane.bring(&net, Look::Everything).await {
             Ok(done) => {
                 self.last_error = None;
@@ -298,7 +305,7 @@ impl Tunnel {
             return Ok(());
         };
         let means = self.means(backend);
-        let net = wanted::net(config, Some(config), record, &self.active, means);
+        let net = wanted::net(config, Some(config), record, &self.holders.active, means);
         self.shared.plane.bring(&net, Look::Changes).await.map(drop)
     }
 
@@ -323,9 +330,6 @@ impl Tunnel {
             record.current.port = port;
         }
         record.configured_port = config.listen_port;
-        if config.peers.iter().all(|peer| peer.next.is_none()) {
-            record.has_turned = false;
-        }
         match *record == before {
             true => Ok(()),
             false => self.save().await,
@@ -343,10 +347,7 @@ impl Tunnel {
             configured_port: port,
             ..Record::new(port.map_or_else(free, Ok)?)
         };
-        own.insert(
-            self.slice.clone(),
-            record.generations().map(Into::into).collect(),
-        );
+        own.insert(self.slice.clone(), Own::from(&record));
         Ok(record)
     }
 
@@ -383,10 +384,7 @@ impl Tunnel {
         {
             next.port = plane.free_port(&is_taken)?;
         }
-        own.insert(
-            self.slice.clone(),
-            record.generations().map(Into::into).collect(),
-        );
+        own.insert(self.slice.clone(), Own::from(&*record));
         Ok(())
     }
 
@@ -398,9 +396,7 @@ impl Tunnel {
         self.record = None;
         self.publish_keys();
         (self.config, self.last_error) = (None, None);
-        self.active.clear();
-        self.pinned.clear();
-        self.unsettled.clear();
+        self.holders = Holders::default();
         self.states.clear();
         self.rest();
         Ok(())
@@ -427,10 +423,7 @@ impl Tunnel {
     fn publish_keys(&self) {
         let mut own = self.own_keys();
         match &self.record {
-            Some(record) => {
-                let keys = record.generations().map(Into::into).collect();
-                own.insert(self.slice.clone(), keys);
-            }
+            Some(record) => drop(own.insert(self.slice.clone(), Own::from(record))),
             None => drop(own.remove(&self.slice)),
         }
     }
@@ -472,8 +465,8 @@ async fn on_disk<T: Send + 'static>(
     done.map_err(|error| PlaneError::new(format!("the key of the tunnel cannot be kept: {error}")))
 }
 
-/// Whether another tunnel of the node has a port, or is about to.
+/// Whether another tunnel of the node has a port, or may come to have it.
 fn is_taken(own: &OwnKeys, slice: &str, port: u16) -> bool {
     let mut others = own.iter().filter(|(other, _)| *other != slice);
-    others.any(|(_, keys)| keys.iter().any(|key| key.port == port))
+    others.any(|(_, own)| own.claims(port))
 }

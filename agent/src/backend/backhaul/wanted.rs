@@ -51,12 +51,14 @@ pub(super) fn link<'a>(peer: &'a PeerConfig, record: &Record, side: Side) -> Opt
         preshared_key: next.preshared_key.as_ref().or(peer.preshared_key.as_ref()),
         endpoint: next.endpoint,
     });
-    match (side, record.has_turned) {
-        (Side::Current, true) => next.or(Some(own)),
-        (Side::Current, false) => Some(own),
-        (Side::Next, false) => next,
-        // What is configured as next is in force already.
-        (Side::Next, true) => None,
+    // What is configured as next may be in force already.
+    let (turned, next) = match next {
+        Some(next) if record.turned.contains(&next.public_key) => (Some(next), None),
+        next => (None, next),
+    };
+    match side {
+        Side::Current => turned.or(Some(own)),
+        Side::Next => next,
     }
 }
 
@@ -196,15 +198,20 @@ fn vxlan(config: &TunnelConfig, active: &ActivePeers) -> Option<Vxlan> {
     })
 }
 
-fn attachment(config: &AttachmentConfig, mtu: u16) -> Option<Attachment> {
-    let outer = match (&config.bridge, &config.interface) {
-        (Some(bridge), _) => Outer::Bridge {
+/// The node's end of an attachment, if there is to be one.
+pub(super) fn outer(config: &AttachmentConfig) -> Option<Outer> {
+    match (&config.bridge, &config.interface) {
+        (Some(bridge), _) => Some(Outer::Bridge {
             name: bridge.clone(),
             vlan: config.vlan,
-        },
-        (None, Some(interface)) => Outer::Interface(interface.clone()),
-        (None, None) => return None,
-    };
+        }),
+        (None, Some(interface)) => Some(Outer::Interface(interface.clone())),
+        (None, None) => None,
+    }
+}
+
+fn attachment(config: &AttachmentConfig, mtu: u16) -> Option<Attachment> {
+    let outer = outer(config)?;
     let gateways = config.gateways.iter().filter_map(|one| one.parse().ok());
     Some(Attachment {
         outer,

@@ -8,6 +8,7 @@ use rtnetlink::packet_route::link::{
     AfSpecBridge, BridgeVlanInfo, BridgeVlanInfoFlags, LinkAttribute, LinkExtentMask, LinkMessage,
 };
 use rtnetlink::{LinkBridge, LinkBridgeVlan, LinkUnspec};
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::link::{Link, Links, refused};
 use super::netlink::NetlinkError;
@@ -18,6 +19,10 @@ const OURS: &str = "tranche: removed with its last port";
 const LINUX_BRIDGE: &str = "bridge";
 /// VLAN of untagged frames on a bridge of ours where no VLAN is configured: the kernel's default.
 const DEFAULT_VLAN: u16 = 1;
+
+/// Bridges are changed by one at a time in this process: what somebody has made and not filled yet would be somebody else's to
+/// make as well, or to remove.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Why an interface is not attached as asked for. Each is one sentence for the peer.
 #[derive(Debug, thiserror::Error)]
@@ -78,9 +83,10 @@ impl Links {
         let Some(bridge) = &wanted.bridge else {
             return self.detach(port).await;
         };
+        let turn = self.bridges_in_turn().await;
         match self.bridge(bridge).await? {
             Some(Bridge::OpenVswitch) => {
-                self.detach(port).await?;
+                self.take_out(port).await?;
                 openvswitch::add_port(bridge, port, wanted.vlan).await?;
             }
             Some(Bridge::Linux(found)) => {
@@ -93,12 +99,13 @@ impl Links {
                 let made = self.make_bridge(bridge).await?;
                 let added = self.add_port(port, &made, wanted.vlan).await;
                 if added.is_err() {
-                    self.remove_unused_bridges().await?;
+                    self.remove_unused().await?;
                 }
                 added?;
             }
         }
-        self.remove_unused_bridges().await?;
+        self.remove_unused().await?;
+        drop(turn);
         let found = self.attachment(port).await?;
         if found == *wanted {
             return Ok(());
@@ -116,6 +123,12 @@ impl Links {
     /// # Errors
     /// The kernel or Open vSwitch refuses.
     pub async fn detach(&self, port: &str) -> Result<(), AttachError> {
+        let _turn = self.bridges_in_turn().await;
+        self.take_out(port).await
+    }
+
+    /// What [`Self::detach`] does, in whose turn it is.
+    async fn take_out(&self, port: &str) -> Result<(), AttachError> {
         match self.link(port).await? {
             Some(link) if self.is_openvswitch_port(&link).await? => {
                 openvswitch::remove_port(port).await?;
@@ -129,7 +142,7 @@ impl Links {
             None if openvswitch::is_installed().await => openvswitch::remove_port(port).await?,
             _ => {}
         }
-        Ok(self.remove_unused_bridges().await?)
+        Ok(self.remove_unused().await?)
     }
 
     /// What an interface is attached to now. A VLAN is one that comes and goes untagged at this port; the default VLAN of
@@ -165,6 +178,17 @@ impl Links {
     /// # Errors
     /// The kernel refuses.
     pub async fn remove_unused_bridges(&self) -> Result<(), NetlinkError> {
+        let _turn = self.bridges_in_turn().await;
+        self.remove_unused().await
+    }
+
+    /// Waits until nobody else changes bridges, and keeps others waiting: for who makes one that something else fills.
+    pub(super) async fn bridges_in_turn(&self) -> MutexGuard<'static, ()> {
+        TURN.lock().await
+    }
+
+    /// What [`Self::remove_unused_bridges`] does, in whose turn it is.
+    async fn remove_unused(&self) -> Result<(), NetlinkError> {
         let links = self.links().await?;
         let unused = links.iter().filter(|link| {
             link.alias.as_deref() == Some(OURS)
@@ -212,7 +236,7 @@ impl Links {
         Ok(master.is_some_and(|one| one.kind.as_deref() == Some(openvswitch::LINK_KIND)))
     }
 
-    /// Makes a bridge of ours: it goes with its last port.
+    /// Makes a bridge of ours, in whose turn it is: it goes with its last port.
     pub(super) async fn make_bridge(&self, name: &str) -> Result<Link, AttachError> {
         let action = format!("make bridge {name}");
         let bridge = LinkBridge::new(name).vlan_filtering(true).build();

@@ -15,12 +15,15 @@ const NLMSGERR_ATTR_MSG: u16 = 1;
 
 /// The order of lists on one socket: the kernel gives one at a time, and answers `EBUSY` to who asks for another meanwhile.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Dumps(Arc<Mutex<()>>);
+pub(in crate::backend) struct Dumps(Arc<Mutex<()>>);
 
 impl Dumps {
     /// Asks for a list when it is its turn. Who is not waited for any more may leave a list behind that is still on its
     /// way: then `ask` is called again a little later.
-    pub(super) async fn in_turn<T, F>(&self, ask: impl Fn() -> F) -> Result<T, NetlinkError>
+    pub(in crate::backend) async fn in_turn<T, F>(
+        &self,
+        ask: impl Fn() -> F,
+    ) -> Result<T, NetlinkError>
     where
         F: Future<Output = Result<T, NetlinkError>>,
     {

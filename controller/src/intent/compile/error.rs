@@ -62,12 +62,16 @@ pub enum ErrorKind {
     PeerNameClash,
     /// Two ends of one key.
     KeyClash,
+    /// Rotation that an end whose key is elsewhere could not follow.
+    KeyElsewhere,
     /// A mesh of too many nodes.
     MeshTooLarge,
     /// Two slices with one VXLAN network identifier on a node.
     VniClash,
     /// Two slices with a backhaul from one bridge of a node.
     BridgeClash,
+    /// A tunnel of ours would have the name of somebody else's.
+    TunnelClash,
     /// A node that others call, without an address to call.
     NoUnderlay,
     /// A cell that no selected node has.
@@ -130,9 +134,11 @@ impl ErrorKind {
             Self::PriorityClash => "priority-clash",
             Self::PeerNameClash => "peer-name-clash",
             Self::KeyClash => "key-clash",
+            Self::KeyElsewhere => "key-elsewhere",
             Self::MeshTooLarge => "mesh-too-large",
             Self::VniClash => "vni-clash",
             Self::BridgeClash => "bridge-clash",
+            Self::TunnelClash => "tunnel-name-clash",
             Self::NoUnderlay => "no-underlay-address",
             Self::UnknownCell => "unknown-cell",
             Self::UnknownCore => "unknown-core",

@@ -1,6 +1,7 @@
 //! One node that takes part in a rotation: what it is asked, and the edits of its peers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use tranche_netconf::Error;
 use tranche_netconf::client::Client;
@@ -21,11 +22,57 @@ pub(super) struct Part {
     pub(super) wanted: TunnelConfig,
     pub(super) client: Client,
     pub(super) has: Tunnel,
-    /// Ports that its tunnels receive at.
+    /// Ports that its tunnels receive at, and that the others are told to.
     pub(super) ports: BTreeSet<u16>,
 }
 
+/// Where a node's next port comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PortRange {
+    /// The ports that it may have.
+    pub(crate) all: RangeInclusive<u16>,
+    /// Those that it was given for other slices, also for such as it does not have at present.
+    pub(crate) given: BTreeSet<u16>,
+}
+
+impl PortRange {
+    /// Whether a port may be that of the slice.
+    fn allows(&self, port: u16) -> bool {
+        self.all.contains(&port) && !self.given.contains(&port)
+    }
+}
+
 impl Part {
+    /// The port that the node is to be told for its next key. `None`: it keeps what it has prepared. By itself a node takes a port
+    /// of any range, which is given up.
+    pub(super) async fn next_port(
+        &self,
+        slice: &str,
+        range: &PortRange,
+    ) -> Result<Option<u16>, RotationError> {
+        let prepared = self.has.state.next.as_ref();
+        let prepared = prepared.map(|(key, _)| key.listen_port);
+        if prepared.is_some_and(|port| range.allows(port)) {
+            return Ok(None);
+        }
+        let free = self.free_port(range)?;
+        if prepared.is_some() {
+            if self.has.has_next {
+                // With them and without a next key of its own it would look as if it had moved.
+                self.edit(&self.without_next(slice)).await?;
+            }
+            self.act(slice, "<cancel-rotation/>").await?;
+        }
+        Ok(Some(free))
+    }
+
+    /// A port that no other slice has, nor will have; the one that the slice is given is as good as any.
+    fn free_port(&self, range: &PortRange) -> Result<u16, RotationError> {
+        let is_free = |port: &u16| range.allows(*port) && !self.ports.contains(port);
+        let free = range.all.clone().find(is_free);
+        free.ok_or_else(|| self.failed("it has no port left for the next key"))
+    }
+
     pub(super) fn failed(&self, why: impl Into<String>) -> RotationError {
         RotationError::Node {
             node: self.node.clone(),

@@ -43,9 +43,27 @@ fn tunnel(change: impl FnOnce(&mut Value)) -> Value {
 }
 
 fn verdict_of(tunnels: Vec<Value>, own: &OwnKeys) -> Checked {
-    let config = json!({ "tunnel": tunnels });
-    let config: BackhaulConfig = serde_json::from_value(config).unwrap();
-    check(&config, &WifiConfig::default(), own)
+    verdict_after(&BackhaulConfig::default(), &backhaul(tunnels), own)
+}
+
+fn verdict_after(before: &BackhaulConfig, config: &BackhaulConfig, own: &OwnKeys) -> Checked {
+    check(config, before, &WifiConfig::default(), own)
+}
+
+fn backhaul(tunnels: Vec<Value>) -> BackhaulConfig {
+    serde_json::from_value(json!({ "tunnel": tunnels })).unwrap()
+}
+
+/// What a tunnel has that receives at these ports, the first being that of the key in force.
+fn receiving(ports: &[u16]) -> Own {
+    let keys = ports.iter().map(|port| OwnKey {
+        public_key: PrivateKey::generate().public(),
+        port: *port,
+    });
+    Own {
+        keys: keys.collect(),
+        configured_port: None,
+    }
 }
 
 /// The refusal of a changed tunnel: the path below the tunnel, and the words.
@@ -79,10 +97,8 @@ fn keys_that_protect_nothing_are_refused() {
 #[test]
 fn ones_own_key_is_no_peer() {
     let own = PrivateKey::generate().public();
-    let keys = vec![OwnKey {
-        public_key: own,
-        port: 51820,
-    }];
+    let mut keys = receiving(&[51820]);
+    keys.keys[0].public_key = own;
     let changed = tunnel(|t| t["peer"][0]["public-key"] = own.to_string().into());
     let keys = OwnKeys::from([("a".to_owned(), keys)]);
     let refusal = verdict_of(vec![changed], &keys).unwrap_err();
@@ -170,6 +186,105 @@ fn a_prefix_does_not_cover_an_endpoint() {
 }
 
 #[test]
+fn a_prefix_is_not_the_address_of_another_peer() {
+    let (path, message) = refused(|t| {
+        t["peer"][0]["priority"] = Value::Null;
+        t["peer"][0]["allowed-prefix"] = json!(["10.77.0.2/32"]);
+    });
+    assert_eq!(path, "/peer[name='edge']/allowed-prefix[.='10.77.0.2/32']");
+    assert_eq!(message, "10.77.0.2 is the address of peer dc");
+    for fine in ["10.77.0.1/32", "10.77.0.2/31"] {
+        let fine = tunnel(|t| {
+            t["peer"][1]["priority"] = Value::Null;
+            t["peer"][1]["allowed-prefix"] = json!([]);
+            t["peer"][0]["allowed-prefix"] = json!([fine]);
+        });
+        verdict_of(vec![fine], &OwnKeys::new()).unwrap();
+    }
+}
+
+/// A management tunnel with one peer: where it is called, its address, what is behind it.
+fn of_node(slice: &str, endpoint: &str, address: &str, prefixes: &[&str]) -> Value {
+    json!({
+        "slice": slice,
+        "role": "spoke",
+        "address": ["10.99.9.9"],
+        "management": { "port": [830] },
+        "peer": [{
+            "name": "office",
+            "public-key": key(),
+            "endpoint": { "address": endpoint, "port": 51820 },
+            "tunnel-address": address,
+            "allowed-prefix": prefixes,
+        }],
+    })
+}
+
+#[test]
+fn a_management_tunnel_does_not_take_the_way_to_the_peers_of_other_tunnels() {
+    let verdict = |address: &str, prefixes: &[&str]| {
+        let management = of_node("m", "198.51.100.1", address, prefixes);
+        // Their order is nothing to go by.
+        let first = verdict_of(vec![management.clone(), tunnel(|_| {})], &OwnKeys::new());
+        let last = verdict_of(vec![tunnel(|_| {}), management], &OwnKeys::new());
+        assert_eq!(first.is_ok(), last.is_ok());
+        last
+    };
+    verdict("10.99.0.1", &["10.99.0.0/16"]).unwrap();
+    let at = "/tranche-backhaul:backhaul/tunnel[slice='m']/peer[name='office']";
+    let refusal = verdict("10.99.0.1", &["192.0.2.0/24"]).unwrap_err();
+    assert_eq!(
+        refusal.path,
+        format!("{at}/allowed-prefix[.='192.0.2.0/24']")
+    );
+    assert_eq!(
+        refusal.message,
+        "the endpoint 192.0.2.1 of slice a would be called through this tunnel"
+    );
+    let refusal = verdict("192.0.2.2", &[]).unwrap_err();
+    assert_eq!(refusal.path, format!("{at}/tunnel-address"));
+    let refusal = verdict("198.51.100.1", &[]).unwrap_err();
+    assert_eq!(refusal.path, format!("{at}/tunnel-address"));
+    assert_eq!(
+        refusal.message,
+        "the endpoint 198.51.100.1 would be called through this tunnel"
+    );
+    // In a namespace of its own, a tunnel takes nobody's way.
+    let elsewhere = tunnel(|t| {
+        t["slice"] = "b".into();
+        t["listen-port"] = 1.into();
+        for peer in 0..2 {
+            t["peer"][peer]["endpoint"]["address"] = "203.0.113.1".into();
+            t["peer"][peer]["allowed-prefix"] = json!(["192.0.2.0/24"]);
+        }
+    });
+    verdict_of(vec![tunnel(|_| {}), elsewhere], &OwnKeys::new()).unwrap();
+}
+
+#[test]
+fn two_management_tunnels_lead_to_places_of_their_own() {
+    let verdict = |address: &str, prefixes: &[&str]| {
+        let one = of_node("m", "198.51.100.1", "10.99.0.1", &["10.98.0.0/16"]);
+        let other = of_node("n", "198.51.100.2", address, prefixes);
+        verdict_of(vec![one, other], &OwnKeys::new())
+    };
+    // A host beside what it is in.
+    verdict("10.98.0.7", &["10.99.0.0/16"]).unwrap();
+    let at = "/tranche-backhaul:backhaul/tunnel[slice='n']/peer[name='office']";
+    for prefix in ["10.98.0.0/16", "10.98.7.0/24", "10.96.0.0/14"] {
+        let refusal = verdict("10.99.0.2", &[prefix]).unwrap_err();
+        assert_eq!(refusal.path, format!("{at}/allowed-prefix[.='{prefix}']"));
+        assert_eq!(
+            refusal.message,
+            "it overlaps 10.98.0.0/16 of slice m, which is a management tunnel too"
+        );
+    }
+    let refusal = verdict("10.99.0.1", &[]).unwrap_err();
+    assert_eq!(refusal.path, format!("{at}/tunnel-address"));
+    verdict("10.99.0.2", &["10.99.0.1/32"]).unwrap_err();
+}
+
+#[test]
 fn an_endpoint_is_somewhere() {
     for nowhere in ["0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255"] {
         let (path, message) = refused(|t| t["peer"][0]["endpoint"]["address"] = nowhere.into());
@@ -193,11 +308,7 @@ fn addresses_in_the_tunnel_are_of_one_host_each() {
 
 #[test]
 fn a_port_that_another_tunnel_chose_is_taken() {
-    let keys = vec![OwnKey {
-        public_key: PrivateKey::generate().public(),
-        port: 51820,
-    }];
-    let own = OwnKeys::from([("b".to_owned(), keys)]);
+    let own = OwnKeys::from([("b".to_owned(), receiving(&[51820]))]);
     let other = tunnel(|t| {
         t["slice"] = "b".into();
         t["listen-port"] = Value::Null;
@@ -208,6 +319,28 @@ fn a_port_that_another_tunnel_chose_is_taken() {
         refusal.message,
         "the tunnel of slice b receives at port 51820"
     );
+}
+
+#[test]
+fn a_port_that_a_rotation_has_left_may_be_somebody_elses() {
+    let other = || {
+        tunnel(|t| {
+            t["slice"] = "b".into();
+            t["listen-port"] = Value::Null;
+        })
+    };
+    let before = backhaul(vec![tunnel(|_| {}), other()]);
+    let elsewhere = tunnel(|t| t["mtu"] = 1300.into());
+    let after = backhaul(vec![elsewhere, other()]);
+    let mut own = OwnKeys::from([
+        ("a".to_owned(), receiving(&[60000])),
+        ("b".to_owned(), receiving(&[50000, 51820])),
+    ]);
+    verdict_after(&before, &after, &own).unwrap();
+    // Of a tunnel that receives there it is not.
+    own.insert("a".to_owned(), receiving(&[51820]));
+    let refusal = verdict_after(&before, &after, &own).unwrap_err();
+    assert_eq!(refusal.path, format!("{TUNNEL}/listen-port"));
 }
 
 #[test]

@@ -75,13 +75,8 @@ pub(super) async fn bring(
 
 /// The interfaces of the node's namespace where packets of the slice could be routed.
 fn ends(net: &SliceNet) -> BTreeSet<String> {
-    let end = net
-        .attachment
-        .as_ref()
-        .map(|attachment| match &attachment.outer {
-            Outer::Bridge { name, .. } | Outer::Interface(name) => name.clone(),
-        });
-    end.into_iter().collect()
+    let outer = net.attachment.iter().map(|attachment| &attachment.outer);
+    outer.map(|outer| outer.end().to_owned()).collect()
 }
 
 /// Name of the node's end.

@@ -60,6 +60,12 @@ pub(super) async fn bring(
             done.push(format!("remove interface {}", link.name));
         }
     }
+    // Only what is on its way in is made to shake hands.
+    let coming = |name: &str| {
+        let mut coming = net.interfaces.iter().filter(|one| one.is_coming());
+        coming.any(|one| one.name == name)
+    };
+    space.nudger.keep(coming);
     if space.is_of_node {
         if !done.is_empty() {
             read_back(plane, net, &routes).await?;
@@ -285,7 +291,7 @@ pub(super) async fn observe(
     {
         if link.kind == kernel::KIND {
             let device = kernel::get(&space.net, &link.name).await?;
-            observed.extend(device.observed(&link.name, link.rx_packets));
+            observed.extend(device.observed(link));
         } else if let Some(device) = space.devices.lock().await.get(&link.name) {
             observed.push(device.observe(&link.name, link.rx_packets).await);
         }

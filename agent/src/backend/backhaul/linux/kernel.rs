@@ -14,10 +14,12 @@ use netlink_packet_wireguard::{
 };
 use rtnetlink::LinkWireguard;
 
-use super::net::Net;
+use super::net::{Link, Net};
 use crate::backend::backhaul::Prefix;
 use crate::backend::backhaul::key::{PrivateKey, PublicKey};
-use crate::backend::backhaul::plane::{ObservedInterface, ObservedPeer, TunnelInterface, WgPeer};
+use crate::backend::backhaul::plane::{
+    EMPTY, ObservedInterface, ObservedPeer, TunnelInterface, WgPeer,
+};
 use crate::backend::wifi::netlink::NetlinkError;
 
 /// Kind of the interfaces.
@@ -62,12 +64,13 @@ impl Device {
         self.public_key.map(PublicKey)
     }
 
-    pub(super) fn observed(self, name: &str, rx_packets: u64) -> Option<ObservedInterface> {
+    /// With what the kernel counted at its interface: messages of WireGuard as they came, of whatever kind.
+    pub(super) fn observed(self, link: &Link) -> Option<ObservedInterface> {
         Some(ObservedInterface {
-            name: name.to_owned(),
+            name: link.name.clone(),
             public_key: self.public_key()?,
             port: self.port,
-            rx_packets,
+            rx_content: link.rx_bytes.saturating_sub(link.rx_packets * EMPTY),
             peers: self.peers.into_iter().map(|peer| peer.observed).collect(),
         })
     }
@@ -80,9 +83,11 @@ pub(super) async fn get(net: &Net, name: &str) -> Result<Device, NetlinkError> {
         cmd: WireguardCmd::GetDevice,
         attributes: vec![WireguardAttribute::IfName(name.to_owned())],
     };
+    let ask = || request(net, &action, message.clone(), NLM_F_DUMP);
+    let answers = net.generic_dumps().in_turn(ask).await?;
     let mut device = Device::default();
     // Many peers come in several messages; what does not fit of the prefixes of one comes with its key again.
-    for answer in request(net, &action, message, NLM_F_DUMP).await? {
+    for answer in answers {
         for attribute in answer.attributes {
             match attribute {
                 WireguardAttribute::PublicKey(key) => device.public_key = Some(key),

@@ -10,7 +10,7 @@ use genetlink::GenetlinkHandle;
 use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
-use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
     InfoBridgePort, InfoData, InfoPortData, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo,
     LinkMessage,
@@ -26,7 +26,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::backend::backhaul::Prefix;
 use crate::backend::wifi::link::refused;
-use crate::backend::wifi::netlink::NetlinkError;
+use crate::backend::wifi::netlink::{Dumps, NetlinkError};
 
 /// Mark of the routes that are ours (rtm_protocol; from 5 on everybody may choose).
 const OURS: u8 = 84;
@@ -36,6 +36,8 @@ const OURS: u8 = 84;
 pub(in crate::backend) struct Net {
     handle: Handle,
     generic: GenetlinkHandle,
+    dumps: Dumps,
+    generic_dumps: Dumps,
     _tasks: Arc<[AbortOnDropHandle<()>; 2]>,
 }
 
@@ -58,6 +60,7 @@ pub(in crate::backend) struct Link {
     /// Of the port of a bridge, whether frames may leave where they came in.
     pub(in crate::backend) is_hairpin: bool,
     pub(in crate::backend) rx_packets: u64,
+    pub(in crate::backend) rx_bytes: u64,
 }
 
 /// A route of ours.
@@ -83,6 +86,8 @@ impl Net {
         Ok(Self {
             handle,
             generic: generic_handle,
+            dumps: Dumps::default(),
+            generic_dumps: Dumps::default(),
             _tasks: Arc::new(tasks),
         })
     }
@@ -92,9 +97,17 @@ impl Net {
         &self.generic
     }
 
+    /// The order of lists of generic netlink.
+    pub(in crate::backend) fn generic_dumps(&self) -> &Dumps {
+        &self.generic_dumps
+    }
+
     pub(in crate::backend) async fn links(&self) -> Result<Vec<Link>, NetlinkError> {
-        let answers = self.handle.link().get().execute();
-        let messages = collect("list network interfaces", answers).await?;
+        let ask = || {
+            let answers = self.handle.link().get().execute();
+            collect("list network interfaces", answers)
+        };
+        let messages = self.dumps.in_turn(ask).await?;
         Ok(messages.iter().map(link).collect())
     }
 
@@ -199,13 +212,7 @@ impl Net {
         &self,
         index: u32,
     ) -> Result<BTreeSet<Prefix>, NetlinkError> {
-        let answers = self
-            .handle
-            .address()
-            .get()
-            .set_link_index_filter(index)
-            .execute();
-        let messages = collect("list addresses", answers).await?;
+        let messages = self.address_messages(index).await?;
         let addresses = messages.iter().filter_map(|message| {
             let find = |wanted: fn(&AddressAttribute) -> Option<IpAddr>| {
                 message.attributes.iter().find_map(wanted)
@@ -229,6 +236,14 @@ impl Net {
         Ok(addresses.collect())
     }
 
+    async fn address_messages(&self, index: u32) -> Result<Vec<AddressMessage>, NetlinkError> {
+        let ask = || {
+            let get = self.handle.address().get().set_link_index_filter(index);
+            collect("list addresses", get.execute())
+        };
+        self.dumps.in_turn(ask).await
+    }
+
     /// Gives an interface these addresses and no others; what was done.
     pub(in crate::backend) async fn set_addresses(
         &self,
@@ -249,13 +264,7 @@ impl Net {
                 .map_err(|error| refused(&action, error))?;
             done.push(action);
         }
-        let answers = self
-            .handle
-            .address()
-            .get()
-            .set_link_index_filter(link.index)
-            .execute();
-        for message in collect("list addresses", answers).await? {
+        for message in self.address_messages(link.index).await? {
             let of = |address: &Prefix| {
                 message.attributes.iter().any(|one| {
                     matches!(one, AddressAttribute::Local(other) | AddressAttribute::Address(other) if *other == address.address)
@@ -304,10 +313,12 @@ impl Net {
     async fn all_routes(&self) -> Result<Vec<RouteMessage>, NetlinkError> {
         let mut all = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let mut message = RouteMessage::default();
-            message.header.address_family = family;
-            let answers = self.handle.route().get(message).execute();
-            all.extend(collect("list routes", answers).await?);
+            let ask = || {
+                let mut message = RouteMessage::default();
+                message.header.address_family = family;
+                collect("list routes", self.handle.route().get(message).execute())
+            };
+            all.extend(self.dumps.in_turn(ask).await?);
         }
         Ok(all)
     }
@@ -366,9 +377,12 @@ impl Net {
         index: u32,
         wanted: &[IpAddr],
     ) -> Result<Vec<String>, NetlinkError> {
-        let mut get = self.handle.neighbours().get();
-        get.message_mut().header.family = AddressFamily::Bridge;
-        let found = collect("list where frames are flooded to", get.execute()).await?;
+        let ask = || {
+            let mut get = self.handle.neighbours().get();
+            get.message_mut().header.family = AddressFamily::Bridge;
+            collect("list where frames are flooded to", get.execute())
+        };
+        let found = self.dumps.in_turn(ask).await?;
         let found = found.iter().filter(|one| one.header.ifindex == index);
         let found = found.filter_map(|one| Some((destination(one)?, one)));
         let (flooded, learned): (Vec<_>, Vec<_>) = found.partition(|(_, one)| is_flooding(one));
@@ -478,7 +492,9 @@ fn link(message: &LinkMessage) -> Link {
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Controller(index) => link.master = Some(*index).filter(|one| *one != 0),
             LinkAttribute::Link(index) => link.other_end = Some(*index),
-            LinkAttribute::Stats64(stats) => link.rx_packets = stats.rx_packets,
+            LinkAttribute::Stats64(stats) => {
+                (link.rx_packets, link.rx_bytes) = (stats.rx_packets, stats.rx_bytes);
+            }
             LinkAttribute::LinkInfo(infos) => {
                 let kind = infos.iter().find_map(|info| match info {
                     LinkInfo::Kind(kind) => Some(kind.to_string()),

@@ -131,6 +131,19 @@ pub(super) struct Nudger {
 }
 
 impl Nudger {
+    /// Forgets how to send over all interfaces but some: a socket is left of each that is gone.
+    pub(super) fn keep(&self, is_kept: impl Fn(&str) -> bool) {
+        let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        sockets.retain(|(interface, _), _| is_kept(interface));
+    }
+
+    /// The interfaces that it can send over.
+    #[cfg(test)]
+    pub(super) fn interfaces(&self) -> Vec<String> {
+        let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        sockets.keys().map(|(name, _)| name.clone()).collect()
+    }
+
     /// Whether it leaves is the interface's to show.
     pub(super) fn send(&self, namespace: &Namespace, interface: &str, to: IpAddr) {
         let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);

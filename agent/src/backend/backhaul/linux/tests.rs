@@ -1,6 +1,7 @@
 //! Tunnels of real WireGuard between machines that are network namespaces: the suite of the domain, and what only real
 //! packets show.
 
+mod at_once;
 mod bulk;
 mod foreign;
 mod isolation;
@@ -16,7 +17,7 @@ use rig::Rig;
 use tokio::time::timeout;
 
 use super::*;
-use crate::backend::backhaul::suite::{self, BackhaulRig, EDGE, SLICE, SPOKE};
+use crate::backend::backhaul::suite::{self, BackhaulRig, DC, EDGE, SLICE, SPOKE};
 use crate::backend::backhaul::{BackhaulBackend as _, Event, PeerState, TunnelOperState};
 use crate::backend::{Backend, NodeConfig};
 
@@ -227,6 +228,41 @@ async fn a_port_in_use_refuses_the_change_and_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_of_a_refused_change_is_called_no_more() {
+    if rig::can_run() {
+        a_refused_endpoint_goes(Rig::new(BackendInUse::Userspace).await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a kernel with WireGuard; run by make test-vm"]
+async fn an_endpoint_of_a_refused_change_is_called_no_more_by_the_kernel() {
+    a_refused_endpoint_goes(Rig::new(BackendInUse::Kernel).await).await;
+}
+
+async fn a_refused_endpoint_goes(mut rig: Rig) {
+    let configs = suite::connected(&mut rig).await;
+    // Who calls would be answered where it is.
+    rig.set_reachable(EDGE, false);
+    rig.in_machine(SPOKE, "ip link add users0 type bridge");
+    let at = |state: &crate::backend::backhaul::TunnelState| suite::peer(state, "edge").endpoint;
+    let before = at(&suite::state(&mut rig, SPOKE, SLICE).await);
+    let wrong = suite::changed(&configs[SPOKE], |tunnel| {
+        let mut peers = tunnel.peers.iter_mut();
+        let edge = peers.find(|peer| peer.name == "edge").unwrap();
+        edge.endpoint.as_mut().unwrap().port += 1;
+        tunnel.attachment = serde_json::from_str(r#"{ "interface": "users0" }"#).unwrap();
+    });
+    let node = rig.node(SPOKE);
+    let plan = node.plan(&configs[SPOKE], &wrong).unwrap();
+    let refusal = node.apply(plan).await.unwrap_err();
+    assert!(refusal.message.contains("users0"), "{refusal}");
+    let after = at(&suite::state(&mut rig, SPOKE, SLICE).await);
+    assert_eq!(after, before);
+    assert!(after.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_of_many_that_fails_takes_all_others_back() {
     if !rig::can_run() {
         return;
@@ -300,4 +336,49 @@ async fn roaming_is_kept(mut rig: Rig) {
     rig.node(EDGE).reconcile(&other).await.unwrap();
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert!(is_home(&suite::state(&mut rig, EDGE, SLICE).await));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a kernel with WireGuard; run by make test-vm"]
+async fn an_old_interface_of_the_kernel_that_is_only_kept_alive_goes() {
+    let mut rig = Rig::new(BackendInUse::Kernel).await;
+    let mut configs = suite::connected(&mut rig).await;
+    for at in [EDGE, DC, SPOKE] {
+        let kept_alive = suite::changed(&configs[at], |tunnel| {
+            tunnel.rotation.overlap_ms = 3000;
+            for peer in &mut tunnel.peers {
+                peer.persistent_keepalive_s = Some(1);
+            }
+        });
+        suite::apply(&mut rig, at, &configs[at], &kept_alive).await;
+        configs[at] = kept_alive;
+    }
+    suite::rotate(&mut rig, &configs, [EDGE, DC, SPOKE]).await;
+    for at in [EDGE, DC, SPOKE] {
+        suite::until(&mut rig, at, "rid of the old key", |state| {
+            state.retiring.is_none()
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_leaves_no_socket_behind() {
+    if !rig::can_run() {
+        return;
+    }
+    let mut rig = Rig::new(BackendInUse::Userspace).await;
+    let configs = suite::connected(&mut rig).await;
+    let nudged = |rig: &Rig| {
+        let spaces = rig.plane(SPOKE).spaces();
+        spaces[SLICE].nudger.interfaces()
+    };
+    rig.node(SPOKE).rotate_key(SLICE, None).await.unwrap();
+    rig.node(SPOKE).cancel_rotation(SLICE).await.unwrap();
+    suite::rotate(&mut rig, &configs, [EDGE, DC, SPOKE]).await;
+    suite::until(&mut rig, SPOKE, "rid of the old key", |state| {
+        state.retiring.is_none()
+    })
+    .await;
+    assert_eq!(nudged(&rig), Vec::<String>::new());
 }

@@ -29,7 +29,7 @@ use tokio::time::sleep;
 use crate::backend::backhaul::Prefix;
 use crate::backend::backhaul::key::PublicKey;
 use crate::backend::backhaul::plane::{
-    ObservedInterface, ObservedPeer, PlaneError, TunnelInterface, WgPeer,
+    ObservedInterface, ObservedPeer, PADDING, PlaneError, TunnelInterface, WgPeer,
 };
 use crate::backend::namespace::Namespace;
 
@@ -139,7 +139,8 @@ impl UserspaceDevice {
             name: name.to_owned(),
             public_key: self.public_key,
             port: self.port,
-            rx_packets,
+            // Of a TUN, the kernel counts packets only.
+            rx_content: rx_packets * PADDING,
             peers: peers.collect(),
         }
     }

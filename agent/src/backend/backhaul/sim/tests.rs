@@ -1,9 +1,9 @@
 //! The simulator of tunnels: the suite of its domain.
 
 use super::*;
-use crate::backend::backhaul::BackhaulBackend as _;
 use crate::backend::backhaul::suite::{self, BackhaulRig};
 use crate::backend::backhaul::tunnel::Pace;
+use crate::backend::backhaul::{BackhaulBackend as _, Event, PeerState, Phase, TunnelState};
 use crate::backend::{Backend as _, NodeConfig};
 
 struct Rig {
@@ -101,6 +101,54 @@ async fn the_key_of_a_removed_tunnel_is_gone_when_its_time_is_over() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_rotation_that_is_due_and_was_cancelled_is_not_prepared_again_at_once() {
+    let mut node = Arc::<Underlay>::default().backhaul("node-1", None);
+    let mut events = node.events();
+    let mut due = suite::config(&[suite::tunnel(suite::EDGE, suite::SLICE)]);
+    due.backhaul.tunnels[0].rotation.interval_s = Some(0);
+    let plan = node.plan(&NodeConfig::default(), &due).unwrap();
+    node.apply(plan).await.unwrap();
+    let is_prepared = |event: &Event| matches!(event, Event::RotationPrepared { .. });
+    suite::heard(&mut events, is_prepared).await;
+    node.cancel_rotation(suite::SLICE).await.unwrap();
+    let cancelled = tokio::time::Instant::now();
+    while !is_prepared(&events.recv().await.unwrap()) {}
+    let after = cancelled.elapsed();
+    assert!((60..70).contains(&after.as_secs()), "after {after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hub_hears_its_old_interface_for_as_long_as_a_spoke_that_is_rarely_heard_has_not_moved() {
+    use suite::{DC, EDGE, SLICE, SPOKE};
+    let mut rig = Rig::new();
+    let bare = suite::told(&mut rig, |tunnel| tunnel["probe"]["interval"] = 1000.into()).await;
+    suite::until(&mut rig, SPOKE, "connected", |state| {
+        state
+            .peers
+            .iter()
+            .all(|peer| peer.latest_handshake.is_some())
+    })
+    .await;
+    let mut events = rig.node(EDGE).events();
+    suite::prepared(&mut rig, &bare).await;
+    for at in [EDGE, DC, SPOKE] {
+        suite::until(&mut rig, at, "ready", |state| {
+            let next = state.next.as_ref();
+            next.is_some_and(|next| next.phase == Phase::Ready)
+        })
+        .await;
+    }
+    rig.node(EDGE).complete_rotation(SLICE).await.unwrap();
+    rig.node(DC).complete_rotation(SLICE).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let waiting = suite::state(&mut rig, EDGE, SLICE).await;
+    assert!(waiting.retiring.is_some(), "{waiting:#?}");
+    rig.node(SPOKE).complete_rotation(SLICE).await.unwrap();
+    let is_over = |event: &Event| matches!(event, Event::RotationComplete { .. });
+    suite::heard(&mut events, is_over).await;
+}
+
 #[tokio::test]
 async fn a_change_that_takes_long_is_nobodys_silence() {
     let mut rig = Rig::new();
@@ -121,6 +169,27 @@ async fn a_change_that_takes_long_is_nobodys_silence() {
         seen.push(event);
     }
     assert_eq!(seen, []);
+}
+
+#[tokio::test]
+async fn who_has_the_prefixes_has_them_after_a_restart_that_left_the_tunnel() {
+    let mut rig = Rig::new();
+    let configs = suite::connected(&mut rig).await;
+    rig.set_reachable(suite::EDGE, false);
+    let at_dc = |state: &TunnelState| suite::peer(state, "dc").state == PeerState::Active;
+    suite::until(&mut rig, suite::SPOKE, "failed over", at_dc).await;
+    rig.restart(suite::SPOKE).await;
+    let mut events = rig.node(suite::SPOKE).events();
+    let spoke = rig.node(suite::SPOKE);
+    spoke.reconcile(&configs[suite::SPOKE]).await.unwrap();
+    let state = suite::state(&mut rig, suite::SPOKE, suite::SLICE).await;
+    assert_eq!(suite::peer(&state, "dc").active_prefixes.len(), 1);
+    suite::until(&mut rig, suite::SPOKE, "back", at_dc).await;
+    let mut moves = std::iter::from_fn(|| events.try_recv().ok());
+    assert_eq!(
+        moves.find(|one| matches!(one, Event::Failover { .. })),
+        None
+    );
 }
 
 #[tokio::test]

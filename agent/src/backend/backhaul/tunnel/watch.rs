@@ -1,68 +1,52 @@
 //! Probes, the state of peers, and failover.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use super::holders::{self, groups};
 use super::{Reply, Tunnel};
 use crate::backend::backhaul::ProbeRequest;
 use crate::backend::backhaul::config::{PeerConfig, TunnelConfig};
 use crate::backend::backhaul::health::{self, Candidate, FailoverReason, Health, PeerState};
 use crate::backend::backhaul::plane::{ObservedInterface, PlaneError};
 use crate::backend::backhaul::state::{Event, ProbeResult};
-use crate::backend::backhaul::wanted::{self, ActivePeers, Group, Side};
+use crate::backend::backhaul::wanted::{self, Group, Side};
 
 /// How long an answer may take at all. One that comes after the time between two probes is late, but an answer.
 const LATEST: Duration = Duration::from_secs(2);
 /// Age of a handshake at which WireGuard makes a new one at the latest if there is traffic (Reject-After-Time).
 const HANDSHAKE_AGE: Duration = Duration::from_secs(180);
 
-/// The peers of each group, with their priorities.
-fn groups(config: &TunnelConfig) -> BTreeMap<Group, Vec<(u8, &str)>> {
-    let mut groups: BTreeMap<Group, Vec<(u8, &str)>> = BTreeMap::new();
-    for peer in &config.peers {
-        if let (Some(group), Some(priority)) = (wanted::group(peer), peer.priority) {
-            groups
-                .entry(group)
-                .or_default()
-                .push((priority, &peer.name));
-        }
-    }
-    groups
-}
-
-/// Gives each group to a peer that is in it: who has it keeps it. Who was asked for is forgotten when priorities change. Returns
-/// the groups that nobody had.
-pub(super) fn choose_active(
-    config: &TunnelConfig,
-    before: Option<&TunnelConfig>,
-    active: &mut ActivePeers,
-    pinned: &mut BTreeSet<Group>,
-) -> Vec<Group> {
-    let mut fresh = Vec::new();
-    let groups = groups(config);
-    let earlier = before.map(self::groups).unwrap_or_default();
-    pinned.retain(|group| groups.contains_key(group) && earlier.get(group) == groups.get(group));
-    active.retain(|group, _| groups.contains_key(group));
-    for (group, members) in groups {
-        let has = active.get(&group);
-        let is_member = has.is_some_and(|has| members.iter().any(|(_, name)| name == has));
-        if let (false, Some((_, best))) = (is_member, members.iter().min()) {
-            if has.is_none() {
-                fresh.push(group.clone());
-            }
-            active.insert(group, (*best).to_owned());
-        }
-    }
-    fresh
-}
-
 impl Tunnel {
-    /// Starts what a tunnel in service does by itself.
-    pub(super) fn wake(&mut self) {
+    /// Gives each group of peers to one of them.
+    pub(super) async fn settle(&mut self, before: Option<&TunnelConfig>) -> Result<(), PlaneError> {
+        let (Some(config), Some(record)) = (&self.config, &mut self.record) else {
+            return Ok(());
+        };
+        let pinned = record.pinned.len();
+        holders::retain_pins(&mut record.pinned, config, before);
+        let answers = |name: &str| {
+            let state = self.states.get(name);
+            matches!(state, Some(PeerState::Active | PeerState::Warm))
+        };
+        self.holders.settle(config, &record.pinned, answers);
+        match record.pinned.len() == pinned {
+            true => Ok(()),
+            false => self.save().await,
+        }
+    }
+
+    /// Starts what a tunnel in service does by itself. `before` is what was configured before.
+    pub(super) fn wake(&mut self, before: Option<&TunnelConfig>) {
         let now = Instant::now();
         let Some(config) = &self.config else { return };
+        if before.is_some_and(|before| before.probe != config.probe) {
+            // What was heard at another pace says nothing of silence at this one.
+            self.health.values_mut().for_each(|one| one.forgive(now));
+            self.next_probe = None;
+        }
         let is_probed = |peer: &&PeerConfig| peer.tunnel_address.is_some();
         let probed = config.peers.iter().filter(is_probed);
         let names: BTreeSet<&str> = probed
@@ -114,7 +98,7 @@ impl Tunnel {
                 seen.any(|one| group.iter().all(|prefix| one.allowed.contains(prefix)))
             });
             if let Some(holder) = holder {
-                self.active.insert(group, holder.to_owned());
+                self.holders.active.insert(group, holder.to_owned());
             }
         }
         Ok(())
@@ -203,10 +187,14 @@ impl Tunnel {
         };
         let mut moves = Vec::new();
         let groups = groups(config);
-        self.unsettled
-            .retain(|group| groups.contains_key(group) && !self.pinned.contains(group));
         for (group, members) in groups {
-            let is_unsettled = self.unsettled.contains(&group);
+            let active = self.holders.active.get(&group).map_or("", String::as_str);
+            let pinned = self.record.as_ref().map(|record| &record.pinned);
+            let is_pinned = pinned.is_some_and(|pinned| pinned.contains(active));
+            if is_pinned {
+                self.holders.unsettled.remove(&group);
+            }
+            let is_unsettled = self.holders.unsettled.contains(&group);
             let mut candidates = Vec::new();
             for (priority, name) in members {
                 let Some(health) = self.health.get_mut(name) else {
@@ -220,11 +208,9 @@ impl Tunnel {
                     has_held: is_unsettled || health.has_held(&probe, now),
                 });
             }
-            let active = self.active.get(&group).map_or("", String::as_str);
             if health::is_settled(&candidates, active) {
-                self.unsettled.remove(&group);
+                self.holders.unsettled.remove(&group);
             }
-            let is_pinned = self.pinned.contains(&group);
             if let Some((to, reason)) = health::choose(&candidates, active, is_pinned) {
                 moves.push((group, to.to_owned(), reason));
             }
@@ -239,25 +225,37 @@ impl Tunnel {
         to: &str,
         reason: FailoverReason,
     ) -> Result<Option<String>, PlaneError> {
-        let from = self.active.insert(group.clone(), to.to_owned());
+        let before = self.holders.clone();
+        let from = self.holders.active.insert(group.clone(), to.to_owned());
         if let Err(error) = self.refresh().await {
-            match from {
-                Some(from) => drop(self.active.insert(group, from)),
-                None => drop(self.active.remove(&group)),
-            }
+            self.holders = before;
             return Err(error);
         }
-        match reason {
-            FailoverReason::Requested => drop(self.pinned.insert(group)),
-            FailoverReason::Failed | FailoverReason::Preferred => drop(self.pinned.remove(&group)),
-        }
+        let asked_for = (reason == FailoverReason::Requested).then_some(to);
+        let kept = self.pin(&group, asked_for).await;
         self.announce(Event::Failover {
             slice: self.slice.clone(),
             from: from.clone(),
             to: to.to_owned(),
             reason,
         });
-        Ok(from)
+        kept.map(|()| from)
+    }
+
+    /// Remembers that a peer of a group was asked for, or that none is any more.
+    async fn pin(&mut self, group: &Group, peer: Option<&str>) -> Result<(), PlaneError> {
+        let (Some(config), Some(record)) = (&self.config, &mut self.record) else {
+            return Ok(());
+        };
+        let before = record.pinned.clone();
+        for (_, member) in groups(config).get(group).into_iter().flatten() {
+            record.pinned.remove(*member);
+        }
+        record.pinned.extend(peer.map(str::to_owned));
+        match record.pinned == before {
+            true => Ok(()),
+            false => self.save().await,
+        }
     }
 
     pub(super) async fn switch_over(&mut self, name: &str) -> Result<Option<String>, PlaneError> {
@@ -271,8 +269,9 @@ impl Tunnel {
             let message = format!("peer {name} has no priority: nobody stands in for it");
             return Err(PlaneError::new(message));
         };
-        if self.active.get(&group).is_some_and(|has| has == name) {
-            self.pinned.insert(group);
+        let has = self.holders.active.get(&group);
+        if has.is_some_and(|has| has == name) {
+            self.pin(&group, Some(name)).await?;
             return Ok(Some(name.to_owned()));
         }
         let probe = config.probe;
@@ -316,7 +315,8 @@ impl Tunnel {
     }
 
     fn has_prefixes(&self, peer: &PeerConfig) -> bool {
-        wanted::group(peer).is_none_or(|group| self.active.get(&group) == Some(&peer.name))
+        let has = |group| self.holders.active.get(&group) == Some(&peer.name);
+        wanted::group(peer).is_none_or(has)
     }
 
     fn set_state(&mut self, peer: &str, to: PeerState) {

@@ -122,8 +122,11 @@ impl Engine {
         let failed = |error: HostapdError| Refusal::new(vif_path(name), error.to_string());
         let running = found.running.as_ref();
         let Some(before) = running.and_then(|running| running.bsses.get(name)) else {
+            // Until hostapd has filled it.
+            let turn = self.links.bridges_in_turn().await;
             self.make_bridge_of(name, text).await?;
             found.hostapd.add(name, text).await.map_err(failed)?;
+            drop(turn);
             let action = format!("create vif {name} on radio {}", found.wiphy.name);
             work.done(vif_path(name), action, 0);
             return Ok(());

@@ -142,6 +142,42 @@ async fn what_was_removed_while_no_agent_ran_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_wall_of_the_node_keeps_all_slices_apart_from_the_first_one_that_is_back() {
+    if !rig::can_run() {
+        return;
+    }
+    let mut rig = Rig::new(BackendInUse::Userspace).await;
+    let nothing = NodeConfig::default();
+    let attached = |slice: &str, interface: &str| {
+        let mut tunnel = suite::tunnel(EDGE, slice);
+        tunnel["attachment"] = json!({ "interface": interface });
+        tunnel
+    };
+    let two = suite::config(&[attached("a", "ua"), attached("b", "ub")]);
+    suite::apply(&mut rig, EDGE, &nothing, &two).await;
+    let tag = rig.tag(EDGE).to_owned();
+    let ends = format!("nft list set inet tranche-{tag} ends");
+    let before = rig.in_machine(EDGE, &ends);
+    assert!(before.contains("ua") && before.contains("ub"), "{before}");
+    rig.restart(EDGE).await;
+    // One that is not back: something else has its name.
+    let inside = rig.slice_namespace(EDGE, "b");
+    rig::sh(&format!("ip -n {inside} link del at0"));
+    rig.in_machine(EDGE, "ip link add ub type bridge");
+    rig.node(EDGE).reconcile(&two).await.unwrap_err();
+    assert_eq!(rig.in_machine(EDGE, &ends), before);
+    // Nobody is left who could tell that there was a wall.
+    for slice in ["a", "b"] {
+        rig.restart(EDGE).await;
+        let name = rig.slice_namespace(EDGE, slice);
+        rig::sh(&format!("ip netns del {name}"));
+    }
+    rig.restart(EDGE).await;
+    rig.node(EDGE).reconcile(&nothing).await.unwrap();
+    assert_eq!(rig.left_behind(EDGE, "a"), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn management_tunnels_whose_interfaces_would_have_one_name_are_refused() {
     if !rig::can_run() {
         return;
