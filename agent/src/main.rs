@@ -37,20 +37,13 @@ fn run(args: Args) -> anyhow::Result<()> {
     }
     let settings = Settings::resolve(args)?;
     start_log(&settings.log)?;
-    raise_limits();
+    // A thousand tunnels have more files open than a process may have where nobody has said otherwise.
+    tranche_netconf::open_files::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("the runtime could not be started")?;
     runtime.block_on(serve(settings))
-}
-
-/// A thousand tunnels have more files open than a process may have where nobody has said otherwise.
-fn raise_limits() {
-    match tranche_netconf::open_files::raise_limit() {
-        Ok(limit) => tracing::debug!(?limit, "open files"),
-        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
-    }
 }
 
 /// One line for each file and for all that is in none.

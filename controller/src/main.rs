@@ -35,20 +35,13 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         return Ok(());
     }
     init_log(&config)?;
-    raise_limits();
+    // Each node has two sessions, and each client a connection.
+    tranche_netconf::open_files::raise_limit();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("can't start the runtime")?
         .block_on(serve(config))
-}
-
-/// Each node has two sessions, and each client a connection.
-fn raise_limits() {
-    match tranche_netconf::open_files::raise_limit() {
-        Ok(limit) => tracing::debug!(?limit, "open files"),
-        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
-    }
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {

@@ -1,21 +1,18 @@
 //! How many files, sockets among them, a process may have open: a session is one, and a node's tunnel has about eight.
 
-use std::io;
-
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// Raises the limit (`RLIMIT_NOFILE`) as far as the administrator lets it be raised: the soft one to the hard one. Answers how
-/// many there may be now; `None` where nothing limits them.
-///
-/// # Errors
-/// The kernel refuses. The limit is what it was.
-pub fn raise_limit() -> io::Result<Option<u64>> {
+/// Raises the limit (`RLIMIT_NOFILE`) as far as the administrator lets it be raised: the soft one to the hard one. Where the kernel
+/// refuses, the limit is what it was, and the log says so.
+pub fn raise_limit() {
     let mut limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        limit.current = limit.maximum;
-        setrlimit(Resource::Nofile, limit)?;
+    if limit.current == limit.maximum {
+        return;
     }
-    Ok(limit.current)
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
 }
 
 #[cfg(test)]
@@ -28,7 +25,7 @@ mod tests {
         // Other tests of this process notice nothing of one less.
         limit.current = Some(limit.maximum.map_or(1 << 19, |hard| hard - 1));
         setrlimit(Resource::Nofile, limit).unwrap();
-        assert_eq!(raise_limit().unwrap(), limit.maximum);
+        raise_limit();
         assert_eq!(getrlimit(Resource::Nofile).current, limit.maximum);
     }
 }

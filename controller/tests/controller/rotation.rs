@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Method, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::away::Way;
@@ -12,6 +12,15 @@ use crate::backhaul::{one_hub, put, put_two, slice_with, three, tunnel, until_up
 use crate::backhaul_operations::{act, keys};
 use crate::nodes::{Site, oper_state, permit_all, wait};
 use crate::support::{Instance, config, error};
+
+/// Three nodes, of which one is reached by a way that can be cut, and the inventory that says so.
+async fn three_and_a_way(node: usize) -> (Site, Way, Value) {
+    let site = three().await;
+    let way = Way::to(site.agent.nodes()[node].address()).await;
+    let mut factory = site.inventory();
+    factory["tranche-inventory:inventory"]["node"][node]["port"] = json!(way.port);
+    (site, way, factory)
+}
 
 /// A controller that died after the nodes had made their next keys.
 #[tokio::test(flavor = "multi_thread")]
@@ -99,10 +108,7 @@ async fn rotate_until_the_hub_has_moved(site: &Site, spoke: usize, hub: usize) -
 /// Controllers that died when one node had moved: whoever goes back then is not heard any more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_in_which_a_node_has_moved_is_completed_by_a_controller_that_starts_anew() {
-    let site = three().await;
-    let way = Way::to(site.agent.nodes()[2].address()).await;
-    let mut factory = site.inventory();
-    factory["tranche-inventory:inventory"]["node"][2]["port"] = json!(way.port);
+    let (site, way, factory) = three_and_a_way(2).await;
     let mut instance = site.controller(&factory).await;
     put(&instance, &[slice_with("a", &["node-1"], one_hub())]).await;
     until_up(&instance, "a").await;
@@ -181,10 +187,7 @@ async fn put_plain(instance: &Instance, id: &str, node: &str, hidden: bool) -> R
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_that_takes_its_time_holds_up_no_change_of_another_node() {
-    let site = three().await;
-    let way = Way::to(site.agent.nodes()[0].address()).await;
-    let mut factory = site.inventory();
-    factory["tranche-inventory:inventory"]["node"][0]["port"] = json!(way.port);
+    let (site, way, factory) = three_and_a_way(0).await;
     let instance = Arc::new(site.controller(&factory).await);
     put(&instance, &[slice_with("a", &["node-1"], one_hub())]).await;
     let before = keys(&instance, "a").await;
@@ -221,10 +224,7 @@ async fn a_rotation_that_takes_its_time_holds_up_no_change_of_another_node() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_a_node_that_a_rotation_holds_is_refused_and_holds_up_no_other() {
-    let site = three().await;
-    let way = Way::to(site.agent.nodes()[0].address()).await;
-    let mut factory = site.inventory();
-    factory["tranche-inventory:inventory"]["node"][0]["port"] = json!(way.port);
+    let (site, way, factory) = three_and_a_way(0).await;
     let instance = Arc::new(site.controller(&factory).await);
     put(&instance, &[slice_with("a", &["node-1"], one_hub())]).await;
     way.hold();
@@ -293,7 +293,7 @@ async fn count(site: &Site, node: usize, (name, namespace): (&str, &str), leaf: 
 const NACM: &str = "urn:ietf:params:xml:ns:yang:ietf-netconf-acm";
 
 /// Access control of a node that refuses one action on tunnels to the controller.
-fn all_but(action: &str) -> serde_json::Value {
+fn all_but(action: &str) -> Value {
     json!([{ "name": "stay", "group": ["controllers"], "rule": [{
         "name": "stay", "module-name": "tranche-backhaul",
         "path": format!("/tranche-backhaul:backhaul/tunnel/{action}"),
@@ -349,10 +349,7 @@ async fn a_node_that_does_not_go_back_is_named_and_asked_again_now_and_then() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_a_node_of_a_rotation_is_away_the_others_are_asked_now_and_then() {
-    let site = three().await;
-    let way = Way::to(site.agent.nodes()[2].address()).await;
-    let mut factory = site.inventory();
-    factory["tranche-inventory:inventory"]["node"][2]["port"] = json!(way.port);
+    let (site, way, factory) = three_and_a_way(2).await;
     let instance = site.controller(&factory).await;
     put(&instance, &[slice_with("a", &["node-1"], one_hub())]).await;
     until_up(&instance, "a").await;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::backhaul::{one_hub, put, slice_with, three, until_up};
 use crate::backhaul_operations::{act, keys};
-use crate::nodes::wait;
+use crate::nodes::{Site, wait};
 use crate::support::Instance;
 
 /// The node with the range, which is the hub of all slices.
@@ -17,6 +17,16 @@ async fn hub_port(instance: &Instance, slice: &str) -> Value {
     hub["listen-port"].clone()
 }
 
+/// Three nodes and their controller; the third has the ports from 40000 to this one.
+async fn with_ports_to(last: u16) -> (Site, Instance) {
+    let site = three().await;
+    let mut factory = site.inventory();
+    factory["tranche-inventory:inventory"]["node"][2]["underlay"] =
+        json!({ "first-port": 40_000, "last-port": last });
+    let instance = site.controller(&factory).await;
+    (site, instance)
+}
+
 async fn rotate(instance: &Instance, slice: &str) {
     let (status, output) = act(instance, slice, "rotate-keys", json!({})).await;
     assert_eq!(status, 200, "{output}");
@@ -24,11 +34,7 @@ async fn rotate(instance: &Instance, slice: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_takes_no_port_that_another_slice_was_given() {
-    let site = three().await;
-    let mut factory = site.inventory();
-    factory["tranche-inventory:inventory"]["node"][2]["underlay"] =
-        json!({ "first-port": 40_000, "last-port": 40_004 });
-    let instance = site.controller(&factory).await;
+    let (site, instance) = with_ports_to(40_004).await;
     let [a, b] = ["a", "b"].map(|id| slice_with(id, &["node-1"], one_hub()));
     let mut off = slice_with("c", &["node-2"], one_hub());
     off["enabled"] = json!(false);
@@ -52,11 +58,7 @@ async fn a_rotation_takes_no_port_that_another_slice_was_given() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_node_prepares_at_a_port_outside_of_its_range_is_prepared_again() {
-    let site = three().await;
-    let mut factory = site.inventory();
-    factory["tranche-inventory:inventory"]["node"][2]["underlay"] =
-        json!({ "first-port": 40_000, "last-port": 40_003 });
-    let instance = site.controller(&factory).await;
+    let (site, instance) = with_ports_to(40_003).await;
     let mut slice = slice_with("a", &["node-1"], one_hub());
     slice["backhaul"]["rotation"] = json!({ "interval": 86_400 });
     put(&instance, &[slice]).await;

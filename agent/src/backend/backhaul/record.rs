@@ -286,15 +286,8 @@ impl Ledger {
                 return Ok(());
             }
         };
-        let entries = match fs::read_dir(directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        for entry in entries {
-            let path = entry?.path();
-            let is_removed = path.to_str().is_some_and(|path| path.ends_with(REMOVED));
-            if is_removed && is_over(fs::metadata(&path)?.modified()?, after) {
+        for path in files(directory, REMOVED)? {
+            if is_over(fs::metadata(&path)?.modified()?, after) {
                 if_there(fs::remove_file(&path))?;
             }
         }
@@ -309,16 +302,8 @@ impl Ledger {
         let Self::Directory(directory) = self else {
             return Ok(());
         };
-        let entries = match fs::read_dir(directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        for entry in entries {
-            let path = entry?.path();
-            if path.to_str().is_some_and(|path| path.ends_with(NEW)) {
-                if_there(fs::remove_file(&path))?;
-            }
+        for path in files(directory, NEW)? {
+            if_there(fs::remove_file(&path))?;
         }
         Ok(())
     }
@@ -330,17 +315,12 @@ impl Ledger {
     pub(super) fn slices(&self) -> io::Result<Vec<String>> {
         match self {
             Self::Directory(directory) => {
-                let entries = match fs::read_dir(directory) {
-                    Ok(entries) => entries,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-                    Err(error) => return Err(error),
+                let slice = |path: &PathBuf| {
+                    let name = path.file_name()?.to_str()?;
+                    Some(name.strip_suffix(SUFFIX)?.to_owned())
                 };
-                let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
-                let names: io::Result<Vec<_>> = names.collect();
-                let slice = |name: &std::ffi::OsString| {
-                    Some(name.to_str()?.strip_suffix(SUFFIX)?.to_owned())
-                };
-                Ok(names?.iter().filter_map(slice).collect())
+                let files = files(directory, SUFFIX)?;
+                Ok(files.iter().filter_map(slice).collect())
             }
             Self::Memory(records) => {
                 let records = records.lock().unwrap_or_else(PoisonError::into_inner);
@@ -353,6 +333,18 @@ impl Ledger {
 const SUFFIX: &str = ".key";
 const REMOVED: &str = ".removed";
 const NEW: &str = ".new";
+
+/// The files whose names end so; none where there is no directory yet.
+fn files(directory: &Path, end: &str) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let paths: io::Result<Vec<PathBuf>> = entries.map(|one| Ok(one?.path())).collect();
+    let ends = |path: &PathBuf| path.to_str().is_some_and(|path| path.ends_with(end));
+    Ok(paths?.into_iter().filter(ends).collect())
+}
 
 fn read(path: &Path) -> io::Result<Option<Record>> {
     let text = match fs::read(path) {
